@@ -1,0 +1,175 @@
+"""Fitting a network: one-cycle AdamW under Lightning, the weights with the lowest validation loss kept."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from pydantic import TypeAdapter
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from training.augment import jitter_stain, turn_at_random
+from training.data import Patches, halves_of_valid, load
+from training.mobilenetv2 import MobileNetV2, Topology
+
+M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX = -4, -1, -8
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is fitted.
+
+    Attributes:
+        epochs: passes over the training patches.
+        batch_size: patches a step and process.
+        learning_rate: peak of the one-cycle schedule.
+        weight_decay: AdamW's, on filters alone.
+        augment: quarter turns, reflections and stain jitter.
+        stain_jitter: strength of the jitter, see :func:`training.augment.jitter_stain`.
+        seed: of the weights, the order of patches and the augmentation.
+    """
+
+    epochs: int = 30
+    batch_size: int = 64
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.05
+    augment: bool = True
+    stain_jitter: float = 0.05
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder's ``run.json`` says: enough to repeat the run and to export its network."""
+
+    topology: Topology
+    recipe: Recipe
+    data: str
+    data_sha256: str
+
+    def write(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @staticmethod
+    def read(folder: Path) -> Run:
+        return TypeAdapter(Run).validate_json((folder / "run.json").read_bytes())
+
+
+class _Rows(Dataset[tuple[Tensor, Tensor]]):
+    """Whole batches at once: ``__getitems__`` indexes the arrays instead of stacking single patches."""
+
+    def __init__(self, patches: Patches) -> None:
+        self.patches = patches
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(self.patches.images[indices]), torch.from_numpy(self.patches.labels[indices])
+
+
+def _loader(patches: Patches, batch_size: int, *, shuffle: bool) -> DataLoader[tuple[Tensor, Tensor]]:
+    return DataLoader(_Rows(patches), batch_size, shuffle=shuffle, drop_last=shuffle, collate_fn=lambda batch: batch)
+
+
+class Classifier(L.LightningModule):
+    """The network with its loss and optimizer."""
+
+    def __init__(self, topology: Topology, recipe: Recipe) -> None:
+        super().__init__()
+        self.network = MobileNetV2(topology)
+        self.recipe = recipe
+
+    def _loss(self, batch: tuple[Tensor, Tensor], *, augment: bool) -> tuple[Tensor, Tensor]:
+        images, labels = batch
+        x = images.permute(0, 3, 1, 2).float() / 255
+        if augment:
+            x = jitter_stain(turn_at_random(x), self.recipe.stain_jitter)
+        logits = self.network(x.contiguous(memory_format=torch.channels_last)).float()
+        return F.cross_entropy(logits, labels), (logits.argmax(1) == labels).float().mean()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
+        loss, accuracy = self._loss(batch, augment=self.recipe.augment)
+        self.log_dict({"train_loss": loss, "train_accuracy": accuracy}, on_step=False, on_epoch=True, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _index: int) -> None:
+        loss, accuracy = self._loss(batch, augment=False)
+        self.log_dict(
+            {"valid_loss": loss, "valid_accuracy": accuracy}, prog_bar=True, batch_size=len(batch[1]), sync_dist=True
+        )
+
+    def configure_optimizers(self) -> Any:
+        recipe = self.recipe
+        filters = [p for p in self.parameters() if p.ndim > 1]
+        rest = [p for p in self.parameters() if p.ndim <= 1]
+        optimizer = torch.optim.AdamW(
+            [{"params": filters, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}],
+            lr=recipe.learning_rate,
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, recipe.learning_rate, total_steps=int(self.trainer.estimated_stepping_batches), pct_start=0.2
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep freed activations: giving 40 MB tensors back and faulting them in again halves the speed."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(M_ARENA_MAX, 1)
+
+
+def fit(data: Path, folder: Path, topology: Topology, recipe: Recipe, **trainer: Any) -> Path:
+    """Fit a network to ``data`` and return the checkpoint with the lowest validation loss.
+
+    A run that was killed goes on from its last whole epoch when it is called again with the same arguments.
+
+    Args:
+        data: a data folder, see :mod:`training.data`; half of its valid split chooses the epoch.
+        folder: where checkpoints, ``run.json`` and ``metrics.csv`` (the learning curve) go.
+        trainer: passed to Lightning's Trainer, such as ``devices``, ``num_nodes`` or ``strategy``.
+
+    Raises:
+        DataError: if the data folder lacks a split.
+        ValueError: if ``folder`` holds another run, or the topology leaves the symmetric grids.
+    """
+    topology.grids()
+    train, choosing = load(data, "train"), halves_of_valid(load(data, "valid"))[0]
+    run = Run(topology, recipe, train.source, train.sha256)
+    if (folder / "run.json").exists() and Run.read(folder) != run:
+        raise ValueError(f"{folder} holds a run with other settings or data; name another folder or delete it")
+    run.write(folder)
+    keep_freed_memory()
+    L.seed_everything(recipe.seed)
+    best = ModelCheckpoint(
+        folder, "best", monitor="valid_loss", save_last=True, enable_version_counter=False, auto_insert_metric_name=False
+    )
+    fitter = L.Trainer(
+        max_epochs=recipe.epochs,
+        precision="bf16-mixed",
+        logger=CSVLogger(folder, name=None, version=""),
+        callbacks=[best, LearningRateMonitor("epoch")],
+        default_root_dir=folder,
+        **trainer,
+    )
+    fitter.fit(
+        Classifier(topology, recipe),
+        _loader(train, recipe.batch_size, shuffle=True),
+        _loader(choosing, 256, shuffle=False),
+        ckpt_path="last" if (folder / "last.ckpt").exists() else None,
+    )
+    return Path(best.best_model_path)
