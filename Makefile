@@ -1,0 +1,48 @@
+# `make` lists the targets. Each does its own set-up in .venv; PYTHON=… picks another Python (3.11 or newer).
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test soak lint format clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+serve: .venv/.serve ## Install the server alone, migrate its database, make the first key, serve
+	@exec $(BIN)/rosette serve
+
+test: .venv/.test lint ## Install everything, check style and types, run the tests with coverage
+	$(BIN)/pytest -m "not soak" --cov --cov-report=term
+
+soak: .venv/.test ## The long tests: kills, swaps, overload
+	$(BIN)/pytest -m soak || [ $$? -eq 5 ]
+
+lint: .venv/.test ## Check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/.test ## Mend style where a tool can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## Remove everything that can be made again; keeps the server's data
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/pip:
+	@[ -n "$(PYTHON)" ] || { echo "Rosette needs Python 3.11 or newer, and found none; name one: make PYTHON=/path/to/python3"; exit 1; }
+	@"$(PYTHON)" -m venv --clear .venv || { rm -rf .venv; \
+		echo "$(PYTHON) cannot make a virtual environment (on Debian and Ubuntu: apt-get install python3-venv)"; exit 1; }
+
+.venv/.serve: pyproject.toml | .venv/bin/pip
+	$(PIP) --editable .
+	@touch $@
+
+.venv/.test: pyproject.toml scripts/install-torch | .venv/bin/pip
+	scripts/install-torch $(BIN)/python
+	$(PIP) --editable '.[training,dev]'
+	@touch .venv/.serve $@
