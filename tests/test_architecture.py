@@ -1,0 +1,76 @@
+"""The three arrows: training → model_zoo ← app, and no torch in the server."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+FORBIDDEN = {
+    "app": {"training", "torch", "e2cnn", "lightning"},
+    "model_zoo": {"app", "training", "torch", "e2cnn", "lightning"},
+    "training": {"app"},
+}
+
+
+def imported(source: str) -> set[str]:
+    """Top-level names of every package that a module imports, anywhere in it, statically or by a literal name."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import():
+                names.update(alias.name for alias in node.names)
+            case ast.ImportFrom(module=str(module), level=0):
+                names.add(module)
+            case ast.Call(
+                func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"),
+                args=[ast.Constant(value=str(module)), *_],
+            ):
+                names.add(module)
+    return {name.partition(".")[0] for name in names}
+
+
+def modules() -> list[Path]:
+    return sorted(path.relative_to(ROOT) for package in FORBIDDEN for path in (ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch.nn as nn",
+        "def f():\n    from torch import Tensor",
+        "if True:\n    import os, torch",
+        "importlib.import_module('torch.nn')",
+        "__import__('torch')",
+    ],
+)
+def test_no_way_of_importing_is_overlooked(source: str) -> None:
+    assert "torch" in imported(source)
+
+
+def test_relative_imports_and_strings_are_no_imports() -> None:
+    assert imported("from . import torch\nname = 'torch'") == set()
+
+
+def test_every_package_is_looked_at() -> None:
+    assert {path.parts[0] for path in modules()} == set(FORBIDDEN)
+
+
+@pytest.mark.parametrize("module", modules(), ids=str)
+def test_module_keeps_the_arrows(module: Path) -> None:
+    crossed = imported((ROOT / module).read_text(encoding="utf-8")) & FORBIDDEN[module.parts[0]]
+    assert not crossed, f"{module} imports {sorted(crossed)}, which {module.parts[0]}/ must not know"
+
+
+def test_the_server_starts_without_torch_onnx_or_training() -> None:
+    program = "import json, sys, app.main; app.main.create_app; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
+    assert {"app", "model_zoo", "fastapi"} <= loaded
+    assert not loaded & {"torch", "e2cnn", "lightning", "onnx", "training", "scipy", "pyarrow"}
