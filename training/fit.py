@@ -173,3 +173,17 @@ def fit(data: Path, folder: Path, topology: Topology, recipe: Recipe, **trainer:
         ckpt_path="last" if (folder / "last.ckpt").exists() else None,
     )
     return Path(best.best_model_path)
+
+
+def fitted_network(folder: Path) -> MobileNetV2:
+    """The network of a run folder with its best weights, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: if the run has not finished an epoch.
+    """
+    run = Run.read(folder)
+    checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
+    network = MobileNetV2(run.topology)
+    prefix = "network."
+    network.load_state_dict({k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items()})
+    return network.eval()

@@ -1,0 +1,149 @@
+"""Writes a folded network as an ONNX graph: INT8, or its float32 twin."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from torch import Tensor
+
+from training.mobilenetv2 import PATCH_PX
+from training.quantize.folded import FoldedNetwork, Layer
+from training.quantize.graph import GraphBuilder
+from training.quantize.ranges import Quantizer, Ranges
+from training.quantize.weights import WEIGHT_BOUND, corrected_bias, round_filters
+
+GLASS = 255
+INPUT = Quantizer(scale=float(np.float32(1) / np.float32(255)), zero_point=0)
+
+
+def _float32(values: Tensor) -> npt.NDArray[np.float32]:
+    return values.numpy().astype(np.float32)
+
+
+def _convolution_attributes(layer: Layer) -> dict[str, object]:
+    return {
+        "kernel_shape": list(layer.basis.shape[-2:]),
+        "strides": [layer.stride] * 2,
+        "pads": [layer.padding] * 4,
+        "group": len(layer.group) * layer.fields if layer.depthwise else 1,
+    }
+
+
+def _masked_input(builder: GraphBuilder, network: FoldedNetwork) -> str:
+    """The patch with everything outside the disc made glass, as uint8 [N, 3, H, H]."""
+    if network.topology.crop_px != PATCH_PX:
+        raise ValueError(f"artifacts take whole patches; this topology crops to {network.topology.crop_px} px")
+    inside = builder.constant("disc", network.input_disc.numpy()[None, :, :, None])
+    glass = builder.constant("glass", np.array(GLASS, np.uint8))
+    masked = builder.node("Where", [inside, "patches", glass], "masked")
+    return builder.node("Transpose", [masked], "pixels", perm=[0, 3, 1, 2])
+
+
+def _disc_kernel(network: FoldedNetwork) -> tuple[npt.NDArray[np.int8], float]:
+    """Stored int8 disc [side, side] and the scale that makes the masked sum a mean."""
+    stored = network.output_disc.numpy().astype(np.int8) * WEIGHT_BOUND
+    return stored, 1 / float(stored.sum(dtype=np.int64))
+
+
+def export_float(network: FoldedNetwork) -> onnx.ModelProto:
+    """The float32 twin: the same graph without its Q/DQ pairs."""
+    builder = GraphBuilder()
+    pixels = builder.node("Cast", [_masked_input(builder, network)], "pixels.float", to=onnx.TensorProto.FLOAT)
+    x = builder.node("Mul", [pixels, builder.constant("per_grey_level", np.array(INPUT.scale, np.float32))], "scaled")
+
+    def convolve(layer: Layer, x: str) -> str:
+        filters = builder.constant(f"{layer.name}.filters", _float32(layer.filters().flatten(2, 3).flatten(0, 1)))
+        bias = builder.constant(f"{layer.name}.bias", _float32(layer.bias.repeat(len(layer.group))))
+        y = builder.node("Conv", [x, filters, bias], f"{layer.name}.conv", **_convolution_attributes(layer))
+        return y if layer.linear else builder.node("Relu", [y], layer.name)
+
+    x = convolve(network.stem, x)
+    for i, block in enumerate(network.blocks):
+        y = x
+        for layer in block.layers():
+            y = convolve(layer, y)
+        x = builder.node("Add", [x, y], f"block{i}.sum") if block.shortcut else y
+    side = network.topology.grids()[-1]
+    shape = builder.constant("by_group", np.array([0, len(network.group), network.head.fields, side, side], np.int64))
+    x = builder.node("Reshape", [convolve(network.head, x), shape], "orbit")
+    x = builder.node("ReduceMax", [x], "pooled", axes=[1], keepdims=0)
+    stored, scale = _disc_kernel(network)
+    kernel = np.tile((stored * scale).astype(np.float32), (network.head.fields, 1, 1, 1))
+    x = builder.node("Conv", [x, builder.constant("mean.filters", kernel)], "mean", group=network.head.fields)
+    x = builder.node("Flatten", [x], "features")
+    weight = builder.constant("classifier.weight", _float32(network.class_weight))
+    builder.node("Gemm", [x, weight, builder.constant("classifier.bias", _float32(network.class_bias))], "logits", transB=1)
+    return builder.model()
+
+
+class _Int8Writer:
+    """Adds quantized layers to a builder; a stream is a pair of a stored uint8 tensor and its quantizer."""
+
+    def __init__(self, builder: GraphBuilder, ranges: Ranges) -> None:
+        self.builder, self.ranges = builder, ranges
+
+    def real(self, stored: str, quantizer: Quantizer, reader: str) -> str:
+        return self.builder.dequantize(stored, f"{reader}.input.{stored}", quantizer)
+
+    def bias(self, name: str, bias: Tensor, scale: Tensor) -> str:
+        stored = (bias / scale).round().clamp(-(2**31), 2**31 - 1).numpy().astype(np.int32)
+        return self.builder.integers(name, stored, _float32(scale))
+
+    def convolve(self, layer: Layer, stored: str, source: Quantizer) -> tuple[str, Quantizer]:
+        copies = len(layer.group)
+        rounded = round_filters(layer)
+        bias = corrected_bias(layer, rounded, self.ranges.input_means.get(layer.name))
+        values = rounded.values.flatten(2, 3).flatten(0, 1).numpy().astype(np.int8)
+        filters = self.builder.integers(f"{layer.name}.filters", values, _float32(rounded.scale.repeat(copies)))
+        bias_scale = (rounded.scale.float() * np.float32(source.scale)).double()
+        stored_bias = self.bias(f"{layer.name}.bias", bias.repeat(copies), bias_scale.repeat(copies))
+        x = self.real(stored, source, layer.name)
+        y = self.builder.node("Conv", [x, filters, stored_bias], f"{layer.name}.conv", **_convolution_attributes(layer))
+        target = self.ranges.quantizers[layer.name]
+        return self.builder.quantize(y, layer.name, target), target
+
+    def add(self, name: str, stream: str, branch: str, quantizer: Quantizer) -> str:
+        terms = [self.real(stored, quantizer, name) for stored in (stream, branch)]
+        return self.builder.quantize(self.builder.node("Add", terms, f"{name}.real"), name, quantizer)
+
+    def mean(self, network: FoldedNetwork, stored: str, source: Quantizer) -> tuple[str, Quantizer]:
+        fields = network.head.fields
+        kernel, scale = _disc_kernel(network)
+        filters = self.builder.integers(
+            "mean.filters", np.tile(kernel, (fields, 1, 1, 1)), np.full(fields, scale, np.float32)
+        )
+        y = self.builder.node("Conv", [self.real(stored, source, "mean"), filters], "mean.conv", group=fields)
+        target = self.ranges.quantizers["mean"]
+        return self.builder.quantize(y, "mean", target), target
+
+    def classify(self, network: FoldedNetwork, stored: str, source: Quantizer) -> None:
+        # Flatten stands before the DequantizeLinear, or the head would stay a float Gemm.
+        x = self.real(self.builder.node("Flatten", [stored], "features"), source, "classifier")
+        scale = (network.class_weight.abs().amax(1) / WEIGHT_BOUND).float().double()
+        values = (network.class_weight / scale[:, None]).round().clamp(-WEIGHT_BOUND, WEIGHT_BOUND)
+        weight = self.builder.integers("classifier.weight", values.numpy().astype(np.int8), _float32(scale))
+        bias = self.bias("classifier.bias", network.class_bias, (scale.float() * np.float32(source.scale)).double())
+        self.builder.node("Gemm", [x, weight, bias], "logits", transB=1)
+
+
+@torch.no_grad()
+def export_int8(network: FoldedNetwork, ranges: Ranges) -> onnx.ModelProto:
+    """The INT8 graph: QDQ in the standard domain, every quantization parameter tied over a field."""
+    builder = GraphBuilder()
+    writer = _Int8Writer(builder, ranges)
+    x, quantizer = writer.convolve(network.stem, _masked_input(builder, network), INPUT)
+    for i, (block, stream) in enumerate(zip(network.blocks, ranges.streams, strict=True)):
+        y, inner = x, quantizer
+        for layer in block.layers():
+            y, inner = writer.convolve(layer, y, inner)
+        x, quantizer = (writer.add(f"block{i}.sum", x, y, stream) if block.shortcut else y), stream
+    x, quantizer = writer.convolve(network.head, x, quantizer)
+    side = network.topology.grids()[-1]
+    shape = builder.constant("by_group", np.array([0, len(network.group), network.head.fields, side, side], np.int64))
+    x = builder.node("Reshape", [x, shape], "orbit")
+    x = builder.node("ReduceMax", [x], "pooled", axes=[1], keepdims=0)
+    x, quantizer = writer.mean(network, x, quantizer)
+    writer.classify(network, x, quantizer)
+    return builder.model()

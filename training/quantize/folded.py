@@ -1,0 +1,152 @@
+"""The network with its batch norms folded away, in float64: what quantization works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model_zoo.symmetry import Group
+from training.layers import project_exactly
+from training.mobilenetv2 import ConvNormAct, MobileNetV2, Topology
+
+
+@dataclass
+class Layer:
+    """A convolution with bias and, unless ``linear``, a ReLU, on fields.
+
+    Attributes:
+        weight: float64 [out fields, in fields (1 if depthwise), basis dimension].
+        basis: float64 [basis dimension, |G| out, |G| or 1 in, k, k].
+        bias: float64 [out fields].
+        mean: mean of the outputs before the ReLU, [out fields]: the batch norm's β.
+        deviation: their standard deviation, [out fields]: the batch norm's |γ|.
+    """
+
+    name: str
+    group: Group
+    weight: Tensor
+    basis: Tensor
+    bias: Tensor
+    mean: Tensor
+    deviation: Tensor
+    stride: int
+    padding: int
+    depthwise: bool
+    linear: bool
+
+    @property
+    def fields(self) -> int:
+        return len(self.bias)
+
+    def filters(self) -> Tensor:
+        """Filters by field: [|G|, out fields, |G| or 1, in fields or 1, k, k], exact under the exact subgroup."""
+        spread = torch.einsum("oib,bghyx->gohiyx", self.weight, self.basis)
+        if self.basis.shape[2] == 1:
+            by_group = spread.permute(1, 2, 3, 0, 4, 5)
+            return project_exactly(by_group, self.group).permute(3, 0, 1, 2, 4, 5)
+        relative = torch.tensor(self.group.relative)
+        return spread[0][:, relative].permute(1, 0, 2, 3, 4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, |G|·in fields, H, W] → [N, |G|·out fields, H', W'], in the precision of ``x``."""
+        filters = self.filters().flatten(2, 3).flatten(0, 1).to(x.dtype)
+        bias = self.bias.repeat(len(self.group)).to(x.dtype)
+        groups = len(self.group) * self.fields if self.depthwise else 1
+        y = F.conv2d(x, filters, bias, self.stride, self.padding, groups=groups)
+        return y if self.linear else y.relu()
+
+
+@dataclass
+class Block:
+    """An inverted residual."""
+
+    expand: Layer | None
+    depthwise: Layer
+    project: Layer
+    shortcut: bool
+
+    def layers(self) -> tuple[Layer, ...]:
+        return (self.depthwise, self.project) if self.expand is None else (self.expand, self.depthwise, self.project)
+
+
+@dataclass
+class FoldedNetwork:
+    """The whole network; the same function as the :class:`MobileNetV2` it was folded from."""
+
+    topology: Topology
+    stem: Layer
+    blocks: list[Block]
+    head: Layer
+    class_weight: Tensor
+    class_bias: Tensor
+    input_disc: Tensor
+    output_disc: Tensor
+    notes: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def group(self) -> Group:
+        return Group.parse(self.topology.group)
+
+    def layers(self) -> Iterator[Layer]:
+        yield self.stem
+        for block in self.blocks:
+            yield from block.layers()
+        yield self.head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Patches [N, 3, 96, 96] in [0, 1] → logits [N, 2], in the precision of ``x``."""
+        side = self.topology.crop_px
+        x = torch.where(self.input_disc, x[..., :side, :side], 1.0)
+        x = self.stem.forward(x)
+        for block in self.blocks:
+            y = x
+            for layer in block.layers():
+                y = layer.forward(y)
+            x = x + y if block.shortcut else y
+        x = self.head.forward(x).unflatten(1, (len(self.group), -1)).amax(1)
+        inside = self.output_disc.to(x.dtype)
+        features = (x * inside).sum((2, 3)) / inside.sum()
+        return features @ self.class_weight.to(x.dtype).T + self.class_bias.to(x.dtype)
+
+
+def _fold_layer(name: str, unit: ConvNormAct) -> Layer:
+    convolution, norm = unit[0], unit[1]
+    scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    return Layer(
+        name=name,
+        group=convolution.group,
+        weight=convolution.weight.double() * scale[:, None, None],
+        basis=convolution.basis.double(),
+        bias=norm.bias.double() - norm.running_mean.double() * scale,
+        mean=norm.bias.double().clone(),
+        deviation=norm.weight.double().abs(),
+        stride=convolution.stride,
+        padding=convolution.padding,
+        depthwise=convolution.depthwise,
+        linear=norm.linear,
+    )
+
+
+@torch.no_grad()
+def fold(network: MobileNetV2) -> FoldedNetwork:
+    """Fold every batch norm into the convolution before it."""
+    blocks = []
+    for i, block in enumerate(network.blocks):
+        expand = _fold_layer(f"block{i}.expand", block.expand) if isinstance(block.expand, ConvNormAct) else None
+        depthwise = _fold_layer(f"block{i}.depthwise", block.depthwise)
+        project = _fold_layer(f"block{i}.project", block.project)
+        blocks.append(Block(expand, depthwise, project, block.shortcut))
+    return FoldedNetwork(
+        topology=network.topology,
+        stem=_fold_layer("stem", network.stem),
+        blocks=blocks,
+        head=_fold_layer("head", network.head),
+        class_weight=network.classifier.weight.double().clone(),
+        class_bias=network.classifier.bias.double().clone(),
+        input_disc=network.input_disc,
+        output_disc=network.output_disc,
+    )

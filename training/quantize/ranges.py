@@ -1,0 +1,111 @@
+"""Activation ranges and bias correction from batch-norm statistics alone.
+
+Source: Nagel et al. 2019, sections 4.2.1 (bias correction) and 5 (ranges of six deviations).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.quantize.folded import FoldedNetwork, Layer
+
+DEVIATIONS = 6.0
+LEVELS = 255
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """Affine uint8: ``real = scale · (stored − zero_point)``."""
+
+    scale: float
+    zero_point: int
+
+    @staticmethod
+    def spanning(low: float, high: float) -> Quantizer:
+        """The quantizer whose levels span ``[low, high]`` and hit zero exactly."""
+        low, high = min(low, 0.0), max(high, 1e-6)
+        scale = (high - low) / LEVELS
+        return Quantizer(scale, round(-low / scale))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and variance of a tensor, per field."""
+
+    mean: Tensor
+    variance: Tensor
+
+    def span(self) -> tuple[float, float]:
+        reach = DEVIATIONS * self.variance.sqrt()
+        return (self.mean - reach).min().item(), (self.mean + reach).max().item()
+
+
+def output_moments(layer: Layer) -> Moments:
+    """Of the layer's outputs before its ReLU."""
+    return Moments(layer.mean, layer.deviation**2)
+
+
+def rectified_mean(moments: Moments) -> Tensor:
+    """Mean of ``max(0, x)`` for normal x, per field."""
+    deviation = moments.variance.sqrt().clamp(min=1e-12)
+    z = moments.mean / deviation
+    density = torch.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    return moments.mean * torch.special.ndtr(z) + deviation * density
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What data-free reasoning says about every tensor.
+
+    Attributes:
+        quantizers: of each layer's output, by the layer's name, and of the masked ``mean``.
+        streams: of each block's output, after the addition where there is one; shared over a residual stage.
+        input_means: mean of each layer's input per field, by name; the stem's is missing: it is the picture.
+    """
+
+    quantizers: dict[str, Quantizer]
+    streams: list[Quantizer]
+    input_means: dict[str, Tensor]
+
+
+def data_free_ranges(network: FoldedNetwork) -> Ranges:
+    """Ranges of six deviations about the mean, and the means that bias correction needs."""
+    quantizers: dict[str, Quantizer] = {}
+    input_means: dict[str, Tensor] = {}
+
+    def rectified(layer: Layer) -> Tensor:
+        moments = output_moments(layer)
+        quantizers[layer.name] = Quantizer.spanning(0.0, moments.span()[1])
+        return rectified_mean(moments)
+
+    mean = rectified(network.stem)
+    stream = Moments(mean, torch.zeros_like(mean))
+    stages: list[list[tuple[float, float]]] = []
+    for block in network.blocks:
+        mean = stream.mean
+        for layer in block.layers()[:-1]:
+            input_means[layer.name] = mean
+            mean = rectified(layer)
+        input_means[block.project.name] = mean
+        projected = output_moments(block.project)
+        if block.shortcut:
+            stream = Moments(stream.mean + projected.mean, stream.variance + projected.variance)
+            stages[-1] += [projected.span(), stream.span()]
+        else:
+            stream = projected
+            stages.append([stream.span()])
+    input_means[network.head.name] = stream.mean
+    rectified(network.head)
+    quantizers["mean"] = quantizers[network.head.name]
+
+    shared = [Quantizer.spanning(min(low for low, _ in spans), max(high for _, high in spans)) for spans in stages]
+    streams, stage = [], -1
+    for block in network.blocks:
+        stage += not block.shortcut
+        streams.append(shared[stage])
+        quantizers[block.project.name] = shared[stage]
+    return Ranges(quantizers, streams, input_means)

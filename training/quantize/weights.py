@@ -1,0 +1,50 @@
+"""Rounding of filters to int8 within a bound that no x86-64 kernel can saturate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.quantize.folded import Layer
+
+WEIGHT_BOUND = 64
+
+
+@dataclass(frozen=True)
+class RoundedFilters:
+    """``filters ≈ scale · values``.
+
+    Attributes:
+        values: integers as float64, [|G|, out fields, |G| or 1, in fields or 1, k, k], within the bound.
+        scale: [out fields]: one for each field, tied over the group.
+    """
+
+    values: Tensor
+    scale: Tensor
+
+    def real(self) -> Tensor:
+        return self.values * self.scale[:, None, None, None, None]
+
+
+def round_filters(layer: Layer, bound: int = WEIGHT_BOUND) -> RoundedFilters:
+    """Round a layer's filters, one scale for each output field, to ``[−bound, bound]``."""
+    filters = layer.filters()
+    largest = filters.abs().amax((0, 2, 3, 4, 5))
+    scale = torch.where(largest > 0, largest, 1.0) / bound
+    # The scale is stored as float32; rounding by the stored value keeps |values| at the bound.
+    scale = scale.float().double()
+    values = (filters / scale[:, None, None, None, None]).round().clamp(-bound, bound)
+    return RoundedFilters(values, scale)
+
+
+def corrected_bias(layer: Layer, rounded: RoundedFilters, input_mean: Tensor | None) -> Tensor:
+    """The bias less what rounding adds to the mean output, [out fields].
+
+    The error is averaged over the group, so that one bias serves the whole field.
+    """
+    if input_mean is None:
+        return layer.bias
+    error = (rounded.real() - layer.filters()).mean(0).sum((1, 3, 4))
+    return layer.bias - (error[:, 0] * input_mean if layer.depthwise else error @ input_mean)
