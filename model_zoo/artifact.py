@@ -1,0 +1,90 @@
+"""One ``.onnx`` file that is a whole artifact: the graph, and the manifest in its metadata."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from google.protobuf.message import DecodeError
+from onnx import ModelProto
+from pydantic import ValidationError
+
+from model_zoo.manifest import Manifest
+
+MANIFEST_KEY = "rosette.manifest"
+MAX_BYTES = 64 * 2**20
+
+
+class ArtifactError(ValueError):
+    """The bytes are no artifact: too large, no ONNX model, or without a valid manifest."""
+
+
+def graph_sha256(model: ModelProto) -> str:
+    """SHA-256 of the model without its metadata, so that figures in the manifest do not change it."""
+    bare = ModelProto()
+    bare.CopyFrom(model)
+    bare.ClearField("metadata_props")
+    return sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+
+
+def parse(data: bytes) -> tuple[ModelProto, Manifest]:
+    """Read an artifact's model and manifest.
+
+    Raises:
+        ArtifactError: if the bytes exceed 64 MB, are no ONNX model, or carry no valid manifest.
+    """
+    model = parse_model(data)
+    return model, parse_manifest(model)
+
+
+def parse_model(data: bytes) -> ModelProto:
+    """Read the ONNX model alone.
+
+    Raises:
+        ArtifactError: if the bytes exceed 64 MB or are no ONNX model.
+    """
+    if len(data) > MAX_BYTES:
+        raise ArtifactError(f"the file has {len(data):,} bytes, expected at most {MAX_BYTES:,}")
+    try:
+        model = ModelProto.FromString(data)
+    except DecodeError as error:
+        raise ArtifactError(f"the file's {len(data):,} bytes are no ONNX model (truncated?): {error}") from error
+    if not model.HasField("graph"):
+        raise ArtifactError(f"the file's {len(data):,} bytes hold no ONNX graph")
+    return model
+
+
+def parse_manifest(model: ModelProto) -> Manifest:
+    """Read the manifest out of a model's metadata.
+
+    Raises:
+        ArtifactError: if the metadata is anything but one valid manifest.
+    """
+    keys = [entry.key for entry in model.metadata_props]
+    if keys != [MANIFEST_KEY]:
+        raise ArtifactError(
+            f"the metadata has the keys {keys[:8]}, expected only {MANIFEST_KEY!r}: write it with artifact.write"
+        )
+    try:
+        return Manifest.model_validate_json(model.metadata_props[0].value)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors()[:5])
+        raise ArtifactError(f"the manifest has {error.error_count()} faults: {faults}") from error
+
+
+def write(model: ModelProto, manifest: Manifest) -> bytes:
+    """Serialize the model with the manifest as its only metadata; equal inputs give equal bytes.
+
+    Raises:
+        ArtifactError: if the manifest names another graph, or the file would exceed 64 MB.
+    """
+    actual = graph_sha256(model)
+    if manifest.graph_sha256 != actual:
+        raise ArtifactError(f"the manifest names graph {manifest.graph_sha256}, but this graph is {actual}")
+    whole = ModelProto()
+    whole.CopyFrom(model)
+    whole.ClearField("metadata_props")
+    whole.metadata_props.add(key=MANIFEST_KEY, value=manifest.model_dump_json())
+    data = whole.SerializeToString(deterministic=True)
+    if len(data) > MAX_BYTES:
+        raise ArtifactError(f"the artifact would have {len(data):,} bytes, expected at most {MAX_BYTES:,}")
+    return data

@@ -1,0 +1,110 @@
+"""A network that answers: an artifact's bytes in an onnxruntime session, without the onnx package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from model_zoo.golden import GoldenCaseError, Logits, from_bits, patch_of, to_bits
+from model_zoo.manifest import Manifest
+from model_zoo.turns import Patch
+
+FLOAT_TOLERANCE = 1e-3
+
+
+class Network:
+    """An artifact opened for inference on the CPU; all methods may be called from many threads at once.
+
+    Attributes:
+        manifest: read from the artifact's metadata.
+        sha256: of the artifact's bytes, its identity.
+
+    Args:
+        data: the artifact file's bytes.
+        threads: threads that one call may use; 1 lets concurrent calls scale best.
+
+    Raises:
+        ValueError: if the bytes carry no valid manifest.
+        onnxruntime exceptions: if onnxruntime cannot open the bytes.
+    """
+
+    def __init__(self, data: bytes, threads: int = 1) -> None:
+        self.sha256 = sha256(data).hexdigest()
+        self._session = ort.InferenceSession(data, session_options(threads), providers=["CPUExecutionProvider"])
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        if "rosette.manifest" not in metadata:
+            raise ValueError(f"the model {self.sha256} has no 'rosette.manifest' in its metadata: it is no artifact")
+        self.manifest = Manifest.model_validate_json(metadata["rosette.manifest"])
+
+    def logits(self, patches: Patch) -> Logits:
+        """Answer patches, uint8 [N, 96, 96, 3], with logits, float32 [N, 2]."""
+        answer: Logits = self._session.run(["logits"], {"patches": np.ascontiguousarray(patches)})[0]
+        return answer
+
+    def probabilities(self, logits: Logits) -> NDArray[np.float64]:
+        """Calibrated probability of metastasis, float64 [N], for logits, float32 [N, 2]."""
+        scaled = logits.astype(np.float64) / self.manifest.calibration.temperature
+        probabilities: NDArray[np.float64] = np.exp(-np.logaddexp(0.0, scaled[:, 0] - scaled[:, 1]))
+        return probabilities
+
+
+def session_options(threads: int = 1) -> ort.SessionOptions:
+    """The options under which artifacts run, and are verified."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+@dataclass(frozen=True)
+class GoldenAnswer:
+    """How a network answered one golden case.
+
+    Attributes:
+        exact: whether both logits have the stored bits.
+        residual: largest absolute difference from the stored logits.
+    """
+
+    name: str
+    exact: bool
+    residual: float
+
+
+def golden_answers(network: Network) -> list[GoldenAnswer]:
+    """Replay the manifest's golden cases, in their order.
+
+    Raises:
+        GoldenCaseError: if a stored patch is damaged.
+    """
+    answers = []
+    for case in network.manifest.golden_cases:
+        logits = network.logits(patch_of(case)[None])[0]
+        residual = float(np.abs(logits.astype(np.float64) - from_bits(case.logits)).max())
+        answers.append(GoldenAnswer(case.name, to_bits(logits) == case.logits, residual))
+    return answers
+
+
+def check_golden_cases(network: Network) -> None:
+    """Replay the golden cases: an int8 network bit for bit, a float32 network within 1e-3.
+
+    Raises:
+        GoldenCaseError: naming the first case that is damaged or answered differently.
+    """
+    for answer in golden_answers(network):
+        if network.manifest.precision == "int8" and not answer.exact:
+            raise GoldenCaseError(
+                f"golden case {answer.name!r}: the logits differ by {answer.residual:.3g} from the manifest's, "
+                "expected equal bits: this CPU or onnxruntime computes differently, so its answers cannot be trusted"
+            )
+        if not answer.residual <= FLOAT_TOLERANCE:
+            raise GoldenCaseError(
+                f"golden case {answer.name!r}: the logits differ by {answer.residual:.3g} from the manifest's, "
+                f"expected at most {FLOAT_TOLERANCE}"
+            )

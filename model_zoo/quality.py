@@ -1,0 +1,89 @@
+"""Is a patch fit to be assessed? Tissue, sharpness and stain within the disc that the network sees.
+
+All sums are of integers (in float64 below 2^53), so that the order of pixels cannot change them: the
+measures are the same to the last bit for every quarter turn and reflection of a patch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from model_zoo.manifest import QualityReference, Triple
+from model_zoo.turns import SIDE, Patch
+
+TISSUE_OPTICAL_DENSITY = 0.08
+
+_UNIT = 2**16
+_OPTICAL_DENSITY = np.rint(-np.log10((np.arange(256) + 1) / 256) * _UNIT)
+_TISSUE = round(3 * TISSUE_OPTICAL_DENSITY * _UNIT)
+
+_offsets = np.arange(SIDE) - (SIDE - 1) / 2
+_mask = _offsets[:, None] ** 2 + _offsets**2 <= (SIDE / 2) ** 2
+_DISC, _INNER = np.flatnonzero(_mask), np.flatnonzero(_mask[1:-1, 1:-1])
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What was measured in one patch.
+
+    Attributes:
+        tissue_fraction: share of the disc that is tissue, 0 to 1.
+        sharpness: variance of the Laplacian of luma, in grey levels squared.
+        stain_distance: Mahalanobis distance of the tissue's mean optical density from the training
+            patches', in standard deviations; None where there is no tissue.
+        assessable: whether all three lie within the reference's bounds.
+    """
+
+    tissue_fraction: float
+    sharpness: float
+    stain_distance: float | None
+    assessable: bool
+
+
+def measure(patch: Patch, reference: QualityReference) -> Quality:
+    """Measure a patch, uint8 [96, 96, 3], against what training patches look like."""
+    tissue_fraction, sharpness, density = tissue_statistics(patch)
+    distance = None if density is None else _mahalanobis(density, reference)
+    assessable = (
+        tissue_fraction >= reference.min_tissue_fraction
+        and sharpness >= reference.min_sharpness
+        and distance is not None
+        and distance <= reference.max_stain_distance
+    )
+    return Quality(tissue_fraction, sharpness, distance, assessable)
+
+
+def tissue_statistics(patch: Patch) -> tuple[float, float, Triple | None]:
+    """Tissue fraction, sharpness and the tissue's mean optical density per channel (None without tissue).
+
+    Tissue is where the optical density -log10((x + 1) / 256), averaged over channels, exceeds 0.08.
+
+    Args:
+        patch: uint8 [96, 96, 3].
+    """
+    red, green, blue = density = _OPTICAL_DENSITY.take(patch.reshape(-1, 3).T.take(_DISC, axis=1))
+    tissue = red + green + blue > _TISSUE
+    pixels = int(np.count_nonzero(tissue))
+    mean = None
+    if pixels:
+        r, g, b = (density @ tissue.astype(np.float64)).tolist()
+        mean = r / (pixels * _UNIT), g / (pixels * _UNIT), b / (pixels * _UNIT)
+    return pixels / len(tissue), _sharpness(patch), mean
+
+
+def _sharpness(patch: Patch) -> float:
+    red, green, blue = patch.transpose(2, 0, 1).astype(np.int32)
+    luma = (77 * red + 150 * green + 29 * blue) >> 8
+    laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * luma[1:-1, 1:-1]
+    values = laplacian.reshape(-1).take(_INNER).astype(np.float64)
+    n, total, squares = len(values), int(values.sum()), int(values @ values)
+    return (n * squares - total**2) / n**2
+
+
+def _mahalanobis(density: Triple, reference: QualityReference) -> float:
+    difference = [d - m for d, m in zip(density, reference.stain_mean, strict=True)]
+    projected = [sum(p * d for p, d in zip(row, difference, strict=True)) for row in reference.stain_precision]
+    return sqrt(max(0.0, sum(p * d for p, d in zip(projected, difference, strict=True))))
