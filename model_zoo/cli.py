@@ -1,0 +1,77 @@
+"""The ``rosette`` command: subcommands are entry points of the group ``rosette.commands``, loaded when called."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+import typer
+
+COMMANDS = "rosette.commands"
+
+
+def main() -> None:
+    """Run the subcommand that the arguments name; only that one's module is imported."""
+    application(sys.argv[1:])(prog_name="rosette")
+
+
+def application(arguments: list[str]) -> typer.Typer:
+    """The command line for these arguments: the command that they name, and the others' names for the help.
+
+    Raises:
+        SystemExit: naming what to install, if the command needs a package that is not here.
+    """
+    rosette = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+    @rosette.callback()
+    def describe() -> None:
+        """Rosette classifies histopathology patches on a clinic's CPU. Research use only."""
+
+    def not_loaded() -> None:
+        """Stands in the help for a command that was not asked for."""
+
+    wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for entry in entry_points(group=COMMANDS):
+        target = _load(entry) if entry.name == wanted else None
+        if isinstance(target, typer.Typer):
+            rosette.add_typer(target, name=entry.name)
+        elif target is not None:
+            rosette.command(entry.name)(target)
+        else:
+            rosette.command(entry.name, help=summary(entry))(not_loaded)
+    return rosette
+
+
+def _load(entry: EntryPoint) -> typer.Typer | Callable[..., object]:
+    try:
+        command: typer.Typer | Callable[..., object] = entry.load()
+    except ModuleNotFoundError as error:
+        package = entry.module.partition(".")[0]
+        extras = (entry.dist and entry.dist.metadata.get_all("Provides-Extra")) or []
+        missing = (error.name or "").partition(".")[0]
+        if missing == package and find_spec(package):
+            raise
+        requirement = f"rosette[{package}]" if package in extras else "rosette"
+        raise SystemExit(
+            f"rosette {entry.name} needs the package {missing!r}, which is not installed: pip install '{requirement}'"
+        ) from error
+    return command
+
+
+def summary(entry: EntryPoint) -> str:
+    """What a command does in a line, read from its module's source without importing it."""
+    package, _, _ = entry.module.partition(".")
+    spec = find_spec(entry.module) if find_spec(package) else None
+    if spec is None or spec.origin is None:
+        return ""
+    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        match node:
+            case ast.FunctionDef(name=name) if name == entry.attr:
+                return (ast.get_docstring(node) or "").partition("\n")[0]
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(keywords=keywords)) if name == entry.attr:
+                return next((str(ast.literal_eval(k.value)) for k in keywords if k.arg == "help"), "")
+    return ""

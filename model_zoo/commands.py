@@ -1,0 +1,52 @@
+"""The commands ``rosette models`` and ``rosette demo-patch``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from PIL import Image
+
+from model_zoo.artifact import MAX_BYTES
+from model_zoo.synthetic import Kind, synthetic_patch
+from model_zoo.verify import Report, verify
+
+models = typer.Typer(help="Look into model artifacts.", no_args_is_help=True)
+
+
+@models.callback()
+def _models() -> None:
+    """Look into model artifacts."""
+
+
+@models.command("verify")
+def verify_files(
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, metavar="FILE...")],
+) -> None:
+    """Check artifacts from their format to their answers' bits; exit with 1 if any check fails."""
+    reports = [_verify_file(path) for path in files]
+    raise typer.Exit(0 if all(report.passed for report in reports) else 1)
+
+
+def demo_patch(
+    out: Annotated[Path, typer.Argument(dir_okay=False, writable=True, metavar="OUT.png")],
+    kind: Annotated[Kind, typer.Option(help="What the patch shows.")] = "tumour",
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal patches.")] = 0,
+) -> None:
+    """Write a synthetic H&E-like patch as a 96×96 PNG, for trying things out."""
+    if not out.parent.is_dir():
+        raise typer.BadParameter(f"the folder {str(out.parent)!r} does not exist: create it first")
+    Image.fromarray(synthetic_patch(kind, seed)).save(out, format="PNG")
+
+
+def _verify_file(path: Path) -> Report:
+    with path.open("rb") as file:
+        report = verify(file.read(MAX_BYTES + 1))
+    typer.echo(path)
+    for step in report.steps:
+        mark = "ok    " if step.passed else "FAILED"
+        typer.echo(f"  {mark}  {step.name:<16}  {step.milliseconds:7.1f} ms  {step.detail}")
+    failed = sum(not step.passed for step in report.steps)
+    typer.echo(f"  {failed} of {len(report.steps)} checks failed" if failed else "  verified")
+    return report
