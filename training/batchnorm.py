@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from model_zoo.symmetry import Group
 
+MAX_CHANNELS = 4096  # as in batchnorm.c
 SOURCE = Path(__file__).with_suffix(".c")
 
 
@@ -71,7 +73,9 @@ class _NormAct(torch.autograd.Function):
         scale = gamma * inverse
         coefficients = torch.stack([scale, beta - mean * scale]).repeat(1, copies)
         y = torch.empty_like(rows)
-        library.scale_shift(_pointer(rows), _pointer(coefficients[0]), _pointer(coefficients[1]), int(relu), *count, _pointer(y))
+        library.scale_shift(
+            _pointer(rows), _pointer(coefficients[0]), _pointer(coefficients[1]), int(relu), *count, _pointer(y)
+        )
         ctx.save_for_backward(rows, y if relu else None, gamma, mean, inverse)
         ctx.copies = copies
         ctx.mark_non_differentiable(mean, variance)
@@ -94,7 +98,9 @@ class _NormAct(torch.autograd.Function):
         b = -a * inverse * d_gamma / values
         coefficients = torch.stack([a, b, -a * d_beta / values - b * mean]).repeat(1, ctx.copies)
         dx = torch.empty_like(rows)
-        library.input_gradient(_pointer(rows), _pointer(dy), _pointer(y), *map(_pointer, coefficients), *count, _pointer(dx))
+        library.input_gradient(
+            _pointer(rows), _pointer(dy), _pointer(y), *map(_pointer, coefficients), *count, _pointer(dx)
+        )
         return dx.view(n, height, width, channels).permute(0, 3, 1, 2), d_gamma, d_beta, None, None, None
 
 
@@ -112,7 +118,8 @@ class FieldBatchNorm(nn.BatchNorm2d):
         self.group, self.linear = group, linear
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and x.dtype == torch.bfloat16 and x.device.type == "cpu" and kernel() is not None:
+        fits = x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.shape[1] <= MAX_CHANNELS
+        if self.training and fits and kernel() is not None:
             return self._fused(x)
         n, channels, height, width = x.shape
         pixels = x.permute(0, 2, 3, 1).reshape(n, height, width * len(self.group), self.num_features)
@@ -122,7 +129,12 @@ class FieldBatchNorm(nn.BatchNorm2d):
 
     def _fused(self, x: Tensor) -> Tensor:
         copies = len(self.group)
-        y, mean, variance = _NormAct.apply(x, self.weight, self.bias, self.eps, copies, not self.linear)
+        apply: Callable[..., tuple[Tensor, Tensor, Tensor]] = _NormAct.apply
+        y, mean, variance = apply(x, self.weight, self.bias, self.eps, copies, not self.linear)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
         with torch.no_grad():
             values = x.numel() // self.num_features
             self.running_mean.lerp_(mean, self.momentum)

@@ -34,5 +34,5 @@ def patch_e2cnn() -> None:
     utils.np = _NumpyWithOldCopy("numpy")
     for kind in vars(irreps_basis).values():
         if isinstance(kind, type) and issubclass(kind, irreps_basis.IrrepBasis):
-            kind.__hash__ = _hash  # type: ignore[method-assign]
+            kind.__hash__ = _hash  # type: ignore[assignment]
     warnings.filterwarnings("ignore", "indexing with dtype torch.uint8", UserWarning)

@@ -156,7 +156,12 @@ def fit(data: Path, folder: Path, topology: Topology, recipe: Recipe, **trainer:
     keep_freed_memory()
     L.seed_everything(recipe.seed)
     best = ModelCheckpoint(
-        folder, "best", monitor="valid_loss", save_last=True, enable_version_counter=False, auto_insert_metric_name=False
+        folder,
+        "best",
+        monitor="valid_loss",
+        save_last=True,
+        enable_version_counter=False,
+        auto_insert_metric_name=False,
     )
     fitter = L.Trainer(
         max_epochs=recipe.epochs,

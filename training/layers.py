@@ -94,6 +94,8 @@ class EquivariantConv(nn.Module):
     float32 whatever the autocast, so that the exact subgroup stays exact in mixed precision.
     """
 
+    basis: Tensor
+
     def __init__(
         self,
         group: Group,
@@ -126,16 +128,20 @@ class EquivariantConv(nn.Module):
         return F.conv2d(x, filters, stride=self.stride, padding=self.padding, groups=self.groups)
 
 
-def lifting_conv(group: Group, in_channels: int, out_fields: int, kernel_size: int, *, free: bool, **kwargs: int) -> EquivariantConv:
+def lifting_conv(
+    group: Group, in_channels: int, out_fields: int, kernel_size: int, *, stride: int = 1, free: bool = False
+) -> EquivariantConv:
     """Scalars → regular fields: the stem."""
     basis = lifting_basis(group, kernel_size, free)[:, :, None]
-    return EquivariantConv(group, in_channels, out_fields, basis, **kwargs)
+    return EquivariantConv(group, in_channels, out_fields, basis, stride=stride)
 
 
-def depthwise_conv(group: Group, fields: int, kernel_size: int, *, free: bool, **kwargs: int) -> EquivariantConv:
+def depthwise_conv(
+    group: Group, fields: int, kernel_size: int, *, stride: int = 1, padding: int = 0, free: bool = False
+) -> EquivariantConv:
     """``out_g = (g·ψ) ∗ in_g``: one turned base filter per field, one filter per channel."""
     basis = lifting_basis(group, kernel_size, free)[:, :, None]
-    return EquivariantConv(group, fields, fields, basis, depthwise=True, **kwargs)
+    return EquivariantConv(group, fields, fields, basis, stride=stride, padding=padding, depthwise=True)
 
 
 def pointwise_conv(group: Group, in_fields: int, out_fields: int) -> EquivariantConv:

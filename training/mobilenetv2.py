@@ -7,6 +7,7 @@ C1 it is the conventional network of the same topology.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -85,10 +86,18 @@ def disc(side: int) -> Tensor:
 
 
 class ConvNormAct(nn.Sequential):
-    """Convolution, field batch norm and, unless ``linear``, ReLU."""
+    """Convolution, then field batch norm and, unless ``linear``, ReLU."""
 
     def __init__(self, convolution: EquivariantConv, *, linear: bool = False) -> None:
         super().__init__(convolution, FieldBatchNorm(convolution.group, convolution.out_fields, linear=linear))
+
+    @property
+    def convolution(self) -> EquivariantConv:
+        return cast(EquivariantConv, self[0])
+
+    @property
+    def norm(self) -> FieldBatchNorm:
+        return cast(FieldBatchNorm, self[1])
 
 
 class InvertedResidual(nn.Module):
@@ -102,12 +111,13 @@ class InvertedResidual(nn.Module):
         spatial = depthwise_conv(
             group, hidden, 3, free=topology.free_filters, stride=stride, padding=1 if stride == 1 else 0
         )
-        self.expand = ConvNormAct(pointwise_conv(group, in_fields, hidden)) if expansion > 1 else nn.Identity()
+        self.expand = ConvNormAct(pointwise_conv(group, in_fields, hidden)) if expansion > 1 else None
         self.depthwise = ConvNormAct(spatial)
         self.project = ConvNormAct(pointwise_conv(group, hidden, out_fields), linear=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.project(self.depthwise(self.expand(x)))
+        y = x if self.expand is None else self.expand(x)
+        y = self.project(self.depthwise(y))
         return x + y if self.shortcut else y
 
 
@@ -120,6 +130,9 @@ class MobileNetV2(nn.Module):
     Raises:
         ValueError: if the topology leaves the symmetric grids.
     """
+
+    input_disc: Tensor
+    output_disc: Tensor
 
     def __init__(self, topology: Topology) -> None:
         super().__init__()
@@ -149,4 +162,5 @@ class MobileNetV2(nn.Module):
         y = self.group_pool(self.head(self.blocks(self.stem(x))))
         inside = self.output_disc.to(y.dtype)
         features = (y * inside).sum((2, 3)) / inside.sum()
-        return self.classifier(features)
+        logits: Tensor = self.classifier(features)
+        return logits

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -83,7 +84,7 @@ def equalize(network: FoldedNetwork, tolerance: float = 1e-3, iterations: int = 
     Returns:
         The number of iterations.
     """
-    for iteration in range(1, iterations + 1):
+    for iteration in count(1):
         largest = 0.0
         for layer, reader in rectified_pairs(network):
             r1, r2 = layer.filters().abs().amax((0, 2, 3, 4, 5)), reader.ranges()
@@ -93,9 +94,9 @@ def equalize(network: FoldedNetwork, tolerance: float = 1e-3, iterations: int = 
                 values /= scale
             reader.scale_inputs(scale)
             largest = max(largest, (scale - 1).abs().max().item())
-        if largest <= tolerance:
-            break
-    return iteration
+        if largest <= tolerance or iteration == iterations:
+            return iteration
+    raise AssertionError("unreachable: count is endless")
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ def _float32(values: Tensor) -> npt.NDArray[np.float32]:
     return values.numpy().astype(np.float32)
 
 
-def _convolution_attributes(layer: Layer) -> dict[str, object]:
+def _convolution_attributes(layer: Layer) -> dict[str, int | list[int]]:
     return {
         "kernel_shape": list(layer.basis.shape[-2:]),
         "strides": [layer.stride] * 2,
@@ -35,7 +35,8 @@ def _masked_input(builder: GraphBuilder, network: FoldedNetwork) -> str:
     """The patch with everything outside the disc made glass, as uint8 [N, 3, H, H]."""
     if network.topology.crop_px != PATCH_PX:
         raise ValueError(f"artifacts take whole patches; this topology crops to {network.topology.crop_px} px")
-    inside = builder.constant("disc", network.input_disc.numpy()[None, :, :, None])
+    # The mask is stored for all three channels: broadcasting over the last axis costs 0.25 ms a patch.
+    inside = builder.constant("disc", np.repeat(network.input_disc.numpy()[None, :, :, None], 3, axis=3))
     glass = builder.constant("glass", np.array(GLASS, np.uint8))
     masked = builder.node("Where", [inside, "patches", glass], "masked")
     return builder.node("Transpose", [masked], "pixels", perm=[0, 3, 1, 2])
@@ -74,7 +75,9 @@ def export_float(network: FoldedNetwork) -> onnx.ModelProto:
     x = builder.node("Conv", [x, builder.constant("mean.filters", kernel)], "mean", group=network.head.fields)
     x = builder.node("Flatten", [x], "features")
     weight = builder.constant("classifier.weight", _float32(network.class_weight))
-    builder.node("Gemm", [x, weight, builder.constant("classifier.bias", _float32(network.class_bias))], "logits", transB=1)
+    builder.node(
+        "Gemm", [x, weight, builder.constant("classifier.bias", _float32(network.class_bias))], "logits", transB=1
+    )
     return builder.model()
 
 
@@ -94,10 +97,10 @@ class _Int8Writer:
     def convolve(self, layer: Layer, stored: str, source: Quantizer) -> tuple[str, Quantizer]:
         copies = len(layer.group)
         rounded = round_filters(layer)
-        bias = corrected_bias(layer, rounded, self.ranges.input_means.get(layer.name))
+        bias = corrected_bias(layer, rounded, self.ranges.input_means[layer.name])
         values = rounded.values.flatten(2, 3).flatten(0, 1).numpy().astype(np.int8)
         filters = self.builder.integers(f"{layer.name}.filters", values, _float32(rounded.scale.repeat(copies)))
-        bias_scale = (rounded.scale.float() * np.float32(source.scale)).double()
+        bias_scale = rounded.scale * float(np.float32(source.scale))
         stored_bias = self.bias(f"{layer.name}.bias", bias.repeat(copies), bias_scale.repeat(copies))
         x = self.real(stored, source, layer.name)
         y = self.builder.node("Conv", [x, filters, stored_bias], f"{layer.name}.conv", **_convolution_attributes(layer))
@@ -124,7 +127,7 @@ class _Int8Writer:
         scale = (network.class_weight.abs().amax(1) / WEIGHT_BOUND).float().double()
         values = (network.class_weight / scale[:, None]).round().clamp(-WEIGHT_BOUND, WEIGHT_BOUND)
         weight = self.builder.integers("classifier.weight", values.numpy().astype(np.int8), _float32(scale))
-        bias = self.bias("classifier.bias", network.class_bias, (scale.float() * np.float32(source.scale)).double())
+        bias = self.bias("classifier.bias", network.class_bias, scale * float(np.float32(source.scale)))
         self.builder.node("Gemm", [x, weight, bias], "logits", transB=1)
 
 

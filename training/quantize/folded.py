@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from model_zoo.symmetry import Group
 from training.layers import project_exactly
-from training.mobilenetv2 import ConvNormAct, MobileNetV2, Topology
+from training.mobilenetv2 import ConvNormAct, InvertedResidual, MobileNetV2, Topology
 
 
 @dataclass
@@ -85,7 +85,6 @@ class FoldedNetwork:
     class_bias: Tensor
     input_disc: Tensor
     output_disc: Tensor
-    notes: dict[str, object] = field(default_factory=dict)
 
     @property
     def group(self) -> Group:
@@ -114,7 +113,9 @@ class FoldedNetwork:
 
 
 def _fold_layer(name: str, unit: ConvNormAct) -> Layer:
-    convolution, norm = unit[0], unit[1]
+    convolution, norm = unit.convolution, unit.norm
+    if norm.running_mean is None or norm.running_var is None:
+        raise ValueError(f"{name}: its batch norm tracks no running statistics, so it cannot be folded")
     scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
     return Layer(
         name=name,
@@ -136,7 +137,8 @@ def fold(network: MobileNetV2) -> FoldedNetwork:
     """Fold every batch norm into the convolution before it."""
     blocks = []
     for i, block in enumerate(network.blocks):
-        expand = _fold_layer(f"block{i}.expand", block.expand) if isinstance(block.expand, ConvNormAct) else None
+        assert isinstance(block, InvertedResidual)
+        expand = None if block.expand is None else _fold_layer(f"block{i}.expand", block.expand)
         depthwise = _fold_layer(f"block{i}.depthwise", block.depthwise)
         project = _fold_layer(f"block{i}.project", block.project)
         blocks.append(Block(expand, depthwise, project, block.shortcut))

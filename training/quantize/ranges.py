@@ -14,6 +14,7 @@ from torch import Tensor
 from training.quantize.folded import FoldedNetwork, Layer
 
 DEVIATIONS = 6.0
+INPUT_MEAN = 0.65  # of a stained section's grey levels, between its white and its stains; any data set's is close
 LEVELS = 255
 
 
@@ -64,7 +65,7 @@ class Ranges:
     Attributes:
         quantizers: of each layer's output, by the layer's name, and of the masked ``mean``.
         streams: of each block's output, after the addition where there is one; shared over a residual stage.
-        input_means: mean of each layer's input per field, by name; the stem's is missing: it is the picture.
+        input_means: mean of each layer's input per field, by name.
     """
 
     quantizers: dict[str, Quantizer]
@@ -75,7 +76,7 @@ class Ranges:
 def data_free_ranges(network: FoldedNetwork) -> Ranges:
     """Ranges of six deviations about the mean, and the means that bias correction needs."""
     quantizers: dict[str, Quantizer] = {}
-    input_means: dict[str, Tensor] = {}
+    input_means = {network.stem.name: torch.full((network.stem.weight.shape[1],), INPUT_MEAN, dtype=torch.float64)}
 
     def rectified(layer: Layer) -> Tensor:
         moments = output_moments(layer)

@@ -39,12 +39,10 @@ def round_filters(layer: Layer, bound: int = WEIGHT_BOUND) -> RoundedFilters:
     return RoundedFilters(values, scale)
 
 
-def corrected_bias(layer: Layer, rounded: RoundedFilters, input_mean: Tensor | None) -> Tensor:
+def corrected_bias(layer: Layer, rounded: RoundedFilters, input_mean: Tensor) -> Tensor:
     """The bias less what rounding adds to the mean output, [out fields].
 
     The error is averaged over the group, so that one bias serves the whole field.
     """
-    if input_mean is None:
-        return layer.bias
     error = (rounded.real() - layer.filters()).mean(0).sum((1, 3, 4))
     return layer.bias - (error[:, 0] * input_mean if layer.depthwise else error @ input_mean)

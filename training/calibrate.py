@@ -1,0 +1,121 @@
+"""What is fitted on the calibrating half of the validation patches: temperature, threshold, review band, limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize, minimize_scalar
+
+from model_zoo.manifest import Consistency, QualityReference
+from model_zoo.quality import tissue_statistics
+from model_zoo.symmetry import Group
+from model_zoo.turns import turn, turns
+from training.score import Scorer
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+Images = npt.NDArray[np.uint8]
+
+MIN_TISSUE_FRACTION = 0.05
+QUALITY_SAMPLE = 4000
+CONSISTENCY_QUANTILE = 0.95
+REVIEW_ERROR = 0.05
+REVIEW_SHARE = 0.20
+
+
+@dataclass(frozen=True)
+class Operating:
+    """Where answers turn from negative to positive, and which of them a person should look at."""
+
+    temperature: float
+    threshold: float
+    review_band: tuple[float, float]
+
+
+def _log_odds(logits: npt.NDArray[np.float32]) -> Floats:
+    return logits[:, 1].astype(np.float64) - logits[:, 0].astype(np.float64)
+
+
+def _sigmoid(z: Floats) -> Floats:
+    return np.exp(-np.logaddexp(0.0, -z))
+
+
+def fit_operating_point(logits: npt.NDArray[np.float32], labels: Labels) -> Operating:
+    """Temperature by least log loss, threshold where a logistic fit of the labels crosses one half.
+
+    The review band is the narrowest band about the threshold, symmetric in log-odds, outside which at most
+    5 % of the answers are wrong, but never more than 20 % of the patches. Source of the temperature: Guo et
+    al. 2017; of the logistic fit: Platt 1999.
+    """
+    z = _log_odds(logits)
+
+    def log_loss(scaled: Floats) -> float:
+        return float(np.logaddexp(0.0, np.where(labels == 1, -scaled, scaled)).mean())
+
+    best = minimize_scalar(lambda t: log_loss(z / np.exp(t)), bounds=(-4.0, 4.0), method="bounded")
+    temperature = float(np.exp(best.x))
+    slope, offset = minimize(lambda ab: log_loss(ab[0] * z + ab[1]), np.array([1 / temperature, 0.0])).x
+    scaled, cut = z / temperature, -offset / slope / temperature
+    threshold = float(_sigmoid(np.array([cut]))[0])
+
+    distance = np.abs(scaled - cut)
+    wrong = (scaled >= cut) != (labels == 1)
+    order = np.argsort(-distance)
+    error_outside = np.cumsum(wrong[order]) / np.arange(1, len(order) + 1)
+    good = np.flatnonzero(error_outside <= REVIEW_ERROR)
+    kept = max(good[-1] + 1 if len(good) else 0, int(np.ceil((1 - REVIEW_SHARE) * len(order))))
+    width = float(distance[order[kept - 1]]) if kept < len(order) else 0.0
+    low, high = _sigmoid(np.array([cut - width, cut + width])).tolist()
+    return Operating(temperature, threshold, (min(low, threshold), max(high, threshold)))
+
+
+def fit_consistency(scorer: Scorer, group: Group, images: Images, temperature: float) -> Consistency:
+    """The limit is the 95th percentile, over patches, of the largest deviation from the orbit's mean.
+
+    The floor is the mean change when a patch is turned by the smallest turn that interpolates, and back.
+    """
+    orbit = np.stack(
+        [_sigmoid(_log_odds(logits) / temperature) for logits in _orbit_logits(scorer, group, images)], axis=1
+    )
+    deviation = np.abs(orbit - orbit.mean(1, keepdims=True)).max(1)
+    limit = float(np.quantile(deviation, CONSISTENCY_QUANTILE))
+    interpolating = [g for g in group.coset_representatives if g not in group.exact_elements]
+    if not interpolating:
+        return Consistency(limit=limit, interpolation_floor=0.0)
+    there = interpolating[0]
+    back = group.inverse(there)
+    returned = np.stack([turn(turn(image, group, there), group, back) for image in images])
+    change = np.abs(_sigmoid(_log_odds(scorer.logits(returned)) / temperature) - orbit[:, 0])
+    return Consistency(limit=limit, interpolation_floor=float(change.mean()))
+
+
+def _orbit_logits(scorer: Scorer, group: Group, images: Images) -> list[npt.NDArray[np.float32]]:
+    """Logits of every element's turn, in order; one inference for each coset of the exact subgroup."""
+    by_representative = {}
+    for g in group.coset_representatives:
+        by_representative[g] = scorer.logits(np.stack([turns(image, group, [g])[0] for image in images]))
+    return [by_representative[g] for g in group.coset_of]
+
+
+def fit_quality(images: Images) -> QualityReference:
+    """Bounds at the outermost thousandth of the training patches; the tissue bound is a rule, 5 %."""
+    chosen = np.random.default_rng(0).permutation(len(images))[:QUALITY_SAMPLE]
+    measured = [tissue_statistics(images[i]) for i in chosen]
+    tissue = [
+        (sharpness, density) for share, sharpness, density in measured if share >= MIN_TISSUE_FRACTION and density
+    ]
+    densities = np.array([density for _, density in tissue])
+    mean = densities.mean(0)
+    precision = np.linalg.inv(np.cov(densities.T))
+    offset = densities - mean
+    distance = np.sqrt(np.einsum("ni,ij,nj->n", offset, precision, offset))
+    rows = [tuple(row) for row in precision.tolist()]
+    return QualityReference(
+        min_tissue_fraction=MIN_TISSUE_FRACTION,
+        min_sharpness=float(np.quantile([sharpness for sharpness, _ in tissue], 0.001)),
+        max_stain_distance=float(np.quantile(distance, 0.999)),
+        stain_mean=tuple(mean.tolist()),
+        stain_precision=(rows[0], rows[1], rows[2]),
+    )

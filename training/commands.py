@@ -1,0 +1,134 @@
+"""The researcher's commands: train, quantize, evaluate, publish."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model_zoo.symmetry import Group
+from training.data import DataError
+from training.topologies import TOPOLOGIES
+
+Data = Annotated[
+    Path,
+    typer.Option(envvar="ROSETTE_DATA", help="Folder with PCam's HDF5 files, Parquet shards or folders of images."),
+]
+RunFolder = Annotated[Path, typer.Argument(help="Run folder: checkpoints, settings, learning curve.")]
+
+
+def train(
+    run: RunFolder,
+    data: Data,
+    group: Annotated[str, typer.Option(help="C1 (conventional), C2 … C99 or D1 … D99.")] = "C12",
+    topology: Annotated[str, typer.Option(help=f"One of {', '.join(TOPOLOGIES)}.")] = "accurate",
+    free_filters: Annotated[bool, typer.Option(help="Nine-dimensional 3×3 filters, for groups within D4.")] = False,
+    epochs: Annotated[int, typer.Option(min=1)] = 30,
+    batch_size: Annotated[int, typer.Option(min=2, help="Patches a step and process.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = 4e-3,
+    weight_decay: float = 0.05,
+    augment: Annotated[bool, typer.Option(help="Quarter turns, reflections and stain jitter.")] = True,
+    stain_jitter: float = 0.05,
+    seed: int = 0,
+    accelerator: Annotated[str, typer.Option(help="auto takes a GPU when there is one.")] = "auto",
+    devices: Annotated[str, typer.Option(help="Devices a node: a number, or auto.")] = "auto",
+    nodes: Annotated[int, typer.Option(help="Machines; start the command on each, as Lightning describes.")] = 1,
+    strategy: Annotated[str, typer.Option(help="Lightning's strategy, such as ddp.")] = "auto",
+) -> None:
+    """Train a network; the same command goes on where a killed run stopped."""
+    from dataclasses import replace
+
+    from training.fit import Recipe, fit
+
+    if topology not in TOPOLOGIES:
+        raise typer.BadParameter(f"{topology!r} is not one of {', '.join(TOPOLOGIES)}", param_hint="--topology")
+    try:
+        Group.parse(group)
+        shape = replace(TOPOLOGIES[topology], group=group, free_filters=free_filters)
+        recipe = Recipe(epochs, batch_size, learning_rate, weight_decay, augment, stain_jitter, seed)
+        best = fit(
+            data, run, shape, recipe, accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy
+        )
+    except (DataError, ValueError) as error:
+        typer.secho(f"rosette train: {error}", err=True, fg="red")
+        raise typer.Exit(2) from error
+    typer.echo(f"Lowest validation loss: {best}\nNext: rosette quantize {run} --data {data}")
+
+
+def quantize(
+    run: RunFolder,
+    data: Data,
+    probes: Annotated[int, typer.Option(min=1, help="Validation patches on which each step is measured.")] = 256,
+) -> None:
+    """Quantize a run's best weights without data; writes int8.onnx and fp32.onnx beside them."""
+    import onnx
+
+    from training.data import load
+    from training.fit import fitted_network
+    from training.quantize.pipeline import quantize as quantize_network
+
+    quantized = quantize_network(fitted_network(run), load(data, "valid").images[:probes])
+    onnx.save(quantized.int8, run / "int8.onnx")
+    onnx.save(quantized.float32, run / "fp32.onnx")
+    (run / "quantization.json").write_text(json.dumps(quantized.figures.recipe(), indent=2) + "\n")
+    for name, value in asdict(quantized.figures).items():
+        typer.echo(f"{name.replace('_', ' ')}: {value:.3g}")
+    typer.echo(f"Wrote {run / 'int8.onnx'} and {run / 'fp32.onnx'}")
+
+
+def evaluate(
+    artifact: Annotated[Path, typer.Argument(help="An artifact, INT8 or float32.")],
+    data: Data,
+    split: Annotated[str, typer.Option(help="train, valid or test.")] = "valid",
+    output: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+) -> None:
+    """Measure an artifact on a split, every figure with its 95 % interval."""
+    from model_zoo.network import Network
+    from training.data import load
+    from training.metrics import RESAMPLES, measure
+
+    if split not in ("train", "valid", "test"):
+        raise typer.BadParameter(f"{split!r} is not train, valid or test", param_hint="--split")
+    network, patches = Network(artifact.read_bytes()), load(data, split)  # type: ignore[arg-type]
+    import numpy as np
+
+    logits = np.concatenate([network.logits(patches.images[i : i + 32]) for i in range(0, len(patches), 32)])
+    figures = measure(network.probabilities(logits), patches.labels, network.manifest.threshold, split)
+    typer.echo(f"{network.manifest.name} {network.manifest.version} {network.manifest.precision} on {patches.source}")
+    for figure in figures:
+        typer.echo(f"{figure.name:32} {figure.value:.4f}  [{figure.low:.4f}, {figure.high:.4f}]  n = {figure.n}")
+    typer.echo(f"95 % intervals: {figures[0].method} ({RESAMPLES} resamples)")
+    if output is not None:
+        document = {
+            "artifact_sha256": network.sha256,
+            "graph_sha256": network.manifest.graph_sha256,
+            "data": patches.source,
+            "data_sha256": patches.sha256,
+            "metrics": [figure.model_dump() for figure in figures],
+        }
+        output.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def publish(
+    run: RunFolder,
+    data: Data,
+    name: Annotated[str, typer.Option(help="Such as c12-mobilenetv2.")],
+    version: Annotated[str, typer.Option(help="Three numbers, such as 0.1.0.")],
+    out: Annotated[Path, typer.Option(help="Folder for the artifacts and the card.")] = Path("model_zoo"),
+    test: Annotated[bool, typer.Option(help="Also measure on test: once per published table.")] = False,
+    licence: Annotated[str, typer.Option(help="Licence of the training data.")] = "CC0-1.0",
+    encoding: Annotated[str, typer.Option(help="Encoding of the training patches.")] = "JPEG, quality 75",
+) -> None:
+    """Calibrate, measure, verify and write a quantized run's artifacts and model card."""
+    from training.publish import PublishError, Release
+    from training.publish import publish as publish_run
+
+    try:
+        files = publish_run(run, Release(name, version, licence, encoding), data, out, read_test=test)
+    except (PublishError, DataError, FileNotFoundError) as error:
+        typer.secho(f"rosette publish: {error}", err=True, fg="red")
+        raise typer.Exit(1) from error
+    typer.echo("\n".join(f"Wrote {file}" for file in files))

@@ -1,0 +1,30 @@
+"""Scores patches with an ONNX graph in onnxruntime, under the options that the server uses."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+
+from model_zoo.network import session_options
+
+CHUNK = 32
+
+
+class Scorer:
+    """A graph in a session of one thread, called from as many threads as there are cores."""
+
+    def __init__(self, graph: onnx.ModelProto) -> None:
+        self._session = ort.InferenceSession(
+            graph.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
+        )
+
+    def logits(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """uint8 [N, 96, 96, 3] → float32 [N, 2]."""
+        chunks = [np.ascontiguousarray(patches[i : i + CHUNK]) for i in range(0, len(patches), CHUNK)]
+        with ThreadPoolExecutor(cpu_count()) as pool:
+            return np.concatenate(list(pool.map(lambda c: self._session.run(["logits"], {"patches": c})[0], chunks)))
