@@ -1,0 +1,36 @@
+"""What a route says about who may call it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from app.access.keys import Caller, Role
+from app.problems import Forbidden
+
+bearer = HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer rsk_…`")
+
+
+class RequireRole:
+    """A dependency that admits the given roles, and always admins; it gives the caller.
+
+    The key itself has been checked by the guard, before the route was looked up.
+    """
+
+    def __init__(self, *roles: Role) -> None:
+        self.roles = frozenset({Role.ADMIN, *roles})
+
+    def __call__(
+        self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None
+    ) -> Caller:
+        caller: Caller = request.state.caller
+        if caller.role not in self.roles:
+            needed = " or ".join(sorted(self.roles))
+            raise Forbidden(f"The key's role is {caller.role}, expected {needed}: use another key.")
+        return caller
+
+
+MayPredict = Annotated[Caller, Depends(RequireRole(Role.PREDICT))]
+MayRead = Annotated[Caller, Depends(RequireRole(Role.PREDICT, Role.READ))]

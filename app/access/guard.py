@@ -1,0 +1,56 @@
+"""Default deny: every request needs a key before anything else of it is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from anyio import CapacityLimiter, to_thread
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.access.keys import Caller, Keys
+from app.problems import Problem, Unauthorized
+
+LOOKUPS = 4
+
+
+class Guard:
+    """ASGI middleware that lets open paths through, and others only with a valid key.
+
+    The caller is left in the request's state. Roles are checked by the routes.
+
+    Args:
+        app: what lies behind.
+        keys: who may come in.
+        open_paths: paths that need no key; one that ends in ``/`` opens everything below it.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Keys, open_paths: Iterable[str]) -> None:
+        self.app = app
+        self._keys = keys
+        self._open = frozenset(path for path in open_paths if not path.endswith("/"))
+        self._open_below = tuple(path for path in open_paths if path.endswith("/"))
+        self._limiter = CapacityLimiter(LOOKUPS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not self._is_open(scope["path"]):
+            try:
+                scope.setdefault("state", {})["caller"] = await self._caller(scope)
+            except Problem as problem:
+                await problem.response()(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    def _is_open(self, path: str) -> bool:
+        return path in self._open or path.startswith(self._open_below)
+
+    async def _caller(self, scope: Scope) -> Caller:
+        presented = [value for name, value in scope["headers"] if name == b"authorization"]
+        if len(presented) != 1:
+            raise Unauthorized(f"{len(presented)} Authorization headers, expected one: Authorization: Bearer KEY.")
+        scheme, _, key = presented[0].partition(b" ")
+        if scheme.lower() != b"bearer":
+            raise Unauthorized("The Authorization header does not begin with Bearer: send Authorization: Bearer KEY.")
+        caller = await to_thread.run_sync(self._keys.caller, key.strip(), limiter=self._limiter)
+        if caller is None:
+            raise Unauthorized("The key is unknown or revoked: check it, or ask your administrator for another.")
+        return caller

@@ -1,0 +1,79 @@
+"""``/docs`` with Swagger UI from this server, and the OpenAPI description behind it."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+
+from app.problems import ProblemBody
+
+DOCS, OPENAPI, ASSETS = "/docs", "/openapi.json", "/docs/assets/"
+OPEN_PATHS = (DOCS, OPENAPI, ASSETS)
+
+_FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
+_START = f"""SwaggerUIBundle({{
+  url: "{OPENAPI}", dom_id: "#ui", deepLinking: true, validatorUrl: null,
+  presets: [SwaggerUIBundle.presets.apis], layout: "BaseLayout",
+}});"""
+_PAGE = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Rosette API</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="{ASSETS}swagger-ui.css">
+</head>
+<body>
+<div id="ui"></div>
+<script src="{ASSETS}swagger-ui-bundle.js"></script>
+<script>{_START}</script>
+</body>
+</html>
+"""
+_START_HASH = b64encode(sha256(_START.encode()).digest()).decode()
+_POLICY = (
+    f"default-src 'none'; script-src 'self' 'sha256-{_START_HASH}'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def install(app: FastAPI) -> None:
+    """Serve the documentation, without a key and without any other host."""
+    folder = Path(str(files("fastapi_offline"))) / "static"
+
+    async def page(_: Request) -> Response:
+        return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
+
+    async def description(_: Request) -> Response:
+        return JSONResponse(app.openapi())
+
+    async def asset(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in _FILES:
+            raise HTTPException(404, f"There is no {name} here")
+        return FileResponse(folder / name, media_type=_FILES[name], headers={"Cache-Control": "max-age=86400"})
+
+    app.add_route(DOCS, page, include_in_schema=False)
+    app.add_route(OPENAPI, description, include_in_schema=False)
+    app.add_route(ASSETS + "{name}", asset, include_in_schema=False)
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI description, with the problem schema that every route's errors share."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+        )
+        schema["components"]["schemas"]["Problem"] = ProblemBody.model_json_schema()
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,91 @@
+"""``/livez`` and ``/readyz``, open to everybody and cheap however often they are asked."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import Annotated
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel
+
+from app import problems
+from app.api.query import KnownParameters
+from app.services import Services, services_of
+
+router = APIRouter(tags=["health"])
+
+CACHE_S = 1.0
+
+
+class Alive(BaseModel):
+    status: str = "alive"
+
+
+class Ready(BaseModel):
+    status: str = "ready"
+    model: str
+    version: str
+    sha256: str
+
+
+class Readiness:
+    """What is not ready, found out at most once a second however many ask at once.
+
+    The check has a thread of its own, so that busy workers do not make a server look dead.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._limiter = CapacityLimiter(1)
+        self._lock = asyncio.Lock()
+        self._until = -1.0
+        self._failed: dict[str, str] = {}
+
+    async def failed(self) -> dict[str, str]:
+        """The parts that are not ready, each with the reason."""
+        async with self._lock:
+            if monotonic() >= self._until:
+                self._failed = await to_thread.run_sync(self._check, limiter=self._limiter)
+                self._until = monotonic() + CACHE_S
+            return self._failed
+
+    def _check(self) -> dict[str, str]:
+        failed = {}
+        if self._services.model_error:
+            failed["model"] = self._services.model_error
+        try:
+            self._services.predictions.check_writable()
+        except problems.RecordsUnavailable as problem:
+            failed["records"] = problem.detail
+        return failed
+
+
+def readiness_of(request: Request) -> Readiness:
+    readiness: Readiness = request.app.state.readiness
+    return readiness
+
+
+@router.get("/livez", summary="Is the process alive?")
+async def livez(_: Annotated[None, Depends(KnownParameters())]) -> Alive:
+    """Answers as long as the event loop runs."""
+    return Alive()
+
+
+@router.get(
+    "/readyz",
+    summary="Can patches be answered?",
+    responses=problems.responses(problems.InvalidParameter, problems.NotReady),
+)
+async def readyz(
+    _: Annotated[None, Depends(KnownParameters())],
+    services: Annotated[Services, Depends(services_of)],
+    readiness: Annotated[Readiness, Depends(readiness_of)],
+) -> Ready:
+    """A model is loaded, its golden cases matched, and records can be taken; found out at most once a second."""
+    failed = await readiness.failed()
+    if failed:
+        raise problems.NotReady("; ".join(f"{part}: {why}" for part, why in failed.items()), failed=sorted(failed))
+    engine = services.engine
+    return Ready(model=engine.manifest.name, version=engine.manifest.version, sha256=engine.network.sha256)

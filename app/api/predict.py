@@ -1,0 +1,87 @@
+"""``POST /predict``: one patch in, one recorded answer out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from app import problems
+from app.access.dependencies import MayPredict
+from app.api.body import FIELD, MULTIPART, RAW_TYPES, BodyReader
+from app.api.query import KnownParameters
+from app.diagnosis.orbit import Rotations
+from app.diagnosis.report import Answer
+from app.services import Services, services_of
+
+router = APIRouter(tags=["predictions"])
+
+_IMAGE = {"type": "string", "format": "binary", "description": "PNG, JPEG or baseline TIFF, 96×96 pixels, 8-bit RGB"}
+_FORM = {"type": "object", "required": [FIELD], "additionalProperties": False, "properties": {FIELD: _IMAGE}}
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The patch, as the form's only field `file` or as the raw body.",
+        "content": {MULTIPART: {"schema": _FORM}} | {media_type: {"schema": _IMAGE} for media_type in RAW_TYPES},
+    }
+}
+
+
+@router.post(
+    "/predict",
+    summary="Classify a patch",
+    response_model=Answer,
+    openapi_extra=_BODY,
+    responses=problems.responses(
+        problems.BodyIncomplete,
+        problems.Unauthorized,
+        problems.Forbidden,
+        problems.BodyTooSlow,
+        problems.BodyTooLarge,
+        problems.UnsupportedContentType,
+        problems.InvalidParameter,
+        problems.InvalidForm,
+        problems.EmptyBody,
+        problems.NotAnImage,
+        problems.TruncatedImage,
+        problems.ImageTooLarge,
+        problems.WrongSize,
+        problems.WrongMode,
+        problems.Animation,
+        problems.UnsupportedTiff,
+        problems.Problem,
+        problems.Busy,
+        problems.NoModel,
+        problems.RecordsUnavailable,
+    ),
+)
+async def predict(
+    request: Request,
+    caller: MayPredict,
+    _: Annotated[None, Depends(KnownParameters("rotations"))],
+    services: Annotated[Services, Depends(services_of)],
+    rotations: Annotated[
+        Rotations,
+        Query(
+            description="Which turns of the patch are measured. `full`: one for each coset of the exact subgroup, "
+            "and the exact subgroup; the rest is implied by the exactness measured. `exact`: the exact subgroup. "
+            "`none`: the patch as given. `all`: every element."
+        ),
+    ] = Rotations.FULL,
+) -> Response:
+    """Is there metastatic tissue in the centre 32×32 pixels of a 96×96 patch, and does the answer depend on how it lay?
+
+    The pixels are taken as stored: EXIF orientation, ICC profiles and gamma are ignored, not applied. The answer has
+    been recorded when it arrives. Research use only.
+    """
+    body = BodyReader(services.settings.max_body_bytes, services.settings.body_timeout_s)
+    body.check_headers(request)
+    engine = services.engine
+    services.workers.refuse_when_full()
+    data = await body.read(request)
+
+    def answer_and_record() -> str:
+        return services.predictions.record(engine.answer(data, rotations), rotations, caller.key_id)
+
+    return Response(await services.workers.run(answer_and_record), media_type="application/json")

@@ -1,0 +1,26 @@
+"""Refuse query parameters that a route does not know, and repeated ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from urllib.parse import parse_qsl
+
+from fastapi import Request
+
+from app.problems import InvalidParameter
+
+
+class KnownParameters:
+    """A dependency that refuses every query parameter but those named, and each of them more than once."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def __call__(self, request: Request) -> None:
+        query = request.scope["query_string"].decode("latin-1")
+        for name, times in Counter(name for name, _ in parse_qsl(query, keep_blank_values=True)).items():
+            if name not in self.names:
+                known = ", ".join(self.names) or "none"
+                raise InvalidParameter(f"The query parameter {name!r} is unknown, expected: {known}.")
+            if times > 1:
+                raise InvalidParameter(f"The query parameter {name!r} occurs {times} times: give it once.")

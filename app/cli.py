@@ -1,0 +1,166 @@
+"""The server's commands: ``rosette serve``, ``rosette predict``, ``rosette keys``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.access.keys import Keys, Role
+from app.diagnosis.engine import Engine, ModelError
+from app.diagnosis.orbit import Rotations
+from app.diagnosis.report import Answer
+from app.main import create_app
+from app.problems import ImageProblem, Problem
+from app.records.database import open_database
+from app.records.migrations import migrate
+from app.server import make_server
+from app.services import Services
+from app.settings import Settings
+
+keys = typer.Typer(help="Make, list and revoke the server's keys.", no_args_is_help=True)
+
+
+def serve() -> None:
+    """Serve POST /predict, and everything else, over HTTP."""
+    with readable_errors():
+        settings = Settings()
+        app = create_app(settings)
+        services: Services = app.state.services
+        services.start()
+        make_server(app, settings, lambda port: typer.echo(greeting(services, port))).run()
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="PNG, JPEG or TIFF patches of 96×96 pixels.")],
+    rotations: Annotated[Rotations, typer.Option(help="Which turns are measured.")] = Rotations.FULL,
+    model: Annotated[Path | None, typer.Option(help="The artifact; by default the shipped one.")] = None,
+    as_json: Annotated[
+        bool | None, typer.Option("--json/--table", help="JSON Lines, the default unless in a terminal, or a table.")
+    ] = None,
+) -> None:
+    """Classify patches here and now, without a server; nothing is recorded.
+
+    Exits with 1 if any image was refused.
+    """
+    with readable_errors():
+        engine = Engine.load(model or Settings().model)
+    if as_json is None:
+        as_json = not sys.stdout.isatty()
+    table = Table("file", "decision", "probability", "consistent", "max deviation", "reasons")
+    refused = False
+    for image in images:
+        try:
+            answer = engine.answer(image.read_bytes(), rotations)
+        except (ImageProblem, OSError) as error:
+            refused = True
+            typer.echo(f"{image}: {error}", err=True)
+            problem = error.body() if isinstance(error, ImageProblem) else {"title": "unreadable", "detail": str(error)}
+            if as_json:
+                typer.echo(json.dumps({"file": str(image), "problem": problem}))
+            table.add_row(str(image), "refused", "", "", "", str(problem["title"]))
+            continue
+        if as_json:
+            typer.echo(json.dumps({"file": str(image)} | json.loads(answer.model_dump_json())))
+        table.add_row(str(image), *_cells(answer))
+    if not as_json:
+        Console().print(table)
+        typer.echo(f"Model {engine.manifest.name} {engine.manifest.version}. {Answer.model_fields['notice'].default}")
+    if refused:
+        raise typer.Exit(1)
+
+
+def _cells(answer: Answer) -> list[str]:
+    consistency = answer.consistency
+    return [
+        answer.decision,
+        "" if answer.probability is None else f"{answer.probability:.3f}",
+        {True: "yes", False: "no", None: "not measured"}[consistency.consistent],
+        f"{consistency.max_deviation:.3f}",
+        "; ".join(answer.reasons),
+    ]
+
+
+@keys.command("add")
+def add_key(
+    role: Annotated[Role, typer.Option(help="What the key may do.")] = Role.PREDICT,
+    name: Annotated[str, typer.Option(help="Whose key it is.")] = "",
+) -> None:
+    """Make a key and print it; it is shown this once."""
+    with readable_errors():
+        typer.echo(_keys().add(role, name))
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """List the keys' ids, roles and names."""
+    with readable_errors():
+        table = Table("id", "role", "name", "made", "revoked")
+        for key_id, role, name, made, revoked in _keys().listing():
+            table.add_row(key_id, role, name, f"{made:%Y-%m-%d %H:%M}", f"{revoked:%Y-%m-%d %H:%M}" if revoked else "")
+        Console().print(table)
+
+
+@keys.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(help="The 12 characters after rsk_.")]) -> None:
+    """Make a key worthless at once."""
+    with readable_errors():
+        if not _keys().revoke(key_id):
+            raise ValueError(f"there is no valid key {key_id}: `rosette keys list` shows them")
+
+
+def _keys() -> Keys:
+    settings = Settings()
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = open_database(settings.sqlalchemy_url())
+    migrate(database)
+    return Keys(database)
+
+
+def greeting(services: Services, port: int) -> str:
+    """What to type next: a request that works as it stands."""
+    settings = services.settings
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    if services.model_error:
+        return f"Rosette listens at {url}, but cannot answer: {services.model_error}"
+    patch = settings.home / "demo-patch.png"
+    if not patch.exists():
+        cases = services.engine.manifest.golden_cases
+        patch.write_bytes(next((case for case in cases if case.name.startswith("tumour")), cases[0]).png)
+    if settings.admin_key is not None:
+        key = "$ROSETTE_ADMIN_KEY"
+    else:
+        key = f"$(cat {shlex.quote(str(settings.admin_key_file or settings.home / 'admin.key'))})"
+    curl = f'curl -sS -H "Authorization: Bearer {key}" -F file=@{shlex.quote(str(patch))} {url}/predict'
+    return f"Rosette listens at {url}, its documentation is at {url}/docs. Try:\n\n  {curl}\n"
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """What an administrator can mend is said in a sentence, not in a stack trace."""
+    try:
+        yield
+    except ValidationError as error:
+        found = [f"{'.'.join(str(part) for part in each['loc'])} {each['msg']}".strip() for each in error.errors()]
+        message = "; ".join(found)
+    except SQLAlchemyError as error:
+        message = f"the database cannot be used: {getattr(error, 'orig', None) or error}"
+    except Problem as error:
+        message = error.detail
+    except (ModelError, ValueError, OSError) as error:
+        message = str(error)
+    else:
+        return
+    typer.echo(f"rosette: {message}", err=True)
+    raise typer.Exit(1)

@@ -1,0 +1,103 @@
+"""How the network answers the turns of one patch, measured as cheaply as its exactness allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_zoo.golden import Logits
+from model_zoo.symmetry import Group
+from model_zoo.turns import Patch, turns
+
+Source = Literal["measured", "implied", "not_measured"]
+
+
+class Rotations(StrEnum):
+    """Which turns are measured.
+
+    ``full``: one for each coset of the exact subgroup, and the exact subgroup; the rest is implied.
+    ``exact``: the exact subgroup. ``none``: the patch as given. ``all``: every element.
+    """
+
+    FULL = "full"
+    EXACT = "exact"
+    NONE = "none"
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class Orbit:
+    """The answers to the turns of one patch, one entry for each group element, in the group's order.
+
+    Attributes:
+        logits: float32 [|G|, 2]; rows that were not measured nor implied are NaN.
+        source: where each row comes from.
+        exact: whether all turns of the exact subgroup gave the same bits; None when that was not
+            measured, or when the subgroup holds nothing but the identity.
+    """
+
+    logits: Logits
+    source: tuple[Source, ...]
+    exact: bool | None
+
+    @property
+    def known(self) -> tuple[int, ...]:
+        return tuple(g for g, source in enumerate(self.source) if source != "not_measured")
+
+
+def measure_orbit(
+    patch: Patch, group: Group, exact_subgroup: Group, rotations: Rotations, logits_of: Callable[[Patch], Logits]
+) -> Orbit:
+    """Measure a patch's orbit: C12 with exact subgroup C4 takes 6 inferences in ``full``.
+
+    What exactness implies is filled in only after the exact subgroup has been measured, in this very
+    call, to give equal bits; otherwise the missing elements are measured too.
+
+    Args:
+        patch: uint8 [96, 96, 3].
+        group: the network's group.
+        exact_subgroup: the subgroup under which the network claims to be invariant to the last bit:
+            the group's own exact subgroup, or C1 for a network that claims nothing.
+        rotations: what to measure.
+        logits_of: the network, uint8 [N, 96, 96, 3] to float32 [N, 2].
+    """
+    everything = tuple(range(len(group)))
+    claims = len(exact_subgroup) > 1
+    subgroup = group.exact_elements if claims else (0,)
+    representative_of = group.coset_of if claims else everything
+
+    logits = np.full((len(group), 2), np.nan, np.float32)
+    source: list[Source] = ["not_measured"] * len(group)
+
+    def measure(elements: tuple[int, ...]) -> None:
+        logits[list(elements)] = logits_of(turns(patch, group, elements))
+        for g in elements:
+            source[g] = "measured"
+
+    measure(
+        {
+            Rotations.NONE: (0,),
+            Rotations.EXACT: subgroup,
+            Rotations.FULL: tuple(sorted({*subgroup, *representative_of})),
+            Rotations.ALL: everything,
+        }[rotations]
+    )
+    exact = _same_bits(logits[list(subgroup)]) if claims and rotations is not Rotations.NONE else None
+    missing = tuple(g for g in everything if source[g] == "not_measured")
+    if rotations is Rotations.FULL and missing:
+        if exact:
+            for g in missing:
+                logits[g], source[g] = logits[representative_of[g]], "implied"
+        else:
+            measure(missing)
+    return Orbit(logits, tuple(source), exact)
+
+
+def _same_bits(logits: NDArray[np.float32]) -> bool:
+    bits = np.ascontiguousarray(logits).view(np.uint32)
+    return bool((bits == bits[0]).all())

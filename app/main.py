@@ -1,0 +1,84 @@
+"""The application, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+from anyio import to_thread
+from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
+
+from app import problems
+from app.access.guard import Guard
+from app.api import docs, health, predict, predictions
+from app.api.connection import Connection
+from app.diagnosis.report import NOTICE
+from app.services import Services
+from app.settings import Settings
+
+OPEN_PATHS = ("/livez", "/readyz")
+
+# FastAPI would export to collectors that the environment names; Rosette calls nobody.
+_SILENT: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The server's application; its lifespan prepares the home folder, the database, the key and the model.
+
+    Args:
+        settings: by default those of the environment.
+
+    Raises:
+        pydantic.ValidationError: if the environment's settings do not fit.
+        ValueError: if the database's URL does not.
+    """
+    services = Services(settings or Settings())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await to_thread.run_sync(services.start)
+        try:
+            yield
+        finally:
+            await to_thread.run_sync(services.stop)
+
+    app = FastAPI(
+        title="Rosette",
+        version=_version(),
+        description=f"Classifies histopathology patches on an ordinary CPU. {NOTICE}",
+        lifespan=lifespan,
+        telemetry=_SILENT,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    app.state.readiness = health.Readiness(services)
+    problems.install(app)
+    for module in (predict, predictions, health):
+        app.include_router(module.router)
+    app.openapi = partial(docs.describe, app)  # type: ignore[method-assign]
+    if services.settings.docs:
+        docs.install(app)
+    app.add_middleware(
+        Guard, keys=services.keys, open_paths=OPEN_PATHS + (docs.OPEN_PATHS if services.settings.docs else ())
+    )
+    app.add_middleware(Connection)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("rosette")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,218 @@
+"""Everything that can be wrong with a request, as one tree of errors, and as RFC 9457 problem+json."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemBody(BaseModel):
+    """An RFC 9457 problem: ``type`` is stable and made for programs, ``detail`` is made for people."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        title="Problem",
+        json_schema_extra={
+            "example": {
+                "type": "/problems/wrong-size",
+                "title": "The image has the wrong size",
+                "status": 422,
+                "detail": "The image is 95×96 pixels, expected exactly 96×96: cut or rescale it to a patch.",
+            }
+        },
+    )
+
+    type: str = Field(description="What is wrong; never changes.")
+    title: str
+    status: int
+    detail: str = Field(description="What was wrong, what was expected, and what to do.")
+
+
+class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
+    """A request that cannot be answered; subclasses say why.
+
+    Args:
+        detail: what was wrong, where, what was expected, and what to do.
+        headers: further response headers.
+        extensions: further members of the problem's JSON.
+    """
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "The server failed"
+
+    def __init__(self, detail: str, headers: dict[str, str] | None = None, **extensions: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = headers or {}
+        self.extensions = extensions
+
+    def body(self) -> dict[str, Any]:
+        return problem_body(self.slug, self.title, self.status, self.detail) | self.extensions
+
+    def response(self) -> Response:
+        return problem_response(self.body(), self.headers)
+
+
+class InvalidParameter(Problem):
+    status, slug, title = 422, "invalid-parameter", "A parameter is unknown, repeated or invalid"
+
+
+class InvalidForm(Problem):
+    status, slug, title = 422, "invalid-form", "The multipart form is not one field named file"
+
+
+class EmptyBody(Problem):
+    status, slug, title = 422, "empty-body", "The request carries no image"
+
+
+class BodyTooLarge(Problem):
+    status, slug, title = 413, "body-too-large", "The body is too large"
+
+
+class BodyTooSlow(Problem):
+    status, slug, title = 408, "body-too-slow", "The body did not arrive in time"
+
+
+class BodyIncomplete(Problem):
+    status, slug, title = 400, "body-incomplete", "The connection closed before the body had arrived"
+
+
+class UnsupportedContentType(Problem):
+    status, slug, title = 415, "unsupported-content-type", "The content type or encoding is not supported"
+
+
+class ImageProblem(Problem):
+    """The body is no patch that can be assessed."""
+
+    status = 422
+
+
+class NotAnImage(ImageProblem):
+    slug, title = "not-an-image", "The body is not a PNG, JPEG or TIFF image"
+
+
+class TruncatedImage(ImageProblem):
+    slug, title = "truncated-image", "The image is truncated or damaged"
+
+
+class ImageTooLarge(ImageProblem):
+    slug, title = "image-too-large", "The image unpacks to too much"
+
+
+class WrongSize(ImageProblem):
+    slug, title = "wrong-size", "The image has the wrong size"
+
+
+class WrongMode(ImageProblem):
+    slug, title = "wrong-mode", "The image is not 8-bit RGB"
+
+
+class Animation(ImageProblem):
+    slug, title = "animation", "The image holds more than one frame"
+
+
+class UnsupportedTiff(ImageProblem):
+    slug, title = "unsupported-tiff", "The TIFF is not a baseline TIFF"
+
+
+class Unauthorized(Problem):
+    status, slug, title = 401, "unauthorized", "A valid key is needed"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="rosette"'})
+
+
+class Forbidden(Problem):
+    status, slug, title = 403, "forbidden", "The key's role does not allow this"
+
+
+class UnknownPrediction(Problem):
+    status, slug, title = 404, "unknown-prediction", "There is no such prediction"
+
+
+class Busy(Problem):
+    status, slug, title = 503, "busy", "The server is busy"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "1"})
+
+
+class NoModel(Problem):
+    status, slug, title = 503, "no-model", "No model is loaded"
+
+
+class RecordsUnavailable(Problem):
+    status, slug, title = 503, "records-unavailable", "The database cannot be used"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "5"})
+
+
+class NotReady(Problem):
+    status, slug, title = 503, "not-ready", "The server is not ready"
+
+
+def problem_body(slug: str, title: str, status: int, detail: str) -> dict[str, Any]:
+    return {"type": f"/problems/{slug}", "title": title, "status": status, "detail": detail}
+
+
+def problem_response(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """The problem as an HTTP response."""
+    content = json.dumps(body, ensure_ascii=False).encode()
+    return Response(content, status_code=body["status"], headers=headers, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Turn every error of the application into problem+json."""
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's description of the problems that a route may answer with."""
+    documented: dict[int | str, dict[str, Any]] = {}
+    for kind in sorted(kinds, key=lambda kind: kind.status):
+        example = problem_body(kind.slug, kind.title, kind.status, "What was wrong, and what to do.")
+        response = documented.setdefault(
+            kind.status,
+            {
+                "description": HTTPStatus(kind.status).phrase,
+                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
+            },
+        )
+        response["content"][MEDIA_TYPE]["examples"][kind.slug] = {"summary": kind.title, "value": example}
+    return documented
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return error.response()
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()]
+    return InvalidParameter("; ".join(found)).response()
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    body = problem_body(phrase.lower().replace(" ", "-"), phrase, error.status_code, f"{error.detail}: see /docs.")
+    return problem_response(body, dict(error.headers or {}))
+
+
+async def _unexpected(_: Request, error: Exception) -> Response:
+    return Problem("An unexpected error happened; it is in the server's log. Nothing was recorded.").response()

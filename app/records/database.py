@@ -1,0 +1,88 @@
+"""Connections whose commits are on the disk when they return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from app.problems import RecordsUnavailable
+
+BUSY_TIMEOUT_S = 5
+WRITE_FIRST = {"sqlite_begin": "BEGIN IMMEDIATE"}
+
+
+def open_database(url: str, connections: int = 8) -> Engine:
+    """An engine for SQLite (WAL, ``synchronous=FULL``) or PostgreSQL (``synchronous_commit=on``).
+
+    Args:
+        url: an SQLAlchemy URL.
+        connections: connections kept open at most.
+
+    Raises:
+        ValueError: if the URL cannot be read, or names another database.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ValueError("ROSETTE_DATABASE_URL is no SQLAlchemy URL, such as postgresql://user@host/name") from error
+    backend = parsed.get_backend_name()
+    connect: dict[str, Any]
+    if backend == "sqlite":
+        if not parsed.database or parsed.database == ":memory:" or "mode" in parsed.query:
+            raise ValueError("ROSETTE_DATABASE_URL names an SQLite database without a file: records would be lost")
+        connect = {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}
+    elif backend == "postgresql":
+        connect = {"connect_timeout": BUSY_TIMEOUT_S, "options": "-c synchronous_commit=on"}
+    else:
+        raise ValueError(f"ROSETTE_DATABASE_URL names {backend}, expected sqlite or postgresql")
+    engine = create_engine(
+        parsed,
+        connect_args=connect,
+        poolclass=QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=BUSY_TIMEOUT_S,
+        pool_pre_ping=backend == "postgresql",
+    )
+    if backend == "sqlite":
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """A transaction, committed when the block ends.
+
+    Raises:
+        RecordsUnavailable: if the database refuses, is away, or is locked for too long.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise unavailable(error) from error
+
+
+def unavailable(error: SQLAlchemyError) -> RecordsUnavailable:
+    """The problem for a database error, without the statement and its parameters."""
+    cause = getattr(error, "orig", None) or error
+    return RecordsUnavailable(f"The database failed ({type(cause).__name__}), so nothing was answered: try again.")
+
+
+def _configure_sqlite(connection: Any, _: Any) -> None:
+    # The driver's own transactions begin late and commit around DDL; "begin" below begins them instead.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))

@@ -1,0 +1,115 @@
+"""What an administrator can set, from environment variables that begin with ``ROSETTE_``."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ADMIN_KEY_MIN_LENGTH = 32
+
+
+def default_home() -> Path:
+    """``$XDG_DATA_HOME/rosette``, by default ``~/.local/share/rosette``."""
+    data = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(data) if data.startswith("/") else Path.home() / ".local" / "share") / "rosette"
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if platform.system() == "Linux" else os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """The server's settings; an empty variable counts as unset.
+
+    Attributes:
+        home: folder of the database and the first admin key, created when missing.
+        database_url: an SQLAlchemy URL of SQLite or PostgreSQL; by default ``rosette.db`` in ``home``.
+        host: address to listen on.
+        port: port to listen on; 0 picks a free one.
+        admin_key: an admin key of the administrator's own, any string of at least 32 characters.
+        admin_key_file: a file that holds it.
+        model: the artifact to serve; by default the one shipped in ``model_zoo``.
+        docs: whether ``/docs`` and ``/openapi.json`` are served.
+        workers: threads that decode, infer and commit; by default one for each core.
+        queue: requests that may wait for a worker; more are refused with 503.
+        connections: connections that may be open at once; more are refused with 503.
+        max_body_bytes: largest request body.
+        body_timeout_s: seconds within which a whole request body must have arrived.
+        header_timeout_s: seconds within which a request's headers must have arrived.
+        shutdown_timeout_s: seconds that running requests get when the server is told to stop.
+
+    Raises:
+        pydantic.ValidationError: naming each variable that does not fit, without its value.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="ROSETTE_", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    home: Path = Field(default_factory=default_home)
+    database_url: SecretStr = SecretStr("")
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    admin_key: SecretStr | None = None
+    admin_key_file: Path | None = None
+    model: Path | None = None
+    docs: bool = True
+    workers: int = Field(default_factory=usable_cores, ge=1, le=1024)
+    queue: int = Field(default=64, ge=0)
+    connections: int = Field(default=1000, ge=1)
+    max_body_bytes: int = Field(default=2**20, ge=1)
+    body_timeout_s: float = Field(default=10, gt=0)
+    header_timeout_s: float = Field(default=10, gt=0)
+    shutdown_timeout_s: int = Field(default=30, ge=0)
+
+    @field_validator("home")
+    @classmethod
+    def _absolute_home(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _admin_key_is_long_enough(self) -> Self:
+        if self.admin_key is not None and self.admin_key_file is not None:
+            raise ValueError("ROSETTE_ADMIN_KEY and ROSETTE_ADMIN_KEY_FILE are both set: set only one of them")
+        self.read_admin_key()
+        return self
+
+    def read_admin_key(self) -> str | None:
+        """The administrator's own key, if one is set.
+
+        Raises:
+            ValueError: if its file cannot be read, or if it is too short or holds a line break.
+        """
+        if self.admin_key is not None:
+            source, key = "ROSETTE_ADMIN_KEY", self.admin_key.get_secret_value()
+        elif self.admin_key_file is not None:
+            source = f"ROSETTE_ADMIN_KEY_FILE {self.admin_key_file}"
+            try:
+                key = self.admin_key_file.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"{source} cannot be read: {error}") from error
+        else:
+            return None
+        key = key.strip()
+        if len(key) < ADMIN_KEY_MIN_LENGTH:
+            raise ValueError(
+                f"{source} has {len(key)} characters, expected at least {ADMIN_KEY_MIN_LENGTH}: "
+                "make one with `openssl rand -hex 32`"
+            )
+        if any(ord(character) < 32 or ord(character) == 127 for character in key):
+            raise ValueError(f"{source} holds a control character, which no HTTP header can carry")
+        return key
+
+    def sqlalchemy_url(self) -> str:
+        """The database's URL with the driver that Rosette brings."""
+        url = self.database_url.get_secret_value()
+        if not url:
+            return f"sqlite:///{self.home / 'rosette.db'}"
+        scheme, separator, rest = url.partition("://")
+        return f"postgresql+psycopg://{rest}" if separator and scheme in {"postgres", "postgresql"} else url
