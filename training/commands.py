@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 
 from model_zoo.symmetry import Group
-from training.data import DataError
+from training.data import DataError, SplitName
 from training.topologies import TOPOLOGIES
 
 Data = Annotated[
     Path,
     typer.Option(envvar="ROSETTE_DATA", help="Folder with PCam's HDF5 files, Parquet shards or folders of images."),
 ]
+SPLITS: dict[str, SplitName] = {"train": "train", "valid": "valid", "test": "test"}
 RunFolder = Annotated[Path, typer.Argument(help="Run folder: checkpoints, settings, learning curve.")]
 
 
@@ -88,28 +89,27 @@ def evaluate(
     """Measure an artifact on a split, every figure with its 95 % interval."""
     from model_zoo.network import Network
     from training.data import load
-    from training.metrics import RESAMPLES, measure
+    from training.evaluate import evaluate as evaluate_network
 
-    if split not in ("train", "valid", "test"):
-        raise typer.BadParameter(f"{split!r} is not train, valid or test", param_hint="--split")
-    network, patches = Network(artifact.read_bytes()), load(data, split)  # type: ignore[arg-type]
-    import numpy as np
-
-    logits = np.concatenate([network.logits(patches.images[i : i + 32]) for i in range(0, len(patches), 32)])
-    figures = measure(network.probabilities(logits), patches.labels, network.manifest.threshold, split)
-    typer.echo(f"{network.manifest.name} {network.manifest.version} {network.manifest.precision} on {patches.source}")
-    for figure in figures:
+    if split not in SPLITS:
+        raise typer.BadParameter(f"{split!r} is not one of {', '.join(SPLITS)}", param_hint="--split")
+    network = Network(artifact.read_bytes(), threads=0)
+    try:
+        evaluation = evaluate_network(network, load(data, SPLITS[split]), split)
+    except DataError as error:
+        typer.secho(f"rosette evaluate: {error}", err=True, fg="red")
+        raise typer.Exit(2) from error
+    manifest, exactness = network.manifest, evaluation.exactness
+    typer.echo(f"{manifest.name} {manifest.version} {manifest.precision} on {evaluation.data}")
+    for figure in evaluation.metrics:
         typer.echo(f"{figure.name:32} {figure.value:.4f}  [{figure.low:.4f}, {figure.high:.4f}]  n = {figure.n}")
-    typer.echo(f"95 % intervals: {figures[0].method} ({RESAMPLES} resamples)")
+    typer.echo(f"95 % intervals: {evaluation.metrics[0].method}")
+    typer.echo(
+        f"{exactness.subgroup}: {exactness.equal} of {exactness.patches} patches answer every turn with the same bits; "
+        f"largest difference of a logit {exactness.largest_delta:.3g}"
+    )
     if output is not None:
-        document = {
-            "artifact_sha256": network.sha256,
-            "graph_sha256": network.manifest.graph_sha256,
-            "data": patches.source,
-            "data_sha256": patches.sha256,
-            "metrics": [figure.model_dump() for figure in figures],
-        }
-        output.write_text(json.dumps(document, indent=2) + "\n")
+        output.write_text(json.dumps(evaluation.document(), indent=2) + "\n")
 
 
 def publish(
