@@ -1,0 +1,48 @@
+"""Put a real answer into the README: pipe what `POST /predict` gave into this script.
+
+rosette demo-patch patch.png --seed 1
+curl -H "Authorization: Bearer $(cat KEYFILE)" -F file=@patch.png URL/predict | python scripts/readme_answer.py
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+REQUEST = """rosette demo-patch patch.png --seed 1      # or a patch of your own
+curl -H "Authorization: Bearer $(cat ~/.local/share/rosette/admin.key)" \\
+     -F file=@patch.png http://127.0.0.1:8000/predict"""
+INTRODUCTION = "`make serve` prints a `curl` line that works as it stands. Its like, and the answer (lists shortened):"
+
+
+def shortened(value: object) -> str:
+    """JSON on one line: of a long list its first four items, to four digits."""
+    if isinstance(value, list) and len(value) > 4:
+        first = [f"{item:.4g}" if isinstance(item, float) else json.dumps(item) for item in value[:4]]
+        return f"[{', '.join(first)}, …]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(key)}: {shortened(item)}' for key, item in value.items())}}}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def pretty(answer: dict[str, object]) -> str:
+    """The answer with one line for each member, and for each member of ``consistency``."""
+    lines = []
+    for key, value in answer.items():
+        text = shortened(value)
+        if key == "consistency" and isinstance(value, dict):
+            inner = ",\n".join(f"    {json.dumps(name)}: {shortened(item)}" for name, item in value.items())
+            text = f"{{\n{inner}\n  }}"
+        lines.append(f"  {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+if __name__ == "__main__":
+    answer = json.load(sys.stdin)
+    block = f"{INTRODUCTION}\n\n```sh\n{REQUEST}\n```\n\n```json\n{pretty(answer)}\n```\n"
+    page = README.read_text(encoding="utf-8")
+    marked = re.compile(r"(?<=<!-- answer -->\n).*(?=<!-- /answer -->)", re.DOTALL)
+    README.write_text(marked.sub(lambda _: block, page), encoding="utf-8")
