@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 from PIL import Image
 
-from model_zoo.artifact import MAX_BYTES
+from model_zoo.artifact import MAX_BYTES, ArtifactError, parse
+from model_zoo.manifest import Manifest
+from model_zoo.summary import facts, metrics_table
 from model_zoo.synthetic import Kind, synthetic_patch
 from model_zoo.verify import Report, verify
 
@@ -29,6 +31,17 @@ def verify_files(
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
 
 
+@models.command("show")
+def show_files(
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, metavar="FILE...")],
+) -> None:
+    """Print what artifacts say of themselves, and their figures side by side, in Markdown."""
+    manifests = {path.name: _manifest_of(path) for path in files}
+    for name, manifest in manifests.items():
+        typer.echo("\n".join([f"## {name}", "", *facts(manifest), ""]))
+    typer.echo("\n".join(metrics_table(manifests)))
+
+
 def demo_patch(
     out: Annotated[Path, typer.Argument(dir_okay=False, writable=True, metavar="OUT.png")],
     kind: Annotated[Kind, typer.Option(help="What the patch shows.")] = "tumour",
@@ -38,6 +51,13 @@ def demo_patch(
     if not out.parent.is_dir():
         raise typer.BadParameter(f"the folder {str(out.parent)!r} does not exist: create it first")
     Image.fromarray(synthetic_patch(kind, seed)).save(out, format="PNG")
+
+
+def _manifest_of(path: Path) -> Manifest:
+    try:
+        return parse(path.read_bytes())[1]
+    except ArtifactError as error:
+        raise typer.BadParameter(f"{path} is no artifact: {error}") from error
 
 
 def _verify_file(path: Path) -> Report:

@@ -22,6 +22,7 @@ from model_zoo.manifest import (
     Metric,
     TrainingData,
 )
+from model_zoo.summary import facts, metrics_table
 from model_zoo.symmetry import Group
 from model_zoo.verify import verify
 from training import metrics
@@ -148,16 +149,6 @@ def _manifest(file: Path) -> Manifest:
     return Manifest.model_validate_json(onnx.load(file).metadata_props[0].value)
 
 
-def metric_rows(manifests: dict[str, Manifest]) -> list[str]:
-    """Markdown rows, one for each split and figure, a column for each named manifest."""
-    head = ["| split | figure | n | " + " | ".join(manifests) + " |", "|---|---|---|" + "---|" * len(manifests)]
-    rows = []
-    for cells in zip(*(m.metrics for m in manifests.values()), strict=True):
-        values = " | ".join(f"{c.value:.4f} [{c.low:.4f}, {c.high:.4f}]" for c in cells)
-        rows.append(f"| {cells[0].split} | {cells[0].name.replace('_', ' ')} | {cells[0].n} | {values} |")
-    return head + rows
-
-
 def learning_curve(run: Path) -> list[str]:
     """Markdown rows of the run's ``metrics.csv``, one for each epoch."""
     epochs: dict[int, dict[str, str]] = {}
@@ -175,34 +166,21 @@ def learning_curve(run: Path) -> list[str]:
 def card(run: Path, int8: Path, fp32: Path) -> str:
     """The model card of a release, in Markdown."""
     manifest, settings = _manifest(int8), Run.read(run)
-    low, high = manifest.review_band
     return "\n".join(
         [
             f"# {manifest.name} {manifest.version}",
             "",
-            manifest.intended_use,
+            f"`{int8.name}` ({int8.stat().st_size:,} bytes) and its float twin `{fp32.name}`; "
+            f"{settings.recipe.epochs} epochs, seed {settings.recipe.seed}.",
             "",
-            f"- Files: `{int8.name}` ({int8.stat().st_size:,} bytes), its float twin `{fp32.name}`.",
-            f"- Group {manifest.group.name}; equal to the last bit under {manifest.exact_subgroup}.",
-            f"- Trained on {manifest.training_data.source} ({manifest.training_data.licence}; "
-            f"{manifest.training_data.encoding}); {settings.recipe.epochs} epochs, seed {settings.recipe.seed}.",
-            f"- Temperature {manifest.calibration.temperature:.3f} at a prevalence of "
-            f"{manifest.calibration.prevalence:.3f}; threshold {manifest.threshold:.3f}; "
-            f"review band {low:.3f} to {high:.3f}.",
-            f"- Consistency limit {manifest.consistency.limit:.3f}; interpolation floor "
-            f"{manifest.consistency.interpolation_floor:.3f}.",
-            "- Quantization: "
-            + "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in manifest.quantization.items())
-            + ".",
+            *facts(manifest),
             "",
             "## Figures",
             "",
-            f"Value [95 % interval]; {manifest.metrics[0].method}. These are the first rows of PatchCamelyon's files,",
-            "class-balanced and mostly JPEG: not the official PCam test score.",
+            *metrics_table({"INT8": manifest, "float32": _manifest(fp32)}),
             "",
-            *metric_rows({"INT8": manifest, "float32": _manifest(fp32)}),
-            "",
-            "Half of valid chose the epoch, the other half fitted temperature, threshold, band and limit.",
+            "Half of valid chose the epoch, the other half fitted temperature, threshold, band and limit. The splits are",
+            "the official ones; where they hold fewer patches, or patches encoded again, the scores are not PCam's own.",
             "",
             "## Learning curve",
             "",

@@ -1,0 +1,41 @@
+"""An artifact's manifest in Markdown: for model cards, the README and people at a shell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from model_zoo.manifest import Manifest
+
+
+def facts(manifest: Manifest) -> list[str]:
+    """A list of what a user of the artifact should know, a line each."""
+    low, high = manifest.review_band
+    data, calibration, consistency = manifest.training_data, manifest.calibration, manifest.consistency
+    recipe = "; ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in manifest.quantization.items())
+    return [
+        f"- {manifest.precision}, group {manifest.group.name}, exact under {manifest.exact_subgroup}.",
+        f"- Trained on {data.source} ({data.licence}; {data.encoding}).",
+        f"- Temperature {calibration.temperature:.3f}, fitted at a prevalence of {calibration.prevalence:.3f}; threshold "
+        f"{manifest.threshold:.3f}; review band {low:.3f} to {high:.3f}.",
+        f"- Consistency limit {consistency.limit:.3f}; interpolation floor {consistency.interpolation_floor:.3f}.",
+        f"- Quantization: {recipe}.",
+        f"- {manifest.intended_use}",
+    ]
+
+
+def metrics_table(manifests: Mapping[str, Manifest]) -> list[str]:
+    """Markdown rows of every figure with its 95 % interval, a column for each named manifest."""
+    rows = ["| split | figure | n | " + " | ".join(manifests) + " |", "|---|---|---|" + "---|" * len(manifests)]
+    columns = [{(m.split, m.name): m for m in manifest.metrics} for manifest in manifests.values()]
+    for (split, name), first in columns[0].items():
+        figures = (column.get((split, name)) for column in columns)
+        values = " | ".join(
+            "not measured" if m is None else f"{m.value:.4f} [{m.low:.4f}, {m.high:.4f}]" for m in figures
+        )
+        rows.append(f"| {split} | {name.replace('_', ' ')} | {first.n} | {values} |")
+    methods = {m.method for manifest in manifests.values() for m in manifest.metrics}
+    return [*rows, "", f"Value [95 % interval: {'; '.join(sorted(methods))}]."]
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
