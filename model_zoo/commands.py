@@ -55,7 +55,8 @@ def demo_patch(
 
 def _manifest_of(path: Path) -> Manifest:
     try:
-        return parse(path.read_bytes())[1]
+        with path.open("rb") as file:
+            return parse(file.read(MAX_BYTES + 1))[1]
     except ArtifactError as error:
         raise typer.BadParameter(f"{path} is no artifact: {error}") from error
 

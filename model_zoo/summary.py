@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from model_zoo.manifest import Manifest
+from model_zoo.manifest import Manifest, Metric
 
 
 def facts(manifest: Manifest) -> list[str]:
@@ -15,8 +15,8 @@ def facts(manifest: Manifest) -> list[str]:
     return [
         f"- {manifest.precision}, group {manifest.group.name}, exact under {manifest.exact_subgroup}.",
         f"- Trained on {data.source} ({data.licence}; {data.encoding}).",
-        f"- Temperature {calibration.temperature:.3f}, fitted at a prevalence of {calibration.prevalence:.3f}; threshold "
-        f"{manifest.threshold:.3f}; review band {low:.3f} to {high:.3f}.",
+        f"- Temperature {calibration.temperature:.3f}, fitted at a prevalence of {calibration.prevalence:.3f}; "
+        f"threshold {manifest.threshold:.3f}; review band {low:.3f} to {high:.3f}.",
         f"- Consistency limit {consistency.limit:.3f}; interpolation floor {consistency.interpolation_floor:.3f}.",
         f"- Quantization: {recipe}.",
         f"- {manifest.intended_use}",
@@ -29,12 +29,13 @@ def metrics_table(manifests: Mapping[str, Manifest]) -> list[str]:
     columns = [{(m.split, m.name): m for m in manifest.metrics} for manifest in manifests.values()]
     for (split, name), first in columns[0].items():
         figures = (column.get((split, name)) for column in columns)
-        values = " | ".join(
-            "not measured" if m is None else f"{m.value:.4f} [{m.low:.4f}, {m.high:.4f}]" for m in figures
-        )
-        rows.append(f"| {split} | {name.replace('_', ' ')} | {first.n} | {values} |")
+        rows.append(f"| {split} | {name.replace('_', ' ')} | {first.n} | {' | '.join(map(_cell, figures))} |")
     methods = {m.method for manifest in manifests.values() for m in manifest.metrics}
     return [*rows, "", f"Value [95 % interval: {'; '.join(sorted(methods))}]."]
+
+
+def _cell(metric: Metric | None) -> str:
+    return "not measured" if metric is None else f"{metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}]"
 
 
 def _short(value: object) -> str:
