@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from math import prod
 
 import numpy as np
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, numpy_helper
 from onnx.shape_inference import infer_shapes
 
 from model_zoo.turns import SIDE
@@ -18,7 +18,7 @@ from model_zoo.turns import SIDE
 OPSET = 17
 IR_VERSIONS = range(8, 11)
 MAX_WEIGHT = 64
-MAX_VALUES_PER_PATCH = 2**24
+MAX_VALUES_PER_PATCH = 2**22
 
 _STRUCTURE = frozenset({"Where", "Transpose", "Reshape", "ReduceMax", "Flatten"})
 OPERATORS = {
@@ -170,9 +170,8 @@ def _check_port(
     tensor = ports[0].type.tensor_type
     actual = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
     if tensor.elem_type != element_type or actual[1:] != dims or isinstance(actual[0], int):
-        expected = f"{helper.tensor_dtype_to_string(element_type)} {['N', *dims]}"
-        found = f"{helper.tensor_dtype_to_string(tensor.elem_type)} {actual}"
-        raise RefusedError(f"{kind} {name!r} is {found}, expected {expected}")
+        found, expected = (TensorProto.DataType.Name(t).lower() for t in (tensor.elem_type, element_type))
+        raise RefusedError(f"{kind} {name!r} is {found} {actual}, expected {expected} {['N', *dims]}")
 
 
 def _stored(initializers: dict[str, TensorProto], node: NodeProto, position: int) -> np.ndarray:
