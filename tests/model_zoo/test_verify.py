@@ -188,7 +188,7 @@ def less_symmetric_filter(model: onnx.ModelProto) -> None:
     set_values(tensor, values)
 
 
-ALSO_NOTICED = {float_gemm: {"exact invariance"}, float_weights: {"integer graph"}}
+ALSO_NOTICED: dict[Change, set[str]] = {float_gemm: {"exact invariance"}, float_weights: {"integer graph"}}
 
 
 @pytest.mark.parametrize(
