@@ -8,9 +8,8 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto
 from pydantic import ValidationError
 
-from model_zoo.manifest import Manifest
+from model_zoo.manifest import MANIFEST_KEY, Manifest
 
-MANIFEST_KEY = "rosette.manifest"
 MAX_BYTES = 64 * 2**20
 
 

@@ -74,7 +74,14 @@ class Ranges:
 
 
 def data_free_ranges(network: FoldedNetwork) -> Ranges:
-    """Ranges of six deviations about the mean, and the means that bias correction needs."""
+    """Ranges of six deviations about the mean, and the means that bias correction needs.
+
+    Raises:
+        ValueError: if the first block has a shortcut: the stem's rectified output cannot share the signed
+            quantizer of a residual stage.
+    """
+    if network.blocks[0].shortcut:
+        raise ValueError("the first block has a shortcut: give the stem and the first stage different channels")
     quantizers: dict[str, Quantizer] = {}
     input_means = {network.stem.name: torch.full((network.stem.weight.shape[1],), INPUT_MEAN, dtype=torch.float64)}
 
