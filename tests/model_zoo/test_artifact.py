@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from model_zoo.artifact import MAX_BYTES, ArtifactError, graph_sha256, parse, write
 from model_zoo.golden import GoldenCaseError, decode, from_bits, golden_cases, golden_patches, patch_of, to_bits
-from model_zoo.manifest import GoldenCase, Manifest
+from model_zoo.manifest import MANIFEST_KEY, GoldenCase, Manifest
 from model_zoo.network import Network, check_golden_cases
 from tests.model_zoo.resealing import with_manifest
 
