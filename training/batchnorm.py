@@ -53,8 +53,8 @@ def _pointer(tensor: Tensor | None) -> ctypes.c_void_p | None:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """[N, C, H, W] as [N·H·W, C], a view when channels-last."""
-    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+    """[N, C, H, W] as dense [N·H·W, C], a view when channels-last."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]).contiguous()
 
 
 class _NormAct(torch.autograd.Function):

@@ -64,7 +64,7 @@ def load(folder: Path, split: SplitName) -> Patches:
     """Read one split of a data folder in whichever of the three layouts it has.
 
     Raises:
-        DataError: if the folder holds no such split, or an image is not 96×96 RGB.
+        DataError: if the folder holds no such split, or an image cannot be decoded or is not 96×96 RGB.
     """
     for read in (_read_hdf5, _read_parquet, _read_folders):
         patches = read(folder, split)
@@ -83,8 +83,13 @@ def halves_of_valid(valid: Patches) -> tuple[Patches, Patches]:
 
 
 def _decode(encoded: bytes, name: str) -> npt.NDArray[np.uint8]:
-    with Image.open(io.BytesIO(encoded)) as image:
-        pixels = np.asarray(image.convert("RGB"))
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            if image.mode != "RGB":
+                raise DataError(f"{name} is {image.mode}, expected RGB")
+            pixels = np.asarray(image)
+    except (OSError, SyntaxError) as error:
+        raise DataError(f"{name} cannot be decoded: {error}") from error
     if pixels.shape != (PATCH_PX, PATCH_PX, 3):
         raise DataError(f"{name} is {pixels.shape[1]}×{pixels.shape[0]} px, expected {PATCH_PX}×{PATCH_PX}")
     return pixels

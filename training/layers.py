@@ -47,7 +47,7 @@ def lifting_basis(group: Group, kernel_size: int, free: bool = False) -> Tensor:
             raise ValueError(f"free filters need a subgroup of D4, not {group.name}: its turns interpolate")
         pixels = torch.eye(kernel_size**2, dtype=torch.float64).view(-1, kernel_size, kernel_size)
         return torch.stack([exact_turn(pixels, group, g) for g in range(len(group))], dim=1)
-    space = gspaces.FlipRot2dOnR2(group.n) if group.reflections else gspaces.Rot2dOnR2(group.n)
+    space = _gspace(group)
     scalar, regular = FieldType(space, [space.trivial_repr]), FieldType(space, [space.regular_repr])
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
@@ -57,6 +57,12 @@ def lifting_basis(group: Group, kernel_size: int, free: bool = False) -> Tensor:
         torch.set_default_dtype(default)
     (sampled,) = (b for name, b in convolution.named_buffers() if name.endswith("sampled_basis"))
     return project_exactly(sampled.reshape(-1, len(group), kernel_size, kernel_size), group)
+
+
+def _gspace(group: Group) -> gspaces.GSpace:
+    if not group.reflections:
+        return gspaces.Rot2dOnR2(group.n)
+    return gspaces.Flip2dOnR2() if group.n == 1 else gspaces.FlipRot2dOnR2(group.n)
 
 
 def exact_turn(images: Tensor, group: Group, element: int) -> Tensor:
