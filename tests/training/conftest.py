@@ -1,0 +1,48 @@
+"""Tiny data that the tests of ``training`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from model_zoo.turns import Patch
+from tests.training.tiny import synthetic_patches, write_parquet
+from training.data import Patches
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Tiny tensors lose more than they gain by a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def patches() -> Patches:
+    """Sixteen synthetic patches."""
+    return synthetic_patches(16)
+
+
+@pytest.fixture(scope="session")
+def images(patches: Patches) -> Patch:
+    return patches.images
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder of synthetic patches in Hugging Face's layout: 48 to train on, 48 to validate."""
+    folder = tmp_path_factory.mktemp("data")
+    write_parquet(folder / "train-00000-of-00002.parquet", synthetic_patches(24, 1000))
+    write_parquet(folder / "train-00001-of-00002.parquet", synthetic_patches(24, 1024))
+    write_parquet(folder / "valid.parquet", synthetic_patches(48, 2000))
+    return folder

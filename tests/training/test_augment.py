@@ -1,0 +1,54 @@
+"""Augmentation: exactly the eight turns, and a stain jitter that knows no direction."""
+
+from __future__ import annotations
+
+import torch
+
+from model_zoo.turns import Patch
+from tests.training.tiny import as_input
+from training.augment import jitter_stain, turn_at_random
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(7)
+
+
+def test_each_image_gets_one_of_the_eight_turns_and_all_occur() -> None:
+    image = torch.rand(3, 6, 6)
+    eight = [m.rot90(k, (1, 2)) for m in (image, image.flip(2)) for k in range(4)]
+    turned = turn_at_random(image.expand(400, 3, 6, 6), generator())
+    counts = torch.tensor([[torch.equal(t, e) for e in eight] for t in turned]).sum(0)
+    assert counts.sum() == 400
+    assert counts.min() > 25
+
+
+def test_images_keep_their_places() -> None:
+    images = torch.arange(50.0).view(50, 1, 1, 1).expand(50, 3, 4, 4)
+    assert torch.equal(turn_at_random(images, generator()), images)
+
+
+def test_a_generator_makes_it_repeatable(images: Patch) -> None:
+    x = as_input(images)
+    assert torch.equal(turn_at_random(x, generator()), turn_at_random(x, generator()))
+    assert torch.equal(jitter_stain(x, 0.1, generator()), jitter_stain(x, 0.1, generator()))
+
+
+def test_no_strength_is_the_identity(images: Patch) -> None:
+    x = as_input(images).clamp(min=1 / 255)
+    assert (jitter_stain(x, 0.0) - x).abs().max() < 1e-3
+
+
+def test_jittered_values_stay_between_0_and_1(images: Patch) -> None:
+    x = torch.cat([as_input(images), torch.zeros(1, 3, 96, 96), torch.ones(1, 3, 96, 96)])
+    jittered = jitter_stain(x, 0.5, generator())
+    assert jittered.isfinite().all()
+    assert 0 <= jittered.min()
+    assert jittered.max() <= 1
+    assert (jittered[: len(images)] - x[: len(images)]).abs().amax((1, 2, 3)).min() > 0.01
+
+
+def test_jitter_commutes_with_quarter_turns_and_reflections(images: Patch) -> None:
+    x = as_input(images)
+    turned = x.flip(3).rot90(1, (2, 3))
+    jittered = jitter_stain(x, 0.1, generator()).flip(3).rot90(1, (2, 3))
+    torch.testing.assert_close(jitter_stain(turned, 0.1, generator()), jittered, rtol=0, atol=1e-6)

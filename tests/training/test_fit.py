@@ -1,0 +1,174 @@
+"""Fitting: it learns, repeats itself, goes on after a kill, and keeps the whole learning curve."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+
+from tests.conftest import ROOT
+from tests.training.tiny import tiny_topology
+from training.data import DataError, load
+from training.fit import Recipe, Run, fit, fitted_network
+from training.mobilenetv2 import MobileNetV2, Topology
+
+TOPOLOGY = tiny_topology("C4")
+RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=0.02)
+QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
+
+# Tells on stdout when the network was called, and whether to train.
+FIT_ALOUD = """
+import sys
+from pathlib import Path
+from torch.nn.modules.module import register_module_forward_hook
+from tests.training.test_fit import QUIET, RECIPE, TOPOLOGY
+from training.fit import fit
+from training.mobilenetv2 import MobileNetV2
+
+def tell(module, inputs, output):
+    if isinstance(module, MobileNetV2):
+        print("train" if module.training else "validate", flush=True)
+
+register_module_forward_hook(tell)
+fit(Path(sys.argv[1]), Path(sys.argv[2]), TOPOLOGY, RECIPE, **QUIET)
+"""
+
+
+def learning_curve(folder: Path) -> dict[str, dict[int, float]]:
+    """Every figure of ``metrics.csv`` by epoch; a figure that stands there twice for an epoch fails the test."""
+    figures: dict[str, dict[int, float]] = {}
+    with (folder / "metrics.csv").open() as lines:
+        for row in csv.DictReader(lines):
+            for name in ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy"):
+                if row[name]:
+                    by_epoch = figures.setdefault(name, {})
+                    assert int(row["epoch"]) not in by_epoch
+                    by_epoch[int(row["epoch"])] = float(row[name])
+    return figures
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    fit(data, folder, TOPOLOGY, RECIPE, **QUIET)
+    return folder
+
+
+def test_the_loss_falls(finished: Path) -> None:
+    curve = learning_curve(finished)
+    assert {name: list(by_epoch) for name, by_epoch in curve.items()} == dict.fromkeys(curve, [0, 1, 2])
+    assert curve["train_loss"][2] < curve["train_loss"][0]
+
+
+def test_the_weights_with_the_lowest_validation_loss_are_kept(finished: Path) -> None:
+    losses = learning_curve(finished)["valid_loss"]
+    best = torch.load(finished / "best.ckpt", weights_only=True)
+    assert best["epoch"] == min(losses, key=losses.__getitem__)
+    network = fitted_network(finished)
+    assert not network.training
+    assert network.topology == TOPOLOGY
+    assert torch.equal(network.classifier.weight, best["state_dict"]["network.classifier.weight"])
+
+
+def test_the_run_says_how_to_repeat_it(finished: Path, data: Path) -> None:
+    assert Run.read(finished) == Run(TOPOLOGY, RECIPE, "train*.parquet: 48 patches", load(data, "train").sha256)
+
+
+def test_equal_seeds_give_equal_runs(finished: Path, data: Path, tmp_path: Path) -> None:
+    fit(data, tmp_path / "again", TOPOLOGY, RECIPE, **QUIET)
+    assert learning_curve(tmp_path / "again") == learning_curve(finished)
+
+
+def test_another_seed_gives_another_run(finished: Path, data: Path, tmp_path: Path) -> None:
+    fit(data, tmp_path / "other", TOPOLOGY, replace(RECIPE, seed=1, epochs=1), **QUIET)
+    assert learning_curve(tmp_path / "other")["train_loss"][0] != learning_curve(finished)["train_loss"][0]
+
+
+def test_a_killed_run_goes_on_where_it_stopped(finished: Path, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-c", FIT_ALOUD, str(data), str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if line.strip() == "train" and (folder / "last.ckpt").exists():
+                child.send_signal(signal.SIGKILL)
+                break
+    assert child.returncode == -signal.SIGKILL
+    done = torch.load(folder / "last.ckpt", weights_only=True)["epoch"] + 1
+    assert 1 <= done < RECIPE.epochs
+    before = learning_curve(folder)
+
+    fit(data, folder, TOPOLOGY, RECIPE, **QUIET)
+    assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] + 1 == RECIPE.epochs
+    after = learning_curve(folder)
+    assert {name: list(by_epoch) for name, by_epoch in after.items()} == dict.fromkeys(after, [0, 1, 2])
+    for name, by_epoch in before.items():
+        assert {epoch: after[name][epoch] for epoch in range(done)} == {e: by_epoch[e] for e in range(done)}
+    assert after.keys() == learning_curve(finished).keys()
+
+
+def test_a_finished_run_is_left_as_it_is(finished: Path, data: Path) -> None:
+    curve, weights = (finished / "metrics.csv").read_text(), (finished / "best.ckpt").read_bytes()
+    assert fit(data, finished, TOPOLOGY, RECIPE, **QUIET) == finished / "best.ckpt"
+    assert learning_curve(finished) == learning_curve_of(curve, finished.parent / "copy")
+    assert (finished / "best.ckpt").read_bytes() == weights
+
+
+def learning_curve_of(text: str, folder: Path) -> dict[str, dict[int, float]]:
+    folder.mkdir()
+    (folder / "metrics.csv").write_text(text)
+    return learning_curve(folder)
+
+
+@pytest.mark.parametrize("other", [replace(RECIPE, learning_rate=0.01), replace(RECIPE, epochs=9)])
+def test_a_folder_with_another_run_is_refused(finished: Path, data: Path, other: Recipe) -> None:
+    with pytest.raises(ValueError, match="holds a run with other settings or data; name another folder or delete it"):
+        fit(data, finished, TOPOLOGY, other, **QUIET)
+
+
+def test_a_folder_with_another_topology_is_refused(finished: Path, data: Path) -> None:
+    with pytest.raises(ValueError, match="holds a run with other settings or data"):
+        fit(data, finished, tiny_topology("D4"), RECIPE, **QUIET)
+
+
+def test_a_topology_that_leaves_the_grids_is_refused_before_anything_is_written(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="leaves the symmetric grids"):
+        fit(data, tmp_path / "run", Topology(stem_px=3), RECIPE)
+    with pytest.raises(DataError, match="holds no 'train' split"):
+        fit(tmp_path, tmp_path / "run", TOPOLOGY, RECIPE)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_without_a_finished_epoch_has_no_network(finished: Path, tmp_path: Path) -> None:
+    Run.read(finished).write(tmp_path)
+    with pytest.raises(FileNotFoundError, match="best.ckpt"):
+        fitted_network(tmp_path)
+
+
+def test_activations_are_bfloat16_and_channels_last(data: Path, tmp_path: Path) -> None:
+    seen: list[torch.Tensor] = []
+
+    def look(module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        if isinstance(module, MobileNetV2):
+            seen.append(module.classifier.weight)
+        elif isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+            seen.append(output)
+
+    handle = register_module_forward_hook(look)
+    try:
+        fit(data, tmp_path, TOPOLOGY, replace(RECIPE, epochs=1), limit_train_batches=2, limit_val_batches=1, **QUIET)
+    finally:
+        handle.remove()
+    activations = [tensor for tensor in seen if tensor.ndim == 4]
+    assert len(activations) > 30
+    assert {tensor.dtype for tensor in activations} == {torch.bfloat16}
+    assert all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in activations)
+    assert {tensor.dtype for tensor in seen if tensor.ndim == 2} == {torch.float32}
