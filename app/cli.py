@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -106,8 +107,8 @@ def list_keys() -> None:
     """List the keys' ids, roles and names."""
     with readable_errors():
         table = Table("id", "role", "name", "made", "revoked")
-        for key_id, role, name, made, revoked in _keys().listing():
-            table.add_row(key_id, role, name, f"{made:%Y-%m-%d %H:%M}", f"{revoked:%Y-%m-%d %H:%M}" if revoked else "")
+        for key in _keys().listing():
+            table.add_row(key.id, key.role, key.name, _time(key.created_at), _time(key.revoked_at))
         Console().print(table)
 
 
@@ -117,6 +118,10 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="The 12 characters aft
     with readable_errors():
         if not _keys().revoke(key_id):
             raise ValueError(f"there is no valid key {key_id}: `rosette keys list` shows them")
+
+
+def _time(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M}" if time else ""
 
 
 def _keys() -> Keys:

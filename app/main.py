@@ -73,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(
         Guard, keys=services.keys, open_paths=OPEN_PATHS + (docs.OPEN_PATHS if services.settings.docs else ())
     )
-    app.add_middleware(Connection)
+    app.add_middleware(Connection, uploads=services.settings.uploads)
     return app
 
 

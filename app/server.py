@@ -117,7 +117,6 @@ def make_server(app: FastAPI, settings: Settings, ready: Callable[[int], None]) 
         ws="none",
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=settings.connections,
         h11_max_incomplete_event_size=MAX_HEADERS,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,

@@ -38,7 +38,7 @@ class Settings(BaseSettings):
         docs: whether ``/docs`` and ``/openapi.json`` are served.
         workers: threads that decode, infer and commit; by default one for each core.
         queue: requests that may wait for a worker; more are refused with 503.
-        connections: connections that may be open at once; more are refused with 503.
+        uploads: requests with a body that may be in flight at once; more are refused with 503.
         max_body_bytes: largest request body.
         body_timeout_s: seconds within which a whole request body must have arrived.
         header_timeout_s: seconds within which a request's headers must have arrived.
@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     docs: bool = True
     workers: int = Field(default_factory=usable_cores, ge=1, le=1024)
     queue: int = Field(default=64, ge=0)
-    connections: int = Field(default=1000, ge=1)
+    uploads: int = Field(default=128, ge=1)
     max_body_bytes: int = Field(default=2**20, ge=1)
     body_timeout_s: float = Field(default=10, gt=0)
     header_timeout_s: float = Field(default=10, gt=0)

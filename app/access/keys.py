@@ -39,6 +39,17 @@ class Caller:
     role: Role
 
 
+@dataclass(frozen=True)
+class KeyEntry:
+    """What is known of a key, except the key."""
+
+    id: str
+    role: str
+    name: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
 class Keys:
     """The keys of one database, and the administrator's own key from the settings, if any.
 
@@ -77,11 +88,11 @@ class Keys:
         with transaction(self._engine) as connection:
             return connection.execute(change).rowcount == 1
 
-    def listing(self) -> list[tuple[str, str, str, datetime, datetime | None]]:
-        """Id, role, name, time made and time revoked of every key, oldest first."""
+    def listing(self) -> list[KeyEntry]:
+        """Every key, oldest first."""
         query = select(keys.c.id, keys.c.role, keys.c.name, keys.c.created_at, keys.c.revoked_at)
         with transaction(self._engine) as connection:
-            return [row._tuple() for row in connection.execute(query.order_by(keys.c.created_at))]
+            return [KeyEntry(*row) for row in connection.execute(query.order_by(keys.c.created_at))]
 
     def ensure_admin(self, home: Path) -> Path | None:
         """Unless somebody can get in already, make the first admin key and write it to ``admin.key``.

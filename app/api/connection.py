@@ -5,21 +5,28 @@ from __future__ import annotations
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.problems import Busy
+
 
 class Connection:
-    """Outermost middleware: closes the connection when a request's body was left unread, and sets strict headers.
+    """Outermost middleware: bounds the bodies in flight, closes after unread ones, and sets strict headers.
 
     Without the ``Connection: close``, the server would read the rest of a refused body only to throw it away.
+
+    Args:
+        app: what lies behind.
+        uploads: requests with a body that may be in flight at once; more are refused with 503.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, uploads: int) -> None:
         self.app = app
+        self._room = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        unread = _announces_a_body(scope)
+        unread = uploads = _announces_a_body(scope)
 
         async def watched_receive() -> Message:
             nonlocal unread
@@ -39,7 +46,15 @@ class Connection:
                     headers["Connection"] = "close"
             await send(message)
 
-        await self.app(scope, watched_receive, marked_send)
+        if uploads and self._room == 0:
+            busy = Busy("Too many requests with a body are in flight: try again in a second.")
+            await busy.response()(scope, watched_receive, marked_send)
+            return
+        self._room -= uploads
+        try:
+            await self.app(scope, watched_receive, marked_send)
+        finally:
+            self._room += uploads
 
 
 def _announces_a_body(scope: Scope) -> bool:

@@ -10,6 +10,7 @@ from uuid import UUID
 import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from app.diagnosis.example import EXAMPLE
 from app.diagnosis.orbit import Orbit, Source
 from app.diagnosis.quality import shortcomings
 from model_zoo.manifest import Manifest
@@ -76,6 +77,8 @@ class Timing(_Part):
 
 class Answer(_Part):
     """What `POST /predict` answers and records."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: UUID = Field(description="A version 7 UUID: ids rise with time.")
     created_at: AwareDatetime

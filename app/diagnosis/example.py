@@ -1,0 +1,41 @@
+"""The example answer of the documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+EXAMPLE: dict[str, Any] = {
+    "id": "01a2093c-9772-76e4-af72-f6e896e1104f",
+    "created_at": "2026-11-23T16:28:15.580000Z",
+    "model": {"name": "c12-mobilenetv2", "version": "1.0.0", "sha256": "b7e08fce" * 8},
+    "label": "metastasis",
+    "probability": 0.8676326460613037,
+    "logits": [-1.5849904, 0.41475764],
+    "decision": "positive",
+    "reasons": [],
+    "consistency": {
+        "group": "C12",
+        "exact_subgroup": "C4",
+        "exact": True,
+        "angles_deg": [30.0 * step for step in range(12)],
+        "reflected": [False] * 12,
+        "probabilities": [0.8676326460613037, 0.8757224005447588, 0.8244712034619075] * 4,
+        "source": ["measured"] * 4 + (["implied"] * 2 + ["measured"]) * 2 + ["implied"] * 2,
+        "mean": 0.85594208335599,
+        "std": 0.022497010807089768,
+        "max_deviation": 0.03147087989408248,
+        "label_agreement": 1.0,
+        "limit": 0.1,
+        "interpolation_floor": 0.03,
+        "consistent": True,
+    },
+    "quality": {
+        "tissue_fraction": 0.9868639380530974,
+        "sharpness": 1802.9304610803197,
+        "stain_distance": 0.993897486719173,
+        "assessable": True,
+    },
+    "patch": {"sha256": "60cf4b55" * 8, "format": "PNG"},
+    "timing_ms": {"decode": 0.559, "infer": 16.73, "total": 17.969},
+    "notice": "Research use only. Not a medical device: not for diagnosis or treatment decisions.",
+}

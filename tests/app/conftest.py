@@ -1,0 +1,134 @@
+"""A real server in this process, with a real model and a real database."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.access.keys import Role
+from app.main import create_app
+from app.server import Server, make_server
+from app.services import Services
+from app.settings import Settings
+from model_zoo.network import Network
+from model_zoo.synthetic import synthetic_patch
+from model_zoo.turns import Patch
+
+KEPT = ("ROSETTE_TEST_", "ROSETTE_SHARED")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("ROSETTE_") and not name.startswith(KEPT):
+            monkeypatch.delenv(name)
+
+
+def encoded(pixels: Patch, file_format: str = "PNG", **options: Any) -> bytes:
+    """The pixels as an image file's bytes."""
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, file_format, **options)
+    return stream.getvalue()
+
+
+class RunningServer:
+    """A server on a free port, in a thread, from ``with`` until the block ends.
+
+    Attributes:
+        client: sends the first admin key along.
+    """
+
+    def __init__(self, home: Path, model: Path, **settings: Any) -> None:
+        self.settings = Settings(home=home, model=model, port=0, host="127.0.0.1", **settings)
+        self.app = create_app(self.settings)
+        self.services: Services = self.app.state.services
+        self._ready = threading.Event()
+        self.port = 0
+        self.server: Server = make_server(self.app, self.settings, self._listening)
+        self._thread = threading.Thread(target=self.server.run, name="server", daemon=True)
+
+    def _listening(self, port: int) -> None:
+        self.port = port
+        self._ready.set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        while not self._ready.wait(0.05):
+            assert self._thread.is_alive(), "the server ended while it started"
+        file = self.services.admin_key_file
+        key = file.read_text().strip() if file else self.settings.read_admin_key()
+        self.client = self.client_of(key or "")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.client.close()
+        self.server.should_exit = True
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def key(self) -> str:
+        return self.client.headers["authorization"].removeprefix("Bearer ")
+
+    def client_of(self, key: str) -> httpx.Client:
+        return httpx.Client(
+            base_url=self.url, headers={b"Authorization": f"Bearer {key}".encode()}, timeout=30, trust_env=False
+        )
+
+    def new_client(self, role: Role) -> httpx.Client:
+        return self.client_of(self.services.keys.add(role, f"a test's {role} key"))
+
+    def recorded(self) -> int:
+        return len(self.services.predictions.page(10_000).answers)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, artifact_path: Path) -> Iterator[RunningServer]:
+    """One server that most tests share."""
+    with RunningServer(tmp_path_factory.mktemp("home"), artifact_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def network(artifact_path: Path) -> Network:
+    return Network(artifact_path.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def tumour() -> Patch:
+    return synthetic_patch("tumour", 7)
+
+
+@pytest.fixture(scope="session")
+def png(tumour: Patch) -> bytes:
+    return encoded(tumour)
+
+
+def assert_problem(response: httpx.Response, status: int, slug: str) -> dict[str, Any]:
+    """The response is this problem, in full, and shows nothing of the server's inside."""
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
+    body: dict[str, Any] = response.json()
+    assert body["type"] == f"/problems/{slug}"
+    assert body["status"] == status
+    assert {"type", "title", "status", "detail"} <= set(body)
+    assert "Traceback" not in response.text
+    return body
+
+
+def noise(seed: int, *shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Pixels that compress badly."""
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)

@@ -1,0 +1,89 @@
+"""The documentation comes from here, and describes what is answered."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from hashlib import sha256
+from typing import Any
+
+import httpx
+import pytest
+
+from app import problems
+from app.diagnosis.report import Answer
+from tests.app.conftest import RunningServer
+
+
+@pytest.fixture(scope="module")
+def schema(server: RunningServer) -> dict[str, Any]:
+    described: dict[str, Any] = httpx.get(f"{server.url}/openapi.json").json()
+    return described
+
+
+def test_the_page_loads_nothing_from_elsewhere(server: RunningServer) -> None:
+    page = httpx.get(f"{server.url}/docs")
+    assert "//" not in re.sub(r"<!doctype[^>]*>", "", page.text)
+    assets = re.findall(r'(?:src|href)="(/[^"]+)"', page.text)
+    assert len(assets) == 2
+    for asset in assets:
+        response = httpx.get(server.url + asset)
+        assert response.status_code == 200
+        assert len(response.content) > 100_000
+        assert response.headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_page_runs_only_its_own_script(server: RunningServer) -> None:
+    page = httpx.get(f"{server.url}/docs")
+    policy = page.headers["content-security-policy"]
+    [script] = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    assert f"script-src 'self' 'sha256-{digest}';" in policy
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+
+
+def test_responses_carry_strict_headers(server: RunningServer) -> None:
+    for response in (server.client.get("/predictions"), httpx.get(f"{server.url}/livez"), httpx.get(server.url)):
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["cache-control"] == "no-store"
+        assert response.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert "server" not in response.headers
+        assert "date" in response.headers
+
+
+def test_both_kinds_of_body_are_described(schema: dict[str, Any]) -> None:
+    body = schema["paths"]["/predict"]["post"]["requestBody"]
+    assert set(body["content"]) == {
+        "multipart/form-data",
+        "image/png",
+        "image/jpeg",
+        "image/tiff",
+        "application/octet-stream",
+    }
+
+
+def test_every_problem_is_described_where_it_can_happen(
+    schema: dict[str, Any],
+) -> None:
+    text = str(schema)
+    leaves = [kind for kind in _leaves(problems.Problem) if kind is not problems.ImageProblem]
+    for kind in leaves:
+        assert f"/problems/{kind.slug}" in text, f"{kind.__name__} is described nowhere"
+    assert "HTTPValidationError" not in text
+
+
+def _leaves(kind: type[problems.Problem]) -> list[type[problems.Problem]]:
+    below = kind.__subclasses__()
+    return [leaf for each in below for leaf in _leaves(each)] if below else [kind]
+
+
+def test_the_example_is_an_answer(schema: dict[str, Any]) -> None:
+    [example] = schema["components"]["schemas"]["Answer"]["examples"]
+    assert Answer.model_validate(example).model_dump(mode="json") == example
+    assert len(Answer.model_validate(example).consistency.source) == 12
+
+
+def test_problem_types_are_unique() -> None:
+    slugs = [kind.slug for kind in _leaves(problems.Problem)]
+    assert len(slugs) == len(set(slugs))

@@ -1,0 +1,146 @@
+"""The server as a process of its own: what it loads, how it starts, stops, and is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+
+import httpx
+import pytest
+
+from tests.conftest import ROOT
+
+PNG = {"Content-Type": "image/png"}
+SERVE = [sys.executable, "-c", "from model_zoo.cli import main; main()", "serve"]
+HEAVY = {"torch", "onnx", "e2cnn", "lightning", "scipy", "pyarrow"}
+
+
+def environment(home: Path, **settings: str) -> dict[str, str]:
+    named = {f"ROSETTE_{name}": value for name, value in settings.items()}
+    return os.environ | {"ROSETTE_HOME": str(home), "ROSETTE_PORT": "0", "PYTHONUNBUFFERED": "1"} | named
+
+
+@contextmanager
+def process(
+    home: Path, model: Path, *, command: list[str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server process, and what it said when it was ready to listen."""
+    served = subprocess.Popen(
+        command or SERVE, env=environment(home, MODEL=str(model)), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert served.stdout is not None
+        said = ""
+        while "curl" not in said:
+            line = served.stdout.readline()
+            assert line, f"the server ended while it started: {said}"
+            said += line
+        yield served, said
+    finally:
+        if served.poll() is None:
+            served.kill()
+        served.wait()
+        assert served.stdout is not None
+        served.stdout.close()
+
+
+def url_in(said: str) -> str:
+    found = re.search(r"http://127\.0\.0\.1:\d+", said)
+    assert found
+    return found[0]
+
+
+def test_the_printed_curl_line_is_answered_as_it_stands(tmp_path: Path, artifact_path: Path) -> None:
+    home = tmp_path / "a home"
+    with process(home, artifact_path) as (served, said):
+        [curl] = [line.strip() for line in said.splitlines() if "curl" in line]
+        assert "rsk_" not in said, "the key itself is printed nowhere"
+        answered = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, check=True)
+        answer = json.loads(answered.stdout)
+        assert answer["consistency"]["exact"] is True
+        assert answer["decision"] in {"positive", "negative", "review"}
+        assert stat.S_IMODE((home / "admin.key").stat().st_mode) == 0o600
+        assert stat.S_IMODE(home.stat().st_mode) == 0o700
+        served.send_signal(signal.SIGTERM)
+        assert served.wait(30) in {0, -signal.SIGTERM}
+
+
+def test_an_answer_survives_kill_9(tmp_path: Path, artifact_path: Path, png: bytes) -> None:
+    with process(tmp_path, artifact_path) as (served, said):
+        headers = {"Authorization": f"Bearer {(tmp_path / 'admin.key').read_text().strip()}"}
+        answers = [
+            httpx.post(f"{url_in(said)}/predict", content=png, headers=headers | PNG, params={"rotations": "none"})
+            for _ in range(5)
+        ]
+        served.kill()
+        served.wait()
+    with process(tmp_path, artifact_path) as (_, said):
+        for answer in answers:
+            assert answer.status_code == 200
+            read = httpx.get(f"{url_in(said)}/predictions/{answer.json()['id']}", headers=headers)
+            assert read.content == answer.content
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_the_process_is_light(
+    tmp_path: Path, artifact_path: Path, png: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No training library in it, ready within 5 s, under 250 MB after it has answered."""
+    program = (
+        "import atexit, json, sys; atexit.register(lambda: print('MODULES', json.dumps(sorted(sys.modules))));"
+        "from model_zoo.cli import main; sys.argv[1:] = ['serve']; main()"
+    )
+    start = monotonic()
+    with process(tmp_path, artifact_path, command=[sys.executable, "-c", program]) as (served, said):
+        assert httpx.get(f"{url_in(said)}/readyz").status_code == 200
+        ready = monotonic() - start
+        headers = {"Authorization": f"Bearer {(tmp_path / 'admin.key').read_text().strip()}"}
+        for _ in range(20):
+            assert httpx.post(f"{url_in(said)}/predict", content=png, headers=headers | PNG).status_code == 200
+        status = Path(f"/proc/{served.pid}/status").read_text()
+        resident = int(status.partition("VmHWM:")[2].split()[0]) / 1024
+        served.send_signal(signal.SIGINT)
+        assert served.stdout is not None
+        rest = served.stdout.read()
+    modules = json.loads(rest.partition("MODULES ")[2].splitlines()[0])
+    with capsys.disabled():
+        print(f"\n[server process: ready in {ready:.1f} s, peak resident memory {resident:.0f} MB]")
+    assert not {name.partition(".")[0] for name in modules} & HEAVY
+    assert not [name for name in modules if name.startswith("training.")]
+    assert resident < 250
+    assert ready < 5 * max(1.0, os.getloadavg()[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ADMIN_KEY": "short"}, "ROSETTE_ADMIN_KEY has 5 characters, expected at least 32"),
+        ({"PORT": "x"}, "port Input should be a valid integer"),
+        ({"DATABASE_URL": "mysql://host/name"}, "names mysql, expected sqlite or postgresql"),
+        ({"DATABASE_URL": "sqlite:////nowhere/at/all.db"}, "the database cannot be used: unable to open"),
+        ({"HOME": "/proc/nowhere"}, "No such file or directory"),
+    ],
+)
+def test_what_an_administrator_got_wrong_is_said_in_one_sentence(
+    tmp_path: Path, settings: dict[str, str], message: str
+) -> None:
+    done = subprocess.run(
+        SERVE,
+        env=environment(tmp_path) | {f"ROSETTE_{name}": value for name, value in settings.items()},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
