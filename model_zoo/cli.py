@@ -42,7 +42,7 @@ def application(arguments: list[str]) -> typer.Typer:
         elif target is not None:
             rosette.command(entry.name)(target)
         else:
-            rosette.command(entry.name, help=summary(entry))(not_loaded)
+            rosette.command(entry.name, help=summary(entry) if wanted is None else "")(not_loaded)
     return rosette
 
 
