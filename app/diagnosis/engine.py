@@ -45,6 +45,8 @@ class Engine:
             check_golden_cases(network)
         except Exception as error:  # onnxruntime's errors share no public base class
             raise ModelError(f"the model {path} cannot be used: {error}") from error
+        if network.manifest.precision != "int8":
+            raise ModelError(f"the model {path} is {network.manifest.precision}; only int8 artifacts are served")
         return cls(network)
 
     def answer(self, data: bytes, rotations: Rotations) -> Answer:

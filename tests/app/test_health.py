@@ -120,3 +120,9 @@ def test_the_documentation_names_every_health_route() -> None:
     )
     for path in ("/livez", "/readyz"):
         assert path in documented
+
+
+def test_a_float_artifact_does_not_serve(tmp_path: Path, float_artifact_path: Path) -> None:
+    with RunningServer(tmp_path / "home", float_artifact_path) as running:
+        problem = assert_problem(httpx.get(f"{running.url}/readyz"), 503, "not-ready")
+        assert "only int8 artifacts are served" in problem["detail"]
