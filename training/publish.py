@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from model_zoo.manifest import (
     InputSpec,
     Manifest,
     Metric,
+    QualityReference,
     TrainingData,
 )
 from model_zoo.summary import facts, metrics_table
@@ -68,28 +70,59 @@ def _probability(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDA
     return np.exp(-np.logaddexp(0.0, -odds))
 
 
-def _artifact(run: Path, release: Release, data: Path, valid: Patches, test: Patches | None, suffix: str) -> bytes:
-    graph = onnx.load(run / f"{suffix}.onnx")
-    settings, scorer = Run.read(run), Scorer(graph)
-    group = Group.parse(settings.topology.group)
-    calibrating = halves_of_valid(valid)[1]
+@dataclass(frozen=True)
+class _Evidence:
+    """What both artifacts of a release are measured on."""
+
+    run: Run
+    training: TrainingData
+    quality: QualityReference
+    valid: Patches
+    calibrating: Patches
+    test: Patches | None
+
+
+def _gather(run: Run, release: Release, data: Path, *, read_test: bool) -> _Evidence:
+    train, valid = load(data, "train"), load(data, "valid")
+    if train.sha256 != run.data_sha256:
+        raise PublishError(
+            f"{data} is not what the run was trained on: hash {train.sha256[:12]}, expected {run.data_sha256[:12]}"
+        )
+    training = TrainingData(
+        source=train.source,
+        patches=len(train),
+        sha256=train.sha256,
+        licence=release.licence,
+        encoding=release.encoding,
+    )
+    test = load(data, "test") if read_test else None
+    return _Evidence(run, training, fit_quality(train.images), valid, halves_of_valid(valid)[1], test)
+
+
+def _artifact(
+    graph: onnx.ModelProto,
+    release: Release,
+    evidence: _Evidence,
+    precision: Literal["int8", "float32"],
+    recipe: dict[str, JsonValue],
+) -> bytes:
+    scorer, group = Scorer(graph), Group.parse(evidence.run.topology.group)
+    calibrating = evidence.calibrating
     operating = fit_operating_point(scorer.logits(calibrating.images), calibrating.labels)
     measured: tuple[Metric, ...] = ()
-    for split, patches in (("valid", valid), ("valid, calibrating half", calibrating), ("test", test)):
+    for split, patches in (
+        ("valid", evidence.valid),
+        ("valid, calibrating half", calibrating),
+        ("test", evidence.test),
+    ):
         if patches is not None:
             probability = _probability(scorer.logits(patches.images), operating.temperature)
             measured += metrics.measure(probability, patches.labels, operating.threshold, split)
-    train = load(data, "train")
-    if train.sha256 != settings.data_sha256:
-        raise PublishError(
-            f"{data} is not what {run} was trained on: hash {train.sha256[:12]}, expected {settings.data_sha256[:12]}"
-        )
-    recipe: dict[str, JsonValue] = json.loads((run / "quantization.json").read_text())
     manifest = Manifest(
         name=release.name,
         version=release.version,
-        precision="int8" if suffix == "int8" else "float32",
-        architecture={"family": "mobilenetv2", **json.loads(json.dumps(asdict(settings.topology)))},
+        precision=precision,
+        architecture={"family": "mobilenetv2", **json.loads(json.dumps(asdict(evidence.run.topology)))},
         group=GroupSpec.of(group),
         exact_subgroup=group.exact_subgroup.name,
         input=InputSpec(microns_per_pixel=MICRONS_PER_PIXEL),
@@ -97,15 +130,9 @@ def _artifact(run: Path, release: Release, data: Path, valid: Patches, test: Pat
         calibration=Calibration(temperature=operating.temperature, prevalence=float(calibrating.labels.mean())),
         review_band=operating.review_band,
         consistency=fit_consistency(scorer, group, calibrating.images, operating.temperature),
-        quality=fit_quality(train.images),
-        quantization=recipe if suffix == "int8" else {"method": "none: the float twin, folded and equalized"},
-        training_data=TrainingData(
-            source=train.source,
-            patches=len(train),
-            sha256=train.sha256,
-            licence=release.licence,
-            encoding=release.encoding,
-        ),
+        quality=evidence.quality,
+        quantization=recipe,
+        training_data=evidence.training,
         metrics=measured,
         intended_use=INTENDED_USE,
         graph_sha256=graph_sha256(graph),
@@ -115,7 +142,7 @@ def _artifact(run: Path, release: Release, data: Path, valid: Patches, test: Pat
     report = verify(artifact)
     if not report.passed:
         failed = "; ".join(f"{step.name}: {step.detail}" for step in report.steps if not step.passed)
-        raise PublishError(f"the {suffix} artifact fails its verification: {failed}")
+        raise PublishError(f"the {precision} artifact fails its verification: {failed}")
     return artifact
 
 
@@ -128,21 +155,26 @@ def publish(run: Path, release: Release, data: Path, folder: Path, *, read_test:
         read_test: also measure on the test split; once per published table.
 
     Returns:
-        The INT8 artifact's file and the float twin's.
+        The INT8 artifact's file and the float twin's. Nothing is written unless both pass verification.
 
     Raises:
         PublishError: if an artifact fails its verification or the data are other data.
         FileNotFoundError: if the run has not been quantized.
     """
-    valid = load(data, "valid")
-    test = load(data, "test") if read_test else None
-    files = []
-    for suffix in ("int8", "fp32"):
-        file = release.file(folder, f"{suffix}.onnx")
-        file.write_bytes(_artifact(run, release, data, valid, test, suffix))
-        files.append(file)
-    release.file(folder, "md").write_text(card(run, *files))
-    return files[0], files[1]
+    graphs = {suffix: onnx.load(run / f"{suffix}.onnx") for suffix in ("int8", "fp32")}
+    recipe: dict[str, JsonValue] = json.loads((run / "quantization.json").read_text())
+    evidence = _gather(Run.read(run), release, data, read_test=read_test)
+    artifacts = {
+        "int8": _artifact(graphs["int8"], release, evidence, "int8", recipe),
+        "fp32": _artifact(
+            graphs["fp32"], release, evidence, "float32", {"method": "none: the float twin, folded and equalized"}
+        ),
+    }
+    int8, fp32 = (release.file(folder, f"{suffix}.onnx") for suffix in ("int8", "fp32"))
+    int8.write_bytes(artifacts["int8"])
+    fp32.write_bytes(artifacts["fp32"])
+    release.file(folder, "md").write_text(card(run, int8, fp32))
+    return int8, fp32
 
 
 def _manifest(file: Path) -> Manifest:
