@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import ctypes
 import json
 import platform
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
 from pydantic import TypeAdapter
 from torch import Tensor
 from torch.nn import functional as F
@@ -133,6 +136,24 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_ARENA_MAX, 1)
 
 
+@rank_zero_only
+def _keep_finished_epochs(curve: CSVLogger, folder: Path) -> None:
+    """Carry the rows of a killed run over into ``metrics.csv``, which Lightning begins anew."""
+    rows = []
+    if (folder / "last.ckpt").exists() and (folder / "metrics.csv").exists():
+        last = torch.load(folder / "last.ckpt", map_location="cpu", weights_only=True)
+        with (folder / "metrics.csv").open() as lines:
+            for cells in csv.DictReader(lines):
+                row = {k: int(v) if k in {"epoch", "step"} else float(v) for k, v in cells.items() if v}
+                if row["epoch"] <= last["epoch"] if "epoch" in row else row["step"] < last["global_step"]:
+                    rows.append(row)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Experiment logs directory")
+        for row in rows:
+            curve.log_metrics(row, int(row["step"]))
+        curve.save()
+
+
 def fit(data: Path, folder: Path, topology: Topology, recipe: Recipe, **trainer: Any) -> Path:
     """Fit a network to ``data`` and return the checkpoint with the lowest validation loss.
 
@@ -163,10 +184,12 @@ def fit(data: Path, folder: Path, topology: Topology, recipe: Recipe, **trainer:
         enable_version_counter=False,
         auto_insert_metric_name=False,
     )
+    curve = CSVLogger(folder, name=None, version="")
+    _keep_finished_epochs(curve, folder)
     fitter = L.Trainer(
         max_epochs=recipe.epochs,
         precision="bf16-mixed",
-        logger=CSVLogger(folder, name=None, version=""),
+        logger=curve,
         callbacks=[best, LearningRateMonitor("epoch")],
         default_root_dir=folder,
         **trainer,
