@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
+from model_zoo.manifest import Manifest
 from model_zoo.symmetry import Group
 from training.data import DataError, SplitName
 from training.topologies import TOPOLOGIES
@@ -69,9 +71,14 @@ def quantize(
 
     from training.data import load
     from training.fit import fitted_network
+    from training.quantize.pipeline import QuantizationError
     from training.quantize.pipeline import quantize as quantize_network
 
-    quantized = quantize_network(fitted_network(run), load(data, "valid").images[:probes])
+    try:
+        quantized = quantize_network(fitted_network(run), load(data, "valid").images[:probes])
+    except (QuantizationError, DataError, ValueError, FileNotFoundError) as error:
+        typer.secho(f"rosette quantize: {error}", err=True, fg="red")
+        raise typer.Exit(1 if isinstance(error, QuantizationError) else 2) from error
     onnx.save(quantized.int8, run / "int8.onnx")
     onnx.save(quantized.float32, run / "fp32.onnx")
     (run / "quantization.json").write_text(json.dumps(quantized.figures.recipe(), indent=2) + "\n")
@@ -81,7 +88,7 @@ def quantize(
 
 
 def evaluate(
-    artifact: Annotated[Path, typer.Argument(help="An artifact, INT8 or float32.")],
+    artifact: Annotated[Path, typer.Argument(help="An artifact, INT8 or float32.", exists=True, dir_okay=False)],
     data: Data,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "valid",
     output: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
@@ -126,6 +133,13 @@ def publish(
     from training.publish import PublishError, Release
     from training.publish import publish as publish_run
 
+    for field, value in (("name", name), ("version", version)):
+        pattern = TypeAdapter(Annotated[str, Manifest.model_fields[field]])
+        try:
+            pattern.validate_python(value)
+        except ValidationError as error:
+            raise typer.BadParameter(f"{value!r}: {error.errors()[0]['msg']}", param_hint=f"--{field}") from error
+    out.mkdir(parents=True, exist_ok=True)
     try:
         files = publish_run(run, Release(name, version, licence, encoding), data, out, read_test=test)
     except (PublishError, DataError, FileNotFoundError) as error:
