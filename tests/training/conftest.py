@@ -42,7 +42,7 @@ def images(patches: Patches) -> Patch:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder of synthetic patches in Hugging Face's layout: 48 to train on, 48 to validate."""
     folder = tmp_path_factory.mktemp("data")
-    write_parquet(folder / "train-00000-of-00002.parquet", synthetic_patches(24, 1000))
-    write_parquet(folder / "train-00001-of-00002.parquet", synthetic_patches(24, 1024))
-    write_parquet(folder / "valid.parquet", synthetic_patches(48, 2000))
+    write_parquet(folder / "train-00000-of-00002.parquet", synthetic_patches(24, 0))
+    write_parquet(folder / "train-00001-of-00002.parquet", synthetic_patches(24, 24))
+    write_parquet(folder / "valid.parquet", synthetic_patches(48, 48))
     return folder

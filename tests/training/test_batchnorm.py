@@ -128,9 +128,7 @@ def training_losses(patches: Patches) -> list[float]:
 
 
 @pytest.mark.usefixtures("compiled")
-def test_without_a_compiler_training_takes_the_same_course(
-    patches: Patches, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_compiler_training_takes_the_same_course(patches: Patches, monkeypatch: pytest.MonkeyPatch) -> None:
     fused = training_losses(patches)
     monkeypatch.setenv("CC", "/nonexistent")
     kernel.cache_clear()

@@ -65,7 +65,9 @@ def test_the_hash_knows_pixels_labels_and_order(patches: Patches) -> None:
 
 def test_a_folder_without_the_split_is_refused(tmp_path: Path, patches: Patches) -> None:
     write_parquet(tmp_path / "train.parquet", patches[:2])
-    with pytest.raises(DataError, match=r"holds no 'valid' split: expected \*_valid_x.h5 .* valid\*.parquet, .*valid/0"):
+    with pytest.raises(
+        DataError, match=r"holds no 'valid' split: expected \*_valid_x.h5 .* valid\*.parquet, .*valid/0"
+    ):
         load(tmp_path, "valid")
 
 

@@ -15,11 +15,12 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from tests.conftest import ROOT
-from tests.training.tiny import tiny_topology
+from tests.training.tiny import LIGHTNING_WARNINGS, tiny_topology
 from training.data import DataError, load
 from training.fit import Recipe, Run, fit, fitted_network
 from training.mobilenetv2 import MobileNetV2, Topology
 
+pytestmark = LIGHTNING_WARNINGS
 TOPOLOGY = tiny_topology("C4")
 RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=0.02)
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor
@@ -33,10 +35,24 @@ def tiny_topology(name: str, *, free_filters: bool = False) -> Topology:
     )
 
 
+# What Lightning says of tiny data in a folder with files: said of every test run, and meant for none.
+LIGHTNING_WARNINGS = [
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
+    pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval"),
+    pytest.mark.filterwarnings("ignore:Precision bf16-mixed is not supported by the model summary"),
+    pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated"),  # Lightning 2.6, torch 2.13
+]
+
+
+@cache
+def _patch(seed: int) -> Patch:
+    return synthetic_patch("tumour" if seed % 2 else "normal", seed)
+
+
 def synthetic_patches(count: int, first_seed: int = 0) -> Patches:
     """As many patches, tumour and normal in turn."""
-    images = [synthetic_patch("tumour" if i % 2 else "normal", first_seed + i) for i in range(count)]
-    return Patches(np.stack(images), np.arange(count) % 2, "synthetic")
+    seeds = np.arange(first_seed, first_seed + count)
+    return Patches(np.stack([_patch(seed) for seed in seeds.tolist()]), seeds % 2, "synthetic")
 
 
 def as_input(images: Patch) -> Tensor:

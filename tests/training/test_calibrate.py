@@ -1,0 +1,109 @@
+"""What is fitted on the calibrating half, on logits whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model_zoo.manifest import Consistency
+from model_zoo.quality import measure
+from model_zoo.symmetry import Group
+from model_zoo.synthetic import synthetic_patch
+from model_zoo.turns import Patch
+from tests.training.tiny import settled_network, synthetic_patches, tiny_topology
+from training.calibrate import fit_consistency, fit_operating_point, fit_quality
+from training.quantize.pipeline import quantize
+from training.score import Scorer
+
+Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+
+def sigmoid(z: Floats) -> Floats:
+    return 1 / (1 + np.exp(-z))
+
+
+def simulated(count: int, temperature: float, shift: float = 0.0) -> tuple[Floats, np.ndarray, np.ndarray]:
+    """True log-odds, the logits of a network that exaggerates and shifts them, and labels."""
+    rng = np.random.default_rng(1)
+    truth = rng.normal(0, 2.5, count)
+    labels = (rng.random(count) < sigmoid(truth)).astype(np.int64)
+    odds = (truth + shift) * temperature
+    common = rng.normal(size=count)  # softmax knows differences alone
+    return truth, np.stack([common, common + odds], axis=1).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_the_temperature_recovers_a_known_scale(temperature: float) -> None:
+    _, logits, labels = simulated(20000, temperature)
+    operating = fit_operating_point(logits, labels)
+    assert operating.temperature == pytest.approx(temperature, rel=0.05)
+    assert operating.threshold == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_threshold_undoes_a_shift() -> None:
+    truth, logits, labels = simulated(20000, 1.0, shift=1.0)
+    operating = fit_operating_point(logits, labels)
+    odds = (logits[:, 1] - logits[:, 0]) / operating.temperature
+    positive = sigmoid(odds) >= operating.threshold
+    assert operating.threshold > 0.6
+    assert (positive == (truth >= 0)).mean() > 0.97
+
+
+def test_the_review_band_lies_about_the_threshold_and_bounds_the_errors_outside() -> None:
+    """Errors are rare enough here that a band of less than a fifth of the patches suffices."""
+    rng = np.random.default_rng(2)
+    truth = rng.normal(0, 6, 5000)
+    labels = (rng.random(5000) < sigmoid(truth)).astype(np.int64)
+    logits = np.stack([np.zeros(5000), truth], axis=1).astype(np.float32)
+    operating = fit_operating_point(logits, labels)
+    low, high = operating.review_band
+    assert 0 < low < operating.threshold < high < 1
+    probability = sigmoid(truth / operating.temperature)
+    outside = (probability < low) | (probability > high)
+    wrong = (probability >= operating.threshold) != (labels == 1)
+    assert 0.8 < outside.mean() < 1
+    assert wrong.mean() > 0.06
+    assert wrong[outside].mean() == pytest.approx(0.05, abs=0.002)
+
+
+def test_the_review_band_never_takes_more_than_a_fifth() -> None:
+    _, logits, labels = simulated(5000, 1.0)
+    operating = fit_operating_point(logits, labels)
+    low, high = operating.review_band
+    probability = sigmoid((logits[:, 1] - logits[:, 0]) / operating.temperature)
+    assert ((probability >= low) & (probability <= high)).mean() == pytest.approx(0.2, abs=0.002)
+
+
+def test_separable_answers_need_no_review() -> None:
+    odds = np.linspace(-5, 5, 40)
+    odds += np.sign(odds)
+    logits = np.stack([np.zeros(40), odds], axis=1).astype(np.float32)
+    operating = fit_operating_point(logits, (odds > 0).astype(np.int64))
+    low, high = operating.review_band
+    assert low == pytest.approx(operating.threshold)
+    assert high == pytest.approx(operating.threshold)
+
+
+def consistency(name: str, images: Patch) -> Consistency:
+    scorer = Scorer(quantize(settled_network(tiny_topology(name), images), images).int8)
+    return fit_consistency(scorer, Group.parse(name), images, temperature=0.5)
+
+
+def test_exact_groups_have_no_floor_and_no_deviation(images: Patch) -> None:
+    assert consistency("C4", images) == Consistency(limit=0.0, interpolation_floor=0.0)
+
+
+def test_groups_that_interpolate_have_both(images: Patch) -> None:
+    fitted = consistency("C12", images)
+    assert 0 < fitted.interpolation_floor < 0.5
+    assert 0 < fitted.limit < 0.5
+
+
+def test_the_quality_reference_accepts_what_it_was_fitted_to_and_refuses_glass_and_foreign_stain() -> None:
+    images = synthetic_patches(60).images
+    reference = fit_quality(np.concatenate([images, synthetic_patch("blank", 0)[None]]))
+    assert np.mean([measure(image, reference).assessable for image in images]) >= 0.95
+    assert reference.min_tissue_fraction == 0.05
+    assert not measure(synthetic_patch("blank", 1), reference).assessable
+    assert not measure(images[0][..., [2, 1, 0]], reference).assessable
+    assert not measure(np.full_like(images[0], 150), reference).assessable

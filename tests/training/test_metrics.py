@@ -1,0 +1,82 @@
+"""Figures against closed forms, and intervals about them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import brier_score_loss, roc_auc_score
+
+from training.metrics import (
+    accuracy,
+    auc,
+    brier,
+    expected_calibration_error,
+    measure,
+    sensitivity_at_95_specificity,
+)
+
+RNG = np.random.default_rng(0)
+PROBABILITY = RNG.beta(0.6, 0.6, 400).round(2)  # rounded, so that there are ties
+LABELS = (RNG.random(400) < PROBABILITY).astype(np.int64)
+
+
+def test_accuracy_counts_the_threshold_as_positive() -> None:
+    assert accuracy(np.array([0.2, 0.5, 0.7, 0.4]), np.array([0, 1, 0, 1]), 0.5) == 0.5
+    assert accuracy(np.array([0.2, 0.5, 0.7, 0.4]), np.array([0, 1, 1, 1]), 0.4) == 1.0
+
+
+def test_auc_is_the_chance_of_ranking_a_pair_rightly() -> None:
+    positive, negative = PROBABILITY[LABELS == 1], PROBABILITY[LABELS == 0]
+    wins = (positive[:, None] > negative).mean() + (positive[:, None] == negative).mean() / 2
+    assert auc(PROBABILITY, LABELS) == pytest.approx(wins)
+    assert auc(PROBABILITY, LABELS) == pytest.approx(roc_auc_score(LABELS, PROBABILITY))
+
+
+def test_sensitivity_is_the_best_among_thresholds_that_keep_the_specificity() -> None:
+    best = 0.0
+    for threshold in np.append(np.unique(PROBABILITY), 2.0):
+        called = PROBABILITY >= threshold
+        if (~called[LABELS == 0]).mean() >= 0.95:
+            best = max(best, float(called[LABELS == 1].mean()))
+    assert 0.3 < best < 1
+    assert sensitivity_at_95_specificity(PROBABILITY, LABELS) == pytest.approx(best)
+
+
+def test_brier_is_the_mean_squared_error() -> None:
+    assert brier(np.array([0.0, 1.0, 0.5]), np.array([0, 0, 1])) == pytest.approx((0 + 1 + 0.25) / 3)
+    assert brier(PROBABILITY, LABELS) == pytest.approx(brier_score_loss(LABELS, PROBABILITY))
+
+
+def test_calibration_error_of_one_wrong_probability_is_its_gap() -> None:
+    assert expected_calibration_error(np.full(60, 0.7), np.ones(60, np.int64)) == pytest.approx(0.3)
+    assert expected_calibration_error(np.array([0.0, 1.0] * 30), np.array([0, 1] * 30)) == 0.0
+
+
+def test_calibration_error_averages_the_gaps_of_equally_full_bins() -> None:
+    """Half of the patches are called 0.1 and half 0.8; of both, half are positive. 30 patches fill 15 bins of 2."""
+    probability = np.array([0.1] * 16 + [0.8] * 14)
+    labels = np.array([0, 1] * 15)
+    assert expected_calibration_error(probability, labels) == pytest.approx((16 * 0.4 + 14 * 0.3) / 30)
+
+
+def test_intervals_contain_the_value_and_shrink_with_the_number_of_patches() -> None:
+    measured = measure(PROBABILITY, LABELS, 0.5, "valid")
+    assert [m.name for m in measured] == ["accuracy", "auc", "sensitivity_at_95_specificity", "brier", "ece"]
+    for figure in measured:
+        assert figure.split == "valid"
+        assert figure.n == 400
+        if figure.name != "ece":  # biased upwards in every resample
+            assert figure.low < figure.value < figure.high
+    few = measure(PROBABILITY[:100], LABELS[:100], 0.5, "valid")
+    assert few[1].high - few[1].low > 1.4 * (measured[1].high - measured[1].low)
+
+
+def test_the_interval_of_accuracy_is_the_binomial_one() -> None:
+    figure = measure(PROBABILITY, LABELS, 0.5, "valid")[0]
+    half = 1.96 * np.sqrt(figure.value * (1 - figure.value) / figure.n)
+    assert figure.low == pytest.approx(figure.value - half, abs=0.01)
+    assert figure.high == pytest.approx(figure.value + half, abs=0.01)
+
+
+def test_measuring_again_gives_the_same_intervals() -> None:
+    assert measure(PROBABILITY[:50], LABELS[:50], 0.5, "a") == measure(PROBABILITY[:50], LABELS[:50], 0.5, "a")
