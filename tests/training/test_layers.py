@@ -150,12 +150,13 @@ def blob(angle_deg: float) -> Tensor:
 
 
 def pooled(group: Group, image: Tensor) -> Tensor:
-    """Eight features of an image from a lifting, a depthwise and a pointwise layer, the group's maximum and the mean."""
+    """Eight features of an image: three layers, the maximum over the group, the mean over pixels."""
     torch.manual_seed(1)
     layers = lifting_conv(group, 1, 8, 4), depthwise_conv(group, 8, 3, padding=1), pointwise_conv(group, 8, 8)
     for layer in layers:
         image = layer(image).relu()
-    return GroupMaxPool(group)(image).mean((2, 3)).detach()
+    features: Tensor = GroupMaxPool(group)(image).mean((2, 3)).detach()
+    return features
 
 
 @pytest.mark.parametrize("name", ["C12", "D6"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
+from model_zoo.manifest import Metric
 from training.metrics import (
     accuracy,
     auc,
@@ -35,7 +36,7 @@ def test_auc_is_the_chance_of_ranking_a_pair_rightly() -> None:
 def test_sensitivity_is_the_best_among_thresholds_that_keep_the_specificity() -> None:
     best = 0.0
     for threshold in np.append(np.unique(PROBABILITY), 2.0):
-        called = PROBABILITY >= threshold
+        called = threshold <= PROBABILITY
         if (~called[LABELS == 0]).mean() >= 0.95:
             best = max(best, float(called[LABELS == 1].mean()))
     assert 0.3 < best < 1
@@ -59,24 +60,36 @@ def test_calibration_error_averages_the_gaps_of_equally_full_bins() -> None:
     assert expected_calibration_error(probability, labels) == pytest.approx((16 * 0.4 + 14 * 0.3) / 30)
 
 
-def test_intervals_contain_the_value_and_shrink_with_the_number_of_patches() -> None:
-    measured = measure(PROBABILITY, LABELS, 0.5, "valid")
+@pytest.fixture(scope="module")
+def measured() -> tuple[Metric, ...]:
+    return measure(PROBABILITY, LABELS, 0.5, "valid")
+
+
+def test_intervals_contain_the_value(measured: tuple[Metric, ...]) -> None:
     assert [m.name for m in measured] == ["accuracy", "auc", "sensitivity_at_95_specificity", "brier", "ece"]
     for figure in measured:
         assert figure.split == "valid"
         assert figure.n == 400
-        if figure.name != "ece":  # biased upwards in every resample
-            assert figure.low < figure.value < figure.high
-    few = measure(PROBABILITY[:100], LABELS[:100], 0.5, "valid")
-    assert few[1].high - few[1].low > 1.4 * (measured[1].high - measured[1].low)
+        assert figure.low < figure.value < figure.high
 
 
-def test_the_interval_of_accuracy_is_the_binomial_one() -> None:
-    figure = measure(PROBABILITY, LABELS, 0.5, "valid")[0]
+@pytest.mark.xfail(reason="resampling adds to the calibration error, so the percentile interval lies too high")
+def test_the_interval_of_a_small_calibration_error_contains_it() -> None:
+    rng = np.random.default_rng(3)
+    probability = 1 / (1 + np.exp(-rng.normal(0, 3, 1450)))
+    labels = (rng.random(1450) < probability).astype(np.int64)
+    ece = measure(probability, labels, 0.5, "valid")[-1]
+    assert ece.low <= ece.value <= ece.high
+
+
+def test_the_interval_of_accuracy_is_the_binomial_one(measured: tuple[Metric, ...]) -> None:
+    figure = measured[0]
     half = 1.96 * np.sqrt(figure.value * (1 - figure.value) / figure.n)
     assert figure.low == pytest.approx(figure.value - half, abs=0.01)
     assert figure.high == pytest.approx(figure.value + half, abs=0.01)
 
 
-def test_measuring_again_gives_the_same_intervals() -> None:
-    assert measure(PROBABILITY[:50], LABELS[:50], 0.5, "a") == measure(PROBABILITY[:50], LABELS[:50], 0.5, "a")
+def test_fewer_patches_give_wider_intervals_and_the_same_ones_again(measured: tuple[Metric, ...]) -> None:
+    few, again = (measure(PROBABILITY[:100], LABELS[:100], 0.5, "valid") for _ in range(2))
+    assert few == again
+    assert few[1].high - few[1].low > 1.4 * (measured[1].high - measured[1].low)

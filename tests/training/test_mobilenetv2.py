@@ -56,7 +56,7 @@ def test_the_default_and_the_papers_variant_are_accepted() -> None:
 
 
 def test_the_refusal_says_where_and_what_to_do() -> None:
-    with pytest.raises(ValueError, match="stem: a 3×3 filter of stride 2 on 96×96 pixels.*change the crop or stem"):
+    with pytest.raises(ValueError, match=r"stem: a 3×3 filter of stride 2 on 96×96 pixels.*change the crop or stem"):
         MobileNetV2(replace(tiny_topology("C4"), stem_px=3))
     with pytest.raises(ValueError, match=r"stage 1: a 3×3 filter .* on 46×46 .* soften other strides than \(3, 5\)"):
         Topology(crop_px=94).grids()

@@ -265,7 +265,7 @@ def test_the_figures_say_what_was_done() -> None:
 def test_a_changed_function_is_refused(images: Patch) -> None:
     """In training mode the network normalizes by the batch: not the function that was folded."""
     network = copy.deepcopy(network_of("C4")).train()
-    with pytest.raises(QuantizationError, match="changed a logit by .* the network was not trained as exported"):
+    with pytest.raises(QuantizationError, match=r"changed a logit by .* the network was not trained as exported"):
         quantize(network, images[:3])
 
 
