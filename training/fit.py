@@ -144,7 +144,9 @@ def _keep_finished_epochs(curve: CSVLogger, folder: Path) -> None:
         last = torch.load(folder / "last.ckpt", map_location="cpu", weights_only=True)
         with (folder / "metrics.csv").open() as lines:
             for cells in csv.DictReader(lines):
-                row = {k: int(v) if k in {"epoch", "step"} else float(v) for k, v in cells.items() if v}
+                row: dict[str, Tensor | float] = {
+                    k: int(v) if k in {"epoch", "step"} else float(v) for k, v in cells.items() if v
+                }
                 if row["epoch"] <= last["epoch"] if "epoch" in row else row["step"] < last["global_step"]:
                     rows.append(row)
     with warnings.catch_warnings():
