@@ -12,6 +12,7 @@ from model_zoo.manifest import Consistency, QualityReference
 from model_zoo.quality import tissue_statistics
 from model_zoo.symmetry import Group
 from model_zoo.turns import turn, turns
+from training.data import DataError
 from training.score import Scorer
 
 Floats = npt.NDArray[np.float64]
@@ -20,6 +21,7 @@ Images = npt.NDArray[np.uint8]
 
 MIN_TISSUE_FRACTION = 0.05
 QUALITY_SAMPLE = 4000
+MIN_TISSUE_PATCHES = 8
 CONSISTENCY_QUANTILE = 0.95
 REVIEW_ERROR = 0.05
 REVIEW_SHARE = 0.20
@@ -100,12 +102,18 @@ def _orbit_logits(scorer: Scorer, group: Group, images: Images) -> list[npt.NDAr
 
 
 def fit_quality(images: Images) -> QualityReference:
-    """Bounds at the outermost thousandth of the training patches; the tissue bound is a rule, 5 %."""
+    """Bounds at the outermost thousandth of the training patches; the tissue bound is a rule, 5 %.
+
+    Raises:
+        DataError: if hardly any patch shows tissue.
+    """
     chosen = np.random.default_rng(0).permutation(len(images))[:QUALITY_SAMPLE]
     measured = [tissue_statistics(images[i]) for i in chosen]
     tissue = [
         (sharpness, density) for share, sharpness, density in measured if share >= MIN_TISSUE_FRACTION and density
     ]
+    if len(tissue) < MIN_TISSUE_PATCHES:
+        raise DataError(f"{len(tissue)} of {len(measured)} training patches show tissue, expected {MIN_TISSUE_PATCHES}")
     densities = np.array([density for _, density in tissue])
     mean = densities.mean(0)
     precision = np.linalg.inv(np.cov(densities.T))

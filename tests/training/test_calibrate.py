@@ -12,6 +12,7 @@ from model_zoo.synthetic import synthetic_patch
 from model_zoo.turns import Patch
 from tests.training.tiny import settled_network, synthetic_patches, tiny_topology
 from training.calibrate import fit_consistency, fit_operating_point, fit_quality
+from training.data import DataError
 from training.quantize.pipeline import quantize
 from training.score import Scorer
 
@@ -107,3 +108,8 @@ def test_the_quality_reference_accepts_what_it_was_fitted_to_and_refuses_glass_a
     assert not measure(synthetic_patch("blank", 1), reference).assessable
     assert not measure(images[0][..., [2, 1, 0]], reference).assessable
     assert not measure(np.full_like(images[0], 150), reference).assessable
+
+
+def test_quality_cannot_be_fitted_to_glass() -> None:
+    with pytest.raises(DataError, match="training patches show tissue"):
+        fit_quality(np.full((20, 96, 96, 3), 250, np.uint8))
