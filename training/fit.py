@@ -178,21 +178,16 @@ def fit(data: Path, folder: Path, topology: Topology, recipe: Recipe, **trainer:
     run.write(folder)
     keep_freed_memory()
     L.seed_everything(recipe.seed)
-    best = ModelCheckpoint(
-        folder,
-        "best",
-        monitor="valid_loss",
-        save_last=True,
-        enable_version_counter=False,
-        auto_insert_metric_name=False,
-    )
+    best = ModelCheckpoint(folder, "best", monitor="valid_loss", enable_version_counter=False)
+    # Not save_last: that follows the best checkpoint, and a resumed run would repeat every epoch since.
+    latest = ModelCheckpoint(folder, "last", enable_version_counter=False)
     curve = CSVLogger(folder, name=None, version="")
     _keep_finished_epochs(curve, folder)
     fitter = L.Trainer(
         max_epochs=recipe.epochs,
         precision="bf16-mixed",
         logger=curve,
-        callbacks=[best, LearningRateMonitor("epoch")],
+        callbacks=[best, latest, LearningRateMonitor("epoch")],
         default_root_dir=folder,
         **trainer,
     )
@@ -200,7 +195,7 @@ def fit(data: Path, folder: Path, topology: Topology, recipe: Recipe, **trainer:
         Classifier(topology, recipe),
         _loader(train, recipe.batch_size, shuffle=True),
         _loader(choosing, 256, shuffle=False),
-        ckpt_path="last" if (folder / "last.ckpt").exists() else None,
+        ckpt_path=folder / "last.ckpt" if (folder / "last.ckpt").exists() else None,
     )
     return Path(best.best_model_path)
 

@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from tests.conftest import ROOT
-from tests.training.tiny import LIGHTNING_WARNINGS, tiny_topology
-from training.data import DataError, load
+from tests.training.tiny import LIGHTNING_WARNINGS, synthetic_patches, tiny_topology, write_parquet
+from training.data import DataError, Patches, load
 from training.fit import Recipe, Run, fit, fitted_network
 from training.mobilenetv2 import MobileNetV2, Topology
 
@@ -114,6 +114,16 @@ def test_a_killed_run_goes_on_where_it_stopped(finished: Path, data: Path, tmp_p
     for name, by_epoch in before.items():
         assert {epoch: after[name][epoch] for epoch in range(done)} == {e: by_epoch[e] for e in range(done)}
     assert after.keys() == learning_curve(finished).keys()
+
+
+def test_the_last_epoch_is_kept_even_if_an_earlier_one_was_better(tmp_path: Path) -> None:
+    """With the validation labels exchanged, what is learned makes the validation loss worse."""
+    valid = synthetic_patches(32, first_seed=100)
+    write_parquet(tmp_path / "train.parquet", synthetic_patches(32))
+    write_parquet(tmp_path / "valid.parquet", Patches(valid.images, 1 - valid.labels, valid.source))
+    fit(tmp_path, tmp_path / "run", TOPOLOGY, replace(RECIPE, epochs=8), **QUIET)
+    best, last = (torch.load(tmp_path / "run" / f"{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    assert best["epoch"] < last["epoch"] == 7
 
 
 def test_a_finished_run_is_left_as_it_is(finished: Path, data: Path) -> None:
