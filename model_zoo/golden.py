@@ -2,8 +2,10 @@
 
 The patches are stored because exp and friends differ in the last bit between CPUs. They were made once, by
 
-    for k in tumour normal; do for s in 1 2 3; do rosette demo-patch model_zoo/golden/$k-$s.png --kind $k --seed $s; done; done; for s in 1 2; do rosette demo-patch model_zoo/golden/blank-$s.png --kind blank --seed $s; done
-"""  # noqa: E501
+    for patch in tumour-1 tumour-2 tumour-3 normal-1 normal-2 normal-3 blank-1 blank-2; do
+        rosette demo-patch model_zoo/golden/$patch.png --kind ${patch%-*} --seed ${patch#*-}
+    done
+"""
 
 from __future__ import annotations
 

@@ -47,9 +47,14 @@ class Network:
 
     def probabilities(self, logits: Logits) -> NDArray[np.float64]:
         """Calibrated probability of metastasis, float64 [N], for logits, float32 [N, 2]."""
-        scaled = logits.astype(np.float64) / self.manifest.calibration.temperature
-        probabilities: NDArray[np.float64] = np.exp(-np.logaddexp(0.0, scaled[:, 0] - scaled[:, 1]))
-        return probabilities
+        return probability(logits, self.manifest.calibration.temperature)
+
+
+def probability(logits: Logits, temperature: float) -> NDArray[np.float64]:
+    """Softmax of logits, float32 [N, 2], over ``temperature``: that of metastasis, float64 [N]."""
+    scaled = logits.astype(np.float64) / temperature
+    positive: NDArray[np.float64] = np.exp(-np.logaddexp(0.0, scaled[:, 0] - scaled[:, 1]))
+    return positive
 
 
 def session_options(threads: int = 1) -> ort.SessionOptions:

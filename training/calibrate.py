@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
 
 from model_zoo.manifest import Consistency, QualityReference
+from model_zoo.network import probability
 from model_zoo.quality import tissue_statistics
 from model_zoo.symmetry import Group
 from model_zoo.turns import turn, turns
@@ -36,10 +37,6 @@ class Operating:
     review_band: tuple[float, float]
 
 
-def _log_odds(logits: npt.NDArray[np.float32]) -> Floats:
-    return logits[:, 1].astype(np.float64) - logits[:, 0].astype(np.float64)
-
-
 def _sigmoid(z: Floats) -> Floats:
     return np.exp(-np.logaddexp(0.0, -z))
 
@@ -51,7 +48,7 @@ def fit_operating_point(logits: npt.NDArray[np.float32], labels: Labels) -> Oper
     5 % of the answers are wrong, but never more than 20 % of the patches. Source of the temperature: Guo et
     al. 2017; of the logistic fit: Platt 1999.
     """
-    z = _log_odds(logits)
+    z = logits[:, 1].astype(np.float64) - logits[:, 0].astype(np.float64)
 
     def log_loss(scaled: Floats) -> float:
         return float(np.logaddexp(0.0, np.where(labels == 1, -scaled, scaled)).mean())
@@ -78,9 +75,7 @@ def fit_consistency(scorer: Scorer, group: Group, images: Images, temperature: f
 
     The floor is the mean change when a patch is turned by the smallest turn that interpolates, and back.
     """
-    orbit = np.stack(
-        [_sigmoid(_log_odds(logits) / temperature) for logits in _orbit_logits(scorer, group, images)], axis=1
-    )
+    orbit = np.stack([probability(logits, temperature) for logits in _orbit_logits(scorer, group, images)], axis=1)
     deviation = np.abs(orbit - orbit.mean(1, keepdims=True)).max(1)
     limit = float(np.quantile(deviation, CONSISTENCY_QUANTILE))
     interpolating = [g for g in group.coset_representatives if g not in group.exact_elements]
@@ -89,7 +84,7 @@ def fit_consistency(scorer: Scorer, group: Group, images: Images, temperature: f
     there = interpolating[0]
     back = group.inverse(there)
     returned = np.stack([turn(turn(image, group, there), group, back) for image in images])
-    change = np.abs(_sigmoid(_log_odds(scorer.logits(returned)) / temperature) - orbit[:, 0])
+    change = np.abs(probability(scorer.logits(returned), temperature) - orbit[:, 0])
     return Consistency(limit=limit, interpolation_floor=float(change.mean()))
 
 

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 from pydantic import JsonValue
 
@@ -24,6 +22,7 @@ from model_zoo.manifest import (
     QualityReference,
     TrainingData,
 )
+from model_zoo.network import probability
 from model_zoo.summary import facts, metrics_table
 from model_zoo.symmetry import Group
 from model_zoo.verify import verify
@@ -63,11 +62,6 @@ class Release:
 
     def file(self, folder: Path, suffix: str) -> Path:
         return folder / f"{self.name}-{self.version}.{suffix}"
-
-
-def _probability(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:
-    odds = (logits[:, 1].astype(np.float64) - logits[:, 0].astype(np.float64)) / temperature
-    return np.exp(-np.logaddexp(0.0, -odds))
 
 
 @dataclass(frozen=True)
@@ -116,8 +110,8 @@ def _artifact(
         ("test", evidence.test),
     ):
         if patches is not None:
-            probability = _probability(scorer.logits(patches.images), operating.temperature)
-            measured += metrics.measure(probability, patches.labels, operating.threshold, split)
+            calibrated = probability(scorer.logits(patches.images), operating.temperature)
+            measured += metrics.measure(calibrated, patches.labels, operating.threshold, split)
     manifest = Manifest(
         name=release.name,
         version=release.version,
