@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.access.keys import Keys, Role
@@ -58,7 +58,8 @@ def predict(
         engine = Engine.load(model or Settings().model)
     if as_json is None:
         as_json = not sys.stdout.isatty()
-    table = Table("file", "decision", "probability", "consistent", "max deviation", "reasons")
+    decision = Column("decision", min_width=len("not_assessable"))
+    table = Table(Column("file", overflow="fold"), decision, "probability", "consistent", "deviation", "reasons")
     refused = False
     for image in images:
         try:
