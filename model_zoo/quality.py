@@ -46,7 +46,7 @@ class Quality:
 def measure(patch: Patch, reference: QualityReference) -> Quality:
     """Measure a patch, uint8 [96, 96, 3], against what training patches look like."""
     tissue_fraction, sharpness, density = tissue_statistics(patch)
-    distance = None if density is None else _mahalanobis(density, reference)
+    distance = None if density is None else stain_distance(density, reference.stain_mean, reference.stain_precision)
     assessable = (
         tissue_fraction >= reference.min_tissue_fraction
         and sharpness >= reference.min_sharpness
@@ -83,7 +83,14 @@ def _sharpness(patch: Patch) -> float:
     return (n * squares - total**2) / n**2
 
 
-def _mahalanobis(density: Triple, reference: QualityReference) -> float:
-    difference = [d - m for d, m in zip(density, reference.stain_mean, strict=True)]
-    projected = [sum(p * d for p, d in zip(row, difference, strict=True)) for row in reference.stain_precision]
+def stain_distance(density: Triple, mean: Triple, precision: tuple[Triple, Triple, Triple]) -> float:
+    """Mahalanobis distance of a mean optical density from ``mean``, in standard deviations.
+
+    Args:
+        density: per channel, as ``tissue_statistics`` gives it.
+        mean: of the training patches' densities.
+        precision: inverse of their covariance.
+    """
+    difference = [d - m for d, m in zip(density, mean, strict=True)]
+    projected = [sum(p * d for p, d in zip(row, difference, strict=True)) for row in precision]
     return sqrt(max(0.0, sum(p * d for p, d in zip(projected, difference, strict=True))))

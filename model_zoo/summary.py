@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from model_zoo.manifest import Manifest, Metric
 
@@ -30,8 +30,13 @@ def metrics_table(manifests: Mapping[str, Manifest]) -> list[str]:
     for (split, name), first in columns[0].items():
         figures = (column.get((split, name)) for column in columns)
         rows.append(f"| {split} | {name.replace('_', ' ')} | {first.n} | {' | '.join(map(_cell, figures))} |")
-    methods = {m.method for manifest in manifests.values() for m in manifest.metrics}
-    return [*rows, "", f"Value [95 % interval: {'; '.join(sorted(methods))}]."]
+    all_metrics = [metric for manifest in manifests.values() for metric in manifest.metrics]
+    return [*rows, "", f"Value [95 % interval: {methods(all_metrics)}]."]
+
+
+def methods(metrics: Iterable[Metric]) -> str:
+    """How the intervals of some figures were made, each way once."""
+    return "; ".join(sorted({metric.method for metric in metrics}))
 
 
 def _cell(metric: Metric | None) -> str:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
+from scipy.special import expit
 
-from model_zoo.manifest import Consistency, QualityReference
+from model_zoo.manifest import Consistency, QualityReference, Triple
 from model_zoo.network import probability
-from model_zoo.quality import tissue_statistics
+from model_zoo.quality import stain_distance, tissue_statistics
 from model_zoo.symmetry import Group
-from model_zoo.turns import turn, turns
+from model_zoo.turns import turn
 from training.data import DataError
 from training.score import Scorer
 
@@ -37,10 +38,6 @@ class Operating:
     review_band: tuple[float, float]
 
 
-def _sigmoid(z: Floats) -> Floats:
-    return np.exp(-np.logaddexp(0.0, -z))
-
-
 def fit_operating_point(logits: npt.NDArray[np.float32], labels: Labels) -> Operating:
     """Temperature by least log loss, threshold where a logistic fit of the labels crosses one half.
 
@@ -57,7 +54,7 @@ def fit_operating_point(logits: npt.NDArray[np.float32], labels: Labels) -> Oper
     temperature = float(np.exp(best.x))
     slope, offset = minimize(lambda ab: log_loss(ab[0] * z + ab[1]), np.array([1 / temperature, 0.0])).x
     scaled, cut = z / temperature, -offset / slope / temperature
-    threshold = float(_sigmoid(np.array([cut]))[0])
+    threshold = float(expit(cut))
 
     distance = np.abs(scaled - cut)
     wrong = (scaled >= cut) != (labels == 1)
@@ -66,7 +63,7 @@ def fit_operating_point(logits: npt.NDArray[np.float32], labels: Labels) -> Oper
     good = np.flatnonzero(error_outside <= REVIEW_ERROR)
     kept = max(good[-1] + 1 if len(good) else 0, int(np.ceil((1 - REVIEW_SHARE) * len(order))))
     width = float(distance[order[kept - 1]]) if kept < len(order) else 0.0
-    low, high = _sigmoid(np.array([cut - width, cut + width])).tolist()
+    low, high = expit([cut - width, cut + width]).tolist()
     return Operating(temperature, threshold, (min(low, threshold), max(high, threshold)))
 
 
@@ -90,9 +87,9 @@ def fit_consistency(scorer: Scorer, group: Group, images: Images, temperature: f
 
 def _orbit_logits(scorer: Scorer, group: Group, images: Images) -> list[npt.NDArray[np.float32]]:
     """Logits of every element's turn, in order; one inference for each coset of the exact subgroup."""
-    by_representative = {}
-    for g in group.coset_representatives:
-        by_representative[g] = scorer.logits(np.stack([turns(image, group, [g])[0] for image in images]))
+    by_representative = {
+        g: scorer.logits(np.stack([turn(image, group, g) for image in images])) for g in group.coset_representatives
+    }
     return [by_representative[g] for g in group.coset_of]
 
 
@@ -110,15 +107,14 @@ def fit_quality(images: Images) -> QualityReference:
     if len(tissue) < MIN_TISSUE_PATCHES:
         raise DataError(f"{len(tissue)} of {len(measured)} training patches show tissue, expected {MIN_TISSUE_PATCHES}")
     densities = np.array([density for _, density in tissue])
-    mean = densities.mean(0)
-    precision = np.linalg.inv(np.cov(densities.T))
-    offset = densities - mean
-    distance = np.sqrt(np.einsum("ni,ij,nj->n", offset, precision, offset))
-    rows = [tuple(row) for row in precision.tolist()]
+    mean: Triple = tuple(densities.mean(0).tolist())
+    first, second, third = (tuple(row) for row in np.linalg.inv(np.cov(densities.T)).tolist())
+    precision = (first, second, third)
+    distance = [stain_distance(density, mean, precision) for _, density in tissue]
     return QualityReference(
         min_tissue_fraction=MIN_TISSUE_FRACTION,
         min_sharpness=float(np.quantile([sharpness for sharpness, _ in tissue], 0.001)),
         max_stain_distance=float(np.quantile(distance, 0.999)),
-        stain_mean=tuple(mean.tolist()),
-        stain_precision=(rows[0], rows[1], rows[2]),
+        stain_mean=mean,
+        stain_precision=precision,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -42,8 +42,6 @@ def train(
     strategy: Annotated[str, typer.Option(help="Lightning's strategy, such as ddp.")] = "auto",
 ) -> None:
     """Train a network; the same command goes on where a killed run stopped."""
-    from dataclasses import replace
-
     from training.fit import Recipe, fit
 
     if topology not in TOPOLOGIES:
@@ -95,12 +93,13 @@ def evaluate(
 ) -> None:
     """Measure an artifact on a split, every figure with its 95 % interval."""
     from model_zoo.network import Network
+    from model_zoo.summary import methods
     from training.data import load
     from training.evaluate import evaluate as evaluate_network
 
     if split not in SPLITS:
         raise typer.BadParameter(f"{split!r} is not one of {', '.join(SPLITS)}", param_hint="--split")
-    network = Network(artifact.read_bytes(), threads=0)
+    network = Network(artifact.read_bytes())
     try:
         evaluation = evaluate_network(network, load(data, SPLITS[split]), split)
     except DataError as error:
@@ -110,7 +109,7 @@ def evaluate(
     typer.echo(f"{manifest.name} {manifest.version} {manifest.precision} on {evaluation.data}")
     for figure in evaluation.metrics:
         typer.echo(f"{figure.name:32} {figure.value:.4f}  [{figure.low:.4f}, {figure.high:.4f}]  n = {figure.n}")
-    typer.echo(f"95 % intervals: {evaluation.metrics[0].method}")
+    typer.echo(f"95 % intervals: {methods(evaluation.metrics)}")
     typer.echo(
         f"{exactness.subgroup}: {exactness.equal} of {exactness.patches} patches answer every turn with the same bits; "
         f"largest difference of a logit {exactness.largest_delta:.3g}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from model_zoo.manifest import Metric
 from model_zoo.network import Network
@@ -13,8 +12,7 @@ from model_zoo.symmetry import Group
 from model_zoo.turns import turn
 from training.data import Patches
 from training.metrics import measure
-
-CHUNK = 32
+from training.score import score
 
 
 @dataclass(frozen=True)
@@ -50,19 +48,15 @@ class Evaluation:
         return asdict(self) | {"metrics": [metric.model_dump() for metric in self.metrics]}
 
 
-def _logits(network: Network, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    return np.concatenate([network.logits(images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)])
-
-
 def evaluate(network: Network, patches: Patches, split: str) -> Evaluation:
     """Measure ``network`` on ``patches`` and on all their exact turns."""
     manifest = network.manifest
     group = Group.parse(manifest.group.name)
-    logits = _logits(network, patches.images)
+    logits = score(network.logits, patches.images)
     delta = np.zeros(len(patches))
     for element in group.exact_elements[1:]:
         turned = np.stack([turn(image, group, element) for image in patches.images])
-        delta = np.maximum(delta, np.abs(_logits(network, turned) - logits).max(1))
+        delta = np.maximum(delta, np.abs(score(network.logits, turned) - logits).max(1))
     metrics = measure(network.probabilities(logits), patches.labels, manifest.threshold, split)
     exactness = Exactness(group.exact_subgroup.name, len(patches), int((delta == 0).sum()), float(delta.max()))
     return Evaluation(network.sha256, manifest.graph_sha256, patches.source, patches.sha256, metrics, exactness)

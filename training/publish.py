@@ -11,7 +11,7 @@ from typing import Literal
 import onnx
 from pydantic import JsonValue
 
-from model_zoo.artifact import graph_sha256, write
+from model_zoo.artifact import graph_sha256, parse, write
 from model_zoo.golden import golden_cases
 from model_zoo.manifest import (
     Calibration,
@@ -172,7 +172,7 @@ def publish(run: Path, release: Release, data: Path, folder: Path, *, read_test:
 
 
 def _manifest(file: Path) -> Manifest:
-    return Manifest.model_validate_json(onnx.load(file).metadata_props[0].value)
+    return parse(file.read_bytes())[1]
 
 
 def learning_curve(run: Path) -> list[str]:

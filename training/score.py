@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
 
@@ -15,6 +16,15 @@ from model_zoo.network import session_options
 CHUNK = 32
 
 
+def score(
+    answer: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]], patches: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.float32]:
+    """Answer patches, uint8 [N, 96, 96, 3], in chunks, from as many threads as there are cores: float32 [N, 2]."""
+    chunks = [np.ascontiguousarray(patches[i : i + CHUNK]) for i in range(0, len(patches), CHUNK)]
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        return np.concatenate(list(pool.map(answer, chunks)))
+
+
 class Scorer:
     """A graph in a session of one thread, called from as many threads as there are cores."""
 
@@ -25,6 +35,4 @@ class Scorer:
 
     def logits(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 [N, 96, 96, 3] → float32 [N, 2]."""
-        chunks = [np.ascontiguousarray(patches[i : i + CHUNK]) for i in range(0, len(patches), CHUNK)]
-        with ThreadPoolExecutor(cpu_count()) as pool:
-            return np.concatenate(list(pool.map(lambda c: self._session.run(["logits"], {"patches": c})[0], chunks)))
+        return score(lambda chunk: self._session.run(["logits"], {"patches": chunk})[0], patches)

@@ -24,9 +24,8 @@ from app.problems import (
     WrongMode,
     WrongSize,
 )
-from model_zoo.turns import Patch
+from model_zoo.turns import SIDE, Patch
 
-SIDE = 96
 FORMATS = ("PNG", "JPEG", "TIFF")
 LARGE_PIXELS = 2**24
 

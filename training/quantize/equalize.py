@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count
 
 import torch
 from torch import Tensor
@@ -84,8 +83,9 @@ def equalize(network: FoldedNetwork, tolerance: float = 1e-3, iterations: int = 
     Returns:
         The number of iterations.
     """
-    for iteration in count(1):
-        largest = 0.0
+    iteration, largest = 0, float("inf")
+    while largest > tolerance and iteration < iterations:
+        iteration, largest = iteration + 1, 0.0
         for layer, reader in rectified_pairs(network):
             r1, r2 = layer.filters().abs().amax((0, 2, 3, 4, 5)), reader.ranges()
             scale = torch.where((r1 > 0) & (r2 > 0), torch.sqrt(r1 * r2) / r2, 1.0)
@@ -94,9 +94,7 @@ def equalize(network: FoldedNetwork, tolerance: float = 1e-3, iterations: int = 
                 values /= scale
             reader.scale_inputs(scale)
             largest = max(largest, (scale - 1).abs().max().item())
-        if largest <= tolerance or iteration == iterations:
-            return iteration
-    raise AssertionError("unreachable: count is endless")
+    return iteration
 
 
 @torch.no_grad()

@@ -42,6 +42,14 @@ def _masked_input(builder: GraphBuilder, network: FoldedNetwork) -> str:
     return builder.node("Transpose", [masked], "pixels", perm=[0, 3, 1, 2])
 
 
+def _pool_group(builder: GraphBuilder, network: FoldedNetwork, x: str) -> str:
+    """Maximum over the group at each pixel, [N, |G|·F, h, w] → [N, F, h, w], of floats or of stored uint8."""
+    side = network.topology.grids()[-1]
+    shape = builder.constant("by_group", np.array([0, len(network.group), network.head.fields, side, side], np.int64))
+    orbit = builder.node("Reshape", [x, shape], "orbit")
+    return builder.node("ReduceMax", [orbit], "pooled", axes=[1], keepdims=0)
+
+
 def _disc_kernel(network: FoldedNetwork) -> tuple[npt.NDArray[np.int8], float]:
     """Stored int8 disc [side, side] and the scale that makes the masked sum a mean."""
     stored = network.output_disc.numpy().astype(np.int8) * WEIGHT_BOUND
@@ -66,10 +74,7 @@ def export_float(network: FoldedNetwork) -> onnx.ModelProto:
         for layer in block.layers():
             y = convolve(layer, y)
         x = builder.node("Add", [x, y], f"block{i}.sum") if block.shortcut else y
-    side = network.topology.grids()[-1]
-    shape = builder.constant("by_group", np.array([0, len(network.group), network.head.fields, side, side], np.int64))
-    x = builder.node("Reshape", [convolve(network.head, x), shape], "orbit")
-    x = builder.node("ReduceMax", [x], "pooled", axes=[1], keepdims=0)
+    x = _pool_group(builder, network, convolve(network.head, x))
     stored, scale = _disc_kernel(network)
     kernel = np.tile((stored * scale).astype(np.float32), (network.head.fields, 1, 1, 1))
     x = builder.node("Conv", [x, builder.constant("mean.filters", kernel)], "mean", group=network.head.fields)
@@ -143,10 +148,6 @@ def export_int8(network: FoldedNetwork, ranges: Ranges) -> onnx.ModelProto:
             y, inner = writer.convolve(layer, y, inner)
         x, quantizer = (writer.add(f"block{i}.sum", x, y, stream) if block.shortcut else y), stream
     x, quantizer = writer.convolve(network.head, x, quantizer)
-    side = network.topology.grids()[-1]
-    shape = builder.constant("by_group", np.array([0, len(network.group), network.head.fields, side, side], np.int64))
-    x = builder.node("Reshape", [x, shape], "orbit")
-    x = builder.node("ReduceMax", [x], "pooled", axes=[1], keepdims=0)
-    x, quantizer = writer.mean(network, x, quantizer)
+    x, quantizer = writer.mean(network, _pool_group(builder, network, x), quantizer)
     writer.classify(network, x, quantizer)
     return builder.model()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -89,8 +88,7 @@ def quantize(network: MobileNetV2, probes: npt.NDArray[np.uint8]) -> Quantized:
             f"{delta64:.3g} in float64 (limit {FLOAT64_TOLERANCE}): the network was not trained as exported"
         )
     twin = export_float(folded)
-    absorbing = copy.deepcopy(folded)
-    fields = absorb_high_biases(absorbing)
-    delta = (absorbing.forward(x) - equalized).abs().max().item()
+    fields = absorb_high_biases(folded)
+    delta = (folded.forward(x) - equalized).abs().max().item()
     figures = Figures(len(probes), iterations, delta32, delta64, fields, delta)
-    return Quantized(export_int8(absorbing, data_free_ranges(absorbing)), twin, figures)
+    return Quantized(export_int8(folded, data_free_ranges(folded)), twin, figures)
