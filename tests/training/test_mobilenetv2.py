@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from model_zoo.quality import tissue_statistics
 from model_zoo.symmetry import Group
 from model_zoo.turns import Patch
 from tests.training.tiny import as_input, settled_network, tiny_topology
@@ -119,3 +121,9 @@ def test_shortcuts_stand_where_shapes_allow() -> None:
     assert first.expand is None
     assert isinstance(first.project, ConvNormAct)
     assert first.project.norm.linear
+
+
+def test_quality_is_measured_in_the_disc_that_the_network_sees() -> None:
+    inside = disc(96).numpy()[..., None].repeat(3, axis=2)
+    shares = [tissue_statistics(np.where(inside, a, b).astype(np.uint8))[0] for a, b in ((100, 255), (255, 100))]
+    assert shares == [1.0, 0.0]
