@@ -4,25 +4,14 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "bfloat16.h"
+
 enum { MAX_CHANNELS = 4096, BLOCK_ROWS = 64 };
 
-static inline float widen(uint16_t bits) {
-    uint32_t wide = (uint32_t)bits << 16;
-    float value;
-    memcpy(&value, &wide, sizeof value);
-    return value;
-}
-
-static inline uint16_t narrow(float value) { /* to nearest, ties to even; NaN stays NaN */
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    return value == value ? (uint16_t)rounded : 0x7fc0;
-}
-
-/* Adds up x and x·x per channel; with y, adds up dy and x·dy where y > 0 (or everywhere, if y is NULL). */
-void reduce_rows(const uint16_t *x, const uint16_t *dy, const uint16_t *y, long rows, long channels,
-                 float *restrict first, float *restrict second) {
+/* Adds up x and x·x per channel, or with dy, dy and x·dy; dy counts as 0 where x·scale + shift is not positive, if
+   they are given: there ReLU let nothing through. */
+void reduce_rows(const uint16_t *x, const uint16_t *dy, const float *restrict scale, const float *restrict shift,
+                 long rows, long channels, float *restrict first, float *restrict second) {
     long blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
     double total_first[MAX_CHANNELS] = {0}, total_second[MAX_CHANNELS] = {0};
 #pragma omp parallel
@@ -39,12 +28,12 @@ void reduce_rows(const uint16_t *x, const uint16_t *dy, const uint16_t *y, long 
             for (long row = block * BLOCK_ROWS; row < end; row++) {
                 const uint16_t *xr = x + row * channels;
                 const uint16_t *dr = dy ? dy + row * channels : xr;
-                const uint16_t *yr = y ? y + row * channels : 0;
-                if (yr)
+                if (scale)
                     for (long c = 0; c < channels; c++) {
-                        float d = yr[c] ? widen(dr[c]) : 0.0f;
+                        float value = widen(xr[c]);
+                        float d = value * scale[c] + shift[c] > 0.0f ? widen(dr[c]) : 0.0f;
                         a[c] += d;
-                        b[c] += d * widen(xr[c]);
+                        b[c] += d * value;
                     }
                 else
                     for (long c = 0; c < channels; c++) {
@@ -71,13 +60,13 @@ void reduce_rows(const uint16_t *x, const uint16_t *dy, const uint16_t *y, long 
 }
 
 /* y = x·scale + shift, then ReLU if asked. */
-void scale_shift(const uint16_t *x, const float *restrict scale, const float *restrict shift, int relu, long rows,
+void scale_shift(const uint16_t *x, const float *restrict scale, const float *restrict shift, long relu, long rows,
                  long channels, uint16_t *restrict y) {
+    float floor = relu ? 0.0f : -__builtin_inff();
 #pragma omp parallel for schedule(static)
     for (long row = 0; row < rows; row++) {
         const uint16_t *xr = x + row * channels;
         uint16_t *yr = y + row * channels;
-        float floor = relu ? 0.0f : -__builtin_inff();
         for (long c = 0; c < channels; c++) {
             float value = widen(xr[c]) * scale[c] + shift[c];
             yr[c] = narrow(value < floor ? floor : value);
@@ -85,18 +74,21 @@ void scale_shift(const uint16_t *x, const float *restrict scale, const float *re
     }
 }
 
-/* dx = dy·a + x·b + c, with dy taken as 0 where y is 0 (if y is given). */
-void input_gradient(const uint16_t *x, const uint16_t *dy, const uint16_t *y, const float *restrict a,
-                    const float *restrict b, const float *restrict c, long rows, long channels, uint16_t *restrict dx) {
+/* dx = dy·a + x·b + c, with dy taken as 0 where ReLU let nothing through, as in reduce_rows. */
+void input_gradient(const uint16_t *x, const uint16_t *dy, const float *restrict scale, const float *restrict shift,
+                    const float *restrict a, const float *restrict b, const float *restrict c, long rows, long channels,
+                    uint16_t *restrict dx) {
 #pragma omp parallel for schedule(static)
     for (long row = 0; row < rows; row++) {
         const uint16_t *xr = x + row * channels, *dr = dy + row * channels;
         uint16_t *out = dx + row * channels;
-        if (y) {
-            const uint16_t *yr = y + row * channels;
-            for (long i = 0; i < channels; i++)
-                out[i] = narrow((yr[i] ? widen(dr[i]) : 0.0f) * a[i] + widen(xr[i]) * b[i] + c[i]);
-        } else
+        if (scale)
+            for (long i = 0; i < channels; i++) {
+                float value = widen(xr[i]);
+                float d = value * scale[i] + shift[i] > 0.0f ? widen(dr[i]) : 0.0f;
+                out[i] = narrow(d * a[i] + value * b[i] + c[i]);
+            }
+        else
             for (long i = 0; i < channels; i++) out[i] = narrow(widen(dr[i]) * a[i] + widen(xr[i]) * b[i] + c[i]);
     }
 }

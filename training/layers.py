@@ -11,7 +11,9 @@ Source: Weiler & Cesa 2019, *General E(2)-Equivariant Steerable CNNs* (e2cnn).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from e2cnn import gspaces
@@ -21,6 +23,10 @@ from torch.nn import functional as F
 
 from model_zoo.symmetry import Group
 from training.compat import patch_e2cnn
+from training.native import call, channels_last, rows, suits
+
+DEPTHWISE_PX = 3  # as in depthwise.c
+MIN_CHANNELS = 16  # as in depthwise.c
 
 patch_e2cnn()
 
@@ -93,6 +99,27 @@ def pointwise_basis(group: Group) -> Tensor:
     return F.one_hot(torch.tensor(group.relative), len(group)).permute(2, 0, 1).double()
 
 
+class _Depthwise(torch.autograd.Function):
+    """Depthwise 3×3 convolution in bfloat16 with filters in float32; ``depthwise.c`` has its gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, filters: Tensor, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(x, filters)
+        ctx.stride, ctx.padding = stride, padding
+        return F.conv2d(x, filters.to(x.dtype), stride=stride, padding=padding, groups=x.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, filters = ctx.saved_tensors
+        images, channels, side, _ = x.shape
+        x, dy = rows(x), rows(grad)
+        taps = filters.flatten(1).T.contiguous()
+        dx, d_taps = torch.empty_like(x), torch.empty_like(taps)
+        sizes = images, side, dy.shape[1], channels, ctx.stride, ctx.padding
+        call("depthwise_gradients", x, dy, taps, *sizes, dx, d_taps)
+        return channels_last(dx), d_taps.T.reshape(filters.shape), None, None
+
+
 class EquivariantConv(nn.Module):
     """Convolution whose filters are linear in a fixed equivariant basis.
 
@@ -131,6 +158,9 @@ class EquivariantConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             filters = self.expand()
+        if self.depthwise and filters.shape[-1] == DEPTHWISE_PX and suits(x) and x.shape[1] >= MIN_CHANNELS:
+            convolve: Callable[..., Tensor] = _Depthwise.apply
+            return convolve(x, filters, self.stride, self.padding)
         return F.conv2d(x, filters, stride=self.stride, padding=self.padding, groups=self.groups)
 
 
@@ -155,6 +185,30 @@ def pointwise_conv(group: Group, in_fields: int, out_fields: int) -> Equivariant
     return EquivariantConv(group, in_fields, out_fields, pointwise_basis(group)[..., None, None])
 
 
+class _GroupMax(torch.autograd.Function):
+    """``grouppool.c``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, copies: int) -> Tensor:
+        x = rows(x)
+        images, side, _, channels = x.shape
+        y = x.new_empty(images, side, side, channels // copies)
+        argmax = torch.empty_like(y, dtype=torch.uint8)
+        call("group_max", x, images * side * side, copies, channels // copies, y, argmax)
+        ctx.save_for_backward(argmax)
+        ctx.copies = copies
+        return channels_last(y)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        (argmax,) = ctx.saved_tensors
+        dy = rows(grad)
+        images, side, _, fields = dy.shape
+        dx = dy.new_empty(images, side, side, ctx.copies * fields)
+        call("group_max_gradient", dy, argmax, images * side * side, ctx.copies, fields, dx)
+        return channels_last(dx), None
+
+
 class GroupMaxPool(nn.Module):
     """Maximum over the group at each pixel: [N, |G|·F, H, W] → [N, F, H, W]."""
 
@@ -163,4 +217,7 @@ class GroupMaxPool(nn.Module):
         self.group = group
 
     def forward(self, x: Tensor) -> Tensor:
+        if suits(x):
+            pool: Callable[..., Tensor] = _GroupMax.apply
+            return pool(x, len(self.group))
         return x.unflatten(1, (len(self.group), -1)).amax(1)

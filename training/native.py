@@ -1,0 +1,72 @@
+"""C kernels for training on a CPU in bfloat16, where PyTorch's own operators take most of a step.
+
+They are compiled on first use with the system's C compiler. Without one, or on any other device or
+precision, PyTorch's operators do the work: ask :func:`kernels` and :func:`suits` first.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+FOLDER = Path(__file__).parent
+FLAGS = ["-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fopenmp", "-shared", "-fPIC"]
+
+
+@cache
+def kernels() -> ctypes.CDLL | None:
+    """All kernels in one library, or None where it cannot be built."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        return None
+    headers, sources = (sorted(FOLDER.glob(pattern)) for pattern in ("*.h", "*.c"))
+    machine = Path("/proc/cpuinfo").read_bytes()[:4096]
+    key = hashlib.sha256(b"".join(file.read_bytes() for file in (*headers, *sources)) + machine).hexdigest()[:16]
+    cache_dir = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rosette"
+    library = cache_dir / f"kernels-{key}.so"
+    if not library.exists():
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache_dir) as build:
+            target = Path(build) / library.name
+            done = subprocess.run([compiler, *FLAGS, *sources, "-o", target], capture_output=True, check=False)
+            if done.returncode:
+                return None
+            target.replace(library)
+    return ctypes.CDLL(str(library))
+
+
+def suits(x: Tensor) -> bool:
+    """Whether the kernels can take ``x``, and exist."""
+    return x.dtype == torch.bfloat16 and x.device.type == "cpu" and kernels() is not None
+
+
+def call(name: str, *arguments: Tensor | int | None) -> None:
+    """Call a kernel: tensors go as pointers to their dense memory, numbers as C longs."""
+    library = kernels()
+    assert library is not None
+
+    def passed(argument: Tensor | int | None) -> object:
+        if isinstance(argument, Tensor):
+            return ctypes.c_void_p(argument.data_ptr())
+        return None if argument is None else ctypes.c_long(argument)
+
+    getattr(library, name)(*map(passed, arguments))
+
+
+def rows(x: Tensor) -> Tensor:
+    """[N, C, H, W] as dense [N, H, W, C], a view when channels-last."""
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The inverse of :func:`rows`, a view."""
+    return x.permute(0, 3, 1, 2)
