@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -31,10 +31,12 @@ def train(
     free_filters: Annotated[bool, typer.Option(help="Nine-dimensional 3×3 filters, for groups within D4.")] = False,
     epochs: Annotated[int, typer.Option(min=1)] = 30,
     batch_size: Annotated[int, typer.Option(min=2, help="Patches a step and process.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = 4e-3,
+    learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = 1e-2,
     weight_decay: float = 0.05,
     augment: Annotated[bool, typer.Option(help="Quarter turns, reflections and stain jitter.")] = True,
-    stain_jitter: float = 0.05,
+    stain_jitter: Annotated[float, typer.Option(min=0, help="Strength of the stain jitter.")] = 0.2,
+    averaged: Annotated[float, typer.Option(min=0, max=1, help="Share of the steps that weights average over.")] = 0.05,
+    patches: Annotated[int, typer.Option(min=0, help="Training patches to use, 0 for all.")] = 0,
     seed: int = 0,
     accelerator: Annotated[str, typer.Option(help="auto takes a GPU when there is one.")] = "auto",
     devices: Annotated[str, typer.Option(help="Devices a node: a number, or auto.")] = "auto",
@@ -42,17 +44,21 @@ def train(
     strategy: Annotated[str, typer.Option(help="Lightning's strategy, such as ddp.")] = "auto",
 ) -> None:
     """Train a network; the same command goes on where a killed run stopped."""
-    from training.fit import Recipe, fit
+    from training.fit import Material, Recipe, fit
 
     if topology not in TOPOLOGIES:
         raise typer.BadParameter(f"{topology!r} is not one of {', '.join(TOPOLOGIES)}", param_hint="--topology")
     try:
         Group.parse(group)
         shape = replace(TOPOLOGIES[topology], group=group, free_filters=free_filters)
-        recipe = Recipe(epochs, batch_size, learning_rate, weight_decay, augment, stain_jitter, seed)
-        best = fit(
-            data, run, shape, recipe, accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy
-        )
+        recipe = Recipe(epochs, batch_size, learning_rate, weight_decay, augment, stain_jitter, averaged, patches, seed)
+        trainer: dict[str, Any] = {
+            "accelerator": accelerator,
+            "devices": devices,
+            "num_nodes": nodes,
+            "strategy": strategy,
+        }
+        best = fit(Material.load(data), run, shape, recipe, **trainer)
     except (DataError, ValueError) as error:
         typer.secho(f"rosette train: {error}", err=True, fg="red")
         raise typer.Exit(2) from error
@@ -65,22 +71,16 @@ def quantize(
     probes: Annotated[int, typer.Option(min=1, help="Validation patches on which each step is measured.")] = 256,
 ) -> None:
     """Quantize a run's best weights without data; writes int8.onnx and fp32.onnx beside them."""
-    import onnx
-
     from training.data import load
-    from training.fit import fitted_network
     from training.quantize.pipeline import QuantizationError
-    from training.quantize.pipeline import quantize as quantize_network
+    from training.quantize.run import quantize_run
 
     try:
-        quantized = quantize_network(fitted_network(run), load(data, "valid").images[:probes])
+        figures = quantize_run(run, load(data, "valid").images[:probes])
     except (QuantizationError, DataError, ValueError, FileNotFoundError) as error:
         typer.secho(f"rosette quantize: {error}", err=True, fg="red")
         raise typer.Exit(1 if isinstance(error, QuantizationError) else 2) from error
-    onnx.save(quantized.int8, run / "int8.onnx")
-    onnx.save(quantized.float32, run / "fp32.onnx")
-    (run / "quantization.json").write_text(json.dumps(quantized.figures.recipe(), indent=2) + "\n")
-    for name, value in asdict(quantized.figures).items():
+    for name, value in asdict(figures).items():
         typer.echo(f"{name.replace('_', ' ')}: {value:.3g}")
     typer.echo(f"Wrote {run / 'int8.onnx'} and {run / 'fp32.onnx'}")
 

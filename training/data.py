@@ -15,6 +15,7 @@ import io
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -52,7 +53,7 @@ class Patches:
     def __getitem__(self, index: npt.NDArray[np.bool_] | npt.NDArray[np.int64] | slice) -> Patches:
         return Patches(self.images[index], self.labels[index], self.source)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Hash over all pixels and labels, in order."""
         digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
@@ -76,10 +77,15 @@ def load(folder: Path, split: SplitName) -> Patches:
     )
 
 
+def in_calibrating_half(valid: Patches) -> npt.NDArray[np.bool_]:
+    """Which validation patches are for calibrating, by a hash of their pixels, [N]; the others are for choosing."""
+    return np.array([hashlib.sha256(image.tobytes()).digest()[0] & 1 for image in valid.images], dtype=bool)
+
+
 def halves_of_valid(valid: Patches) -> tuple[Patches, Patches]:
     """Split the validation patches in two, fixed by their pixels: (for choosing, for calibrating)."""
-    parity = np.array([hashlib.sha256(image.tobytes()).digest()[0] & 1 for image in valid.images], dtype=bool)
-    return valid[~parity], valid[parity]
+    calibrating = in_calibrating_half(valid)
+    return valid[~calibrating], valid[calibrating]
 
 
 def _decode(encoded: bytes, name: str) -> npt.NDArray[np.uint8]:

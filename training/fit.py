@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
@@ -41,17 +42,19 @@ class Recipe:
         weight_decay: AdamW's, on filters alone.
         augment: quarter turns, reflections and stain jitter.
         stain_jitter: strength of the jitter, see :func:`training.augment.jitter_stain`.
+        patches: how many of the training patches are used, drawn by ``seed``; 0 for all.
         averaged: share of the run's steps over which the weights that count are averaged, exponentially; 0 for none.
         seed: of the weights, the order of patches and the augmentation.
     """
 
     epochs: int = 30
     batch_size: int = 64
-    learning_rate: float = 4e-3
+    learning_rate: float = 1e-2
     weight_decay: float = 0.05
     augment: bool = True
-    stain_jitter: float = 0.15
+    stain_jitter: float = 0.2
     averaged: float = 0.05
+    patches: int = 0
     seed: int = 0
 
 
@@ -98,7 +101,7 @@ class Classifier(L.LightningModule):
         self.network = MobileNetV2(topology)
         self.recipe = recipe
 
-    def _loss(self, batch: tuple[Tensor, Tensor], *, augment: bool) -> tuple[Tensor, Tensor]:
+    def loss(self, batch: tuple[Tensor, Tensor], *, augment: bool) -> tuple[Tensor, Tensor]:
         images, labels = batch
         x = images.permute(0, 3, 1, 2).float() / 255
         if augment:
@@ -107,12 +110,12 @@ class Classifier(L.LightningModule):
         return F.cross_entropy(logits, labels), (logits.argmax(1) == labels).float().mean()
 
     def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
-        loss, accuracy = self._loss(batch, augment=self.recipe.augment)
+        loss, accuracy = self.loss(batch, augment=self.recipe.augment)
         self.log_dict({"train_loss": loss, "train_accuracy": accuracy}, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _index: int) -> None:
-        loss, accuracy = self._loss(batch, augment=False)
+        loss, accuracy = self.loss(batch, augment=False)
         self.log_dict(
             {"valid_loss": loss, "valid_accuracy": accuracy}, prog_bar=True, batch_size=len(batch[1]), sync_dist=True
         )
@@ -161,23 +164,39 @@ def _keep_finished_epochs(curve: CSVLogger, folder: Path) -> None:
         curve.save()
 
 
-def fit(data: Path, folder: Path, topology: Topology, recipe: Recipe, **trainer: Any) -> Path:
-    """Fit a network to ``data`` and return the checkpoint with the lowest validation loss.
+@dataclass(frozen=True)
+class Material:
+    """What networks are fitted on: all training patches, and the half of valid that chooses the epoch."""
+
+    train: Patches
+    choosing: Patches
+
+    @staticmethod
+    def load(data: Path) -> Material:
+        """Read a data folder, see :mod:`training.data`.
+
+        Raises:
+            DataError: if it lacks a split.
+        """
+        return Material(load(data, "train"), halves_of_valid(load(data, "valid"))[0])
+
+
+def fit(material: Material, folder: Path, topology: Topology, recipe: Recipe, **trainer: Any) -> Path:
+    """Fit a network and return the checkpoint with the lowest validation loss.
 
     A run that was killed goes on from its last whole epoch when it is called again with the same arguments.
 
     Args:
-        data: a data folder, see :mod:`training.data`; half of its valid split chooses the epoch.
         folder: where checkpoints, ``run.json`` and ``metrics.csv`` (the learning curve) go.
         trainer: passed to Lightning's Trainer, such as ``devices``, ``num_nodes`` or ``strategy``.
 
     Raises:
-        DataError: if the data folder lacks a split.
-        ValueError: if ``folder`` holds another run, or the topology leaves the symmetric grids.
+        ValueError: if ``folder`` holds another run, the topology leaves the symmetric grids, or the recipe asks
+            for more patches than there are.
     """
     topology.grids()
-    train, choosing = load(data, "train"), halves_of_valid(load(data, "valid"))[0]
-    run = Run(topology, recipe, train.source, train.sha256)
+    train = drawn(material.train, recipe)
+    run = Run(topology, recipe, material.train.source, material.train.sha256)
     if (folder / "run.json").exists() and Run.read(folder) != run:
         raise ValueError(f"{folder} holds a run with other settings or data; name another folder or delete it")
     run.write(folder)
@@ -205,10 +224,23 @@ def fit(data: Path, folder: Path, topology: Topology, recipe: Recipe, **trainer:
     fitter.fit(
         Classifier(topology, recipe),
         _loader(train, recipe.batch_size, shuffle=True),
-        _loader(choosing, 256, shuffle=False),
+        _loader(material.choosing, 256, shuffle=False),
         ckpt_path=folder / "last.ckpt" if (folder / "last.ckpt").exists() else None,
     )
     return Path(best.best_model_path)
+
+
+def drawn(train: Patches, recipe: Recipe) -> Patches:
+    """The training patches that the recipe uses; fewer are a part of more with the same seed.
+
+    Raises:
+        ValueError: if there are not so many.
+    """
+    if recipe.patches > len(train):
+        raise ValueError(f"the recipe asks for {recipe.patches:,} training patches, there are {len(train):,}")
+    if not recipe.patches:
+        return train
+    return train[np.sort(np.random.default_rng(recipe.seed).permutation(len(train))[: recipe.patches])]
 
 
 def fitted_network(folder: Path) -> MobileNetV2:

@@ -5,11 +5,13 @@ The intervals resample patches, not slides: where slides are unknown they are to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_auc_score, roc_curve
+from scipy.special import logit
+from scipy.stats import rankdata
 
 from model_zoo.manifest import Metric
 
@@ -18,6 +20,7 @@ Labels = npt.NDArray[np.int64]
 
 RESAMPLES = 1000
 METHOD = "percentile bootstrap over patches, 1000 resamples; slides unknown: too narrow"
+SEEDS_METHOD = "percentile bootstrap over seeds and patches, 1000 resamples; slides unknown: too narrow"
 ECE_METHOD = "ece: corrected for the bootstrap's bias, basic interval"
 ECE_BINS = 15
 
@@ -26,28 +29,81 @@ def accuracy(probability: Floats, labels: Labels, threshold: float) -> float:
     return float(((probability >= threshold) == labels).mean())
 
 
-def auc(probability: Floats, labels: Labels) -> float:
-    return float(roc_auc_score(labels, probability))
+def auc(probability: Floats, labels: Labels, _threshold: float = 0.5) -> float:
+    """Of Mann and Whitney: the chance that a positive patch ranks above a negative one."""
+    positives = int(labels.sum())
+    rank_sum = rankdata(probability)[labels == 1].sum()
+    return float((rank_sum - positives * (positives + 1) / 2) / (positives * (len(labels) - positives)))
 
 
-def sensitivity_at_95_specificity(probability: Floats, labels: Labels) -> float:
-    false_positives, true_positives, _ = roc_curve(labels, probability)
-    return float(true_positives[false_positives <= 0.05].max())
+def sensitivity_at_95_specificity(probability: Floats, labels: Labels, _threshold: float = 0.5) -> float:
+    """Of the threshold just above the highest that more than 5 % of the negative patches reach."""
+    negatives = np.sort(probability[labels == 0])[::-1]
+    return float((probability[labels == 1] > negatives[int(0.05 * len(negatives))]).mean())
 
 
-def brier(probability: Floats, labels: Labels) -> float:
+def brier(probability: Floats, labels: Labels, _threshold: float = 0.5) -> float:
     return float(((probability - labels) ** 2).mean())
 
 
-def expected_calibration_error(probability: Floats, labels: Labels) -> float:
+def expected_calibration_error(probability: Floats, labels: Labels, _threshold: float = 0.5) -> float:
     """Over 15 bins of equal count (Nixon et al. 2019, adaptive)."""
     bins = np.array_split(np.argsort(probability, kind="stable"), ECE_BINS)
     gaps = [len(b) * abs(float(probability[b].mean() - labels[b].mean())) for b in bins if len(b)]
     return sum(gaps) / len(probability)
 
 
+def risk_coverage(probability: Floats, labels: Labels, threshold: float) -> Floats:
+    """Share of wrong answers among the k surest, for k = 1 … N: [N].
+
+    An answer is as sure as its log-odds lie far from the threshold's. Source: El-Yaniv & Wiener 2010.
+    """
+    log_odds = logit(np.clip(probability, 1e-12, 1 - 1e-12)) - logit(np.clip(threshold, 1e-12, 1 - 1e-12))
+    wrong = (probability >= threshold) != (labels == 1)
+    surest_first = np.argsort(-np.abs(log_odds), kind="stable")
+    risk: Floats = np.cumsum(wrong[surest_first]) / np.arange(1, len(labels) + 1)
+    return risk
+
+
+def area_under_risk_coverage(probability: Floats, labels: Labels, threshold: float) -> float:
+    return float(risk_coverage(probability, labels, threshold).mean())
+
+
+Figure = Callable[[Floats, Labels, float], float]
+FIGURES: dict[str, Figure] = {
+    "accuracy": accuracy,
+    "auc": auc,
+    "sensitivity_at_95_specificity": sensitivity_at_95_specificity,
+    "brier": brier,
+    "ece": expected_calibration_error,
+    "area_under_risk_coverage": area_under_risk_coverage,
+}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One network's answers to a split.
+
+    Attributes:
+        probability: calibrated probability of the positive class, [N].
+        threshold: at or above which a patch is called positive.
+    """
+
+    probability: Floats
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 def measure(probability: Floats, labels: Labels, threshold: float, split: str) -> tuple[Metric, ...]:
-    """All figures of one split with their intervals.
+    """All figures of one network on one split with their intervals.
 
     Args:
         probability: calibrated probability of the positive class, [N].
@@ -55,31 +111,68 @@ def measure(probability: Floats, labels: Labels, threshold: float, split: str) -
         threshold: at or above which a patch is called positive.
         split: name for the metrics.
     """
-    figures: dict[str, Callable[[Floats, Labels], float]] = {
-        "accuracy": lambda p, y: accuracy(p, y, threshold),
-        "auc": auc,
-        "sensitivity_at_95_specificity": sensitivity_at_95_specificity,
-        "brier": brier,
-        "ece": expected_calibration_error,
-    }
-    rng = np.random.default_rng(0)
-    count = len(labels)
-    resampled: dict[str, list[float]] = {name: [] for name in figures}
-    for _ in range(RESAMPLES):
-        chosen = rng.integers(count, size=count)
-        p, y = probability[chosen], labels[chosen]
-        if 0 < y.sum() < count:
-            for name, figure in figures.items():
-                resampled[name].append(figure(p, y))
-    metrics = []
-    for name, figure in figures.items():
+    figures = measure_seeds([Answers(probability, threshold)], labels)
+    return tuple(
+        Metric(
+            name=name,
+            split=split,
+            n=len(labels),
+            value=figure.value,
+            low=figure.low,
+            high=figure.high,
+            method=ECE_METHOD if name == "ece" else METHOD,
+        )
+        for name, figure in figures.items()
+    )
+
+
+def measure_seeds(seeds: Sequence[Answers], labels: Labels) -> dict[str, Interval]:
+    """The mean of every figure over networks that differ in their seeds; resampled are seeds and patches."""
+    (resampled,) = _resample([seeds], labels, FIGURES)
+    intervals = {}
+    for name, figure in FIGURES.items():
         low, high = np.percentile(resampled[name], [2.5, 97.5]).tolist()
-        value, method = figure(probability, labels), METHOD
+        value = _mean(figure, seeds, labels)
         if name == "ece":
             value, low, high = _debiased(value, float(np.mean(resampled[name])), low, high)
-            method = ECE_METHOD
-        metrics.append(Metric(name=name, split=split, n=count, value=value, low=low, high=high, method=method))
-    return tuple(metrics)
+        intervals[name] = Interval(value, low, high)
+    return intervals
+
+
+def difference(minuend: Sequence[Answers], subtrahend: Sequence[Answers], labels: Labels) -> dict[str, Interval]:
+    """Of the means over seeds, paired over patches: every resample asks both the same ones."""
+    figures = {name: figure for name, figure in FIGURES.items() if name != "ece"}
+    first, second = _resample([minuend, subtrahend], labels, figures)
+    intervals = {}
+    for name, figure in figures.items():
+        low, high = np.percentile(np.subtract(first[name], second[name]), [2.5, 97.5]).tolist()
+        value = _mean(figure, minuend, labels) - _mean(figure, subtrahend, labels)
+        intervals[name] = Interval(value, low, high)
+    return intervals
+
+
+def _mean(figure: Figure, seeds: Sequence[Answers], labels: Labels) -> float:
+    return float(np.mean([figure(answers.probability, labels, answers.threshold) for answers in seeds]))
+
+
+def _resample(
+    systems: Sequence[Sequence[Answers]], labels: Labels, figures: Mapping[str, Figure]
+) -> list[dict[str, list[float]]]:
+    """Every figure of every system over resampled patches, the same for all, and resampled seeds."""
+    rng = np.random.default_rng(0)
+    count = len(labels)
+    resampled: list[dict[str, list[float]]] = [{name: [] for name in figures} for _ in systems]
+    for _ in range(RESAMPLES):
+        chosen = rng.integers(count, size=count)
+        y = labels[chosen]
+        drawn = [[seeds[i] for i in rng.integers(len(seeds), size=len(seeds))] for seeds in systems]
+        if not 0 < y.sum() < count:
+            continue
+        for values, seeds in zip(resampled, drawn, strict=True):
+            again = [Answers(answers.probability[chosen], answers.threshold) for answers in seeds]
+            for name, figure in figures.items():
+                values[name].append(_mean(figure, again, y))
+    return resampled
 
 
 def _debiased(value: float, mean: float, low: float, high: float) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from model_zoo.turns import Patch
 from tests.training.tiny import synthetic_patches, write_parquet
 from training.data import Patches
+from training.native import kernels
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +48,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_parquet(folder / "train-00001-of-00002.parquet", synthetic_patches(24, 24))
     write_parquet(folder / "valid.parquet", synthetic_patches(48, 48))
     return folder
+
+
+@pytest.fixture
+def compiled() -> None:
+    """The C kernels, built with this machine's compiler."""
+    kernels.cache_clear()
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler: PyTorch's operators do the work here")
+    assert kernels() is not None

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
@@ -13,29 +9,13 @@ from torch.nn import functional as F
 
 from model_zoo.symmetry import Group
 from tests.training.tiny import as_input, tiny_topology
-from training.batchnorm import MAX_CHANNELS, FieldBatchNorm, kernel
+from training.batchnorm import MAX_CHANNELS, FieldBatchNorm
 from training.data import Patches
 from training.mobilenetv2 import MobileNetV2
+from training.native import kernels
 
 BFLOAT16_STEP = 2**-8
 FIELDS = 5
-
-
-@pytest.fixture
-def compiled() -> None:
-    kernel.cache_clear()
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler: PyTorch's operators do the work here")
-    assert kernel() is not None
-
-
-@pytest.fixture
-def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("CC", "/nonexistent")
-    kernel.cache_clear()
-    assert kernel() is None
-    yield
-    kernel.cache_clear()
 
 
 def norm(group: Group, *, linear: bool) -> FieldBatchNorm:
@@ -131,18 +111,10 @@ def training_losses(patches: Patches) -> list[float]:
 def test_without_a_compiler_training_takes_the_same_course(patches: Patches, monkeypatch: pytest.MonkeyPatch) -> None:
     fused = training_losses(patches)
     monkeypatch.setenv("CC", "/nonexistent")
-    kernel.cache_clear()
-    assert kernel() is None
+    kernels.cache_clear()
+    assert kernels() is None
     assert training_losses(patches) == pytest.approx(fused, rel=0.03)
-    kernel.cache_clear()
-
-
-def test_a_compiler_that_fails_is_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("CC", "false")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    kernel.cache_clear()
-    assert kernel() is None
-    kernel.cache_clear()
+    kernels.cache_clear()
 
 
 def test_more_channels_than_the_kernel_holds_go_to_pytorch() -> None:

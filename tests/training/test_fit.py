@@ -17,7 +17,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from tests.conftest import ROOT
 from tests.training.tiny import LIGHTNING_WARNINGS, synthetic_patches, tiny_topology, write_parquet
 from training.data import DataError, Patches, load
-from training.fit import Recipe, Run, fit, fitted_network
+from training.fit import Material, Recipe, Run, drawn, fit, fitted_network
 from training.mobilenetv2 import MobileNetV2, Topology
 
 pytestmark = LIGHTNING_WARNINGS
@@ -31,7 +31,7 @@ import sys
 from pathlib import Path
 from torch.nn.modules.module import register_module_forward_hook
 from tests.training.test_fit import QUIET, RECIPE, TOPOLOGY
-from training.fit import fit
+from training.fit import Material, fit
 from training.mobilenetv2 import MobileNetV2
 
 def tell(module, inputs, output):
@@ -39,7 +39,7 @@ def tell(module, inputs, output):
         print("train" if module.training else "validate", flush=True)
 
 register_module_forward_hook(tell)
-fit(Path(sys.argv[1]), Path(sys.argv[2]), TOPOLOGY, RECIPE, **QUIET)
+fit(Material.load(Path(sys.argv[1])), Path(sys.argv[2]), TOPOLOGY, RECIPE, **QUIET)
 """
 
 
@@ -59,7 +59,7 @@ def learning_curve(folder: Path) -> dict[str, dict[int, float]]:
 @pytest.fixture(scope="module")
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    fit(data, folder, TOPOLOGY, RECIPE, **QUIET)
+    fit(Material.load(data), folder, TOPOLOGY, RECIPE, **QUIET)
     return folder
 
 
@@ -84,12 +84,12 @@ def test_the_run_says_how_to_repeat_it(finished: Path, data: Path) -> None:
 
 
 def test_equal_seeds_give_equal_runs(finished: Path, data: Path, tmp_path: Path) -> None:
-    fit(data, tmp_path / "again", TOPOLOGY, RECIPE, **QUIET)
+    fit(Material.load(data), tmp_path / "again", TOPOLOGY, RECIPE, **QUIET)
     assert learning_curve(tmp_path / "again") == learning_curve(finished)
 
 
 def test_another_seed_gives_another_run(finished: Path, data: Path, tmp_path: Path) -> None:
-    fit(data, tmp_path / "other", TOPOLOGY, replace(RECIPE, seed=1, epochs=1), **QUIET)
+    fit(Material.load(data), tmp_path / "other", TOPOLOGY, replace(RECIPE, seed=1, epochs=1), **QUIET)
     assert learning_curve(tmp_path / "other")["train_loss"][0] != learning_curve(finished)["train_loss"][0]
 
 
@@ -107,7 +107,7 @@ def test_a_killed_run_goes_on_where_it_stopped(finished: Path, data: Path, tmp_p
     assert 1 <= done < RECIPE.epochs
     before = learning_curve(folder)
 
-    fit(data, folder, TOPOLOGY, RECIPE, **QUIET)
+    fit(Material.load(data), folder, TOPOLOGY, RECIPE, **QUIET)
     assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] + 1 == RECIPE.epochs
     after = learning_curve(folder)
     assert {name: list(by_epoch) for name, by_epoch in after.items()} == {name: [0, 1, 2] for name in after}
@@ -121,14 +121,14 @@ def test_the_last_epoch_is_kept_even_if_an_earlier_one_was_better(tmp_path: Path
     valid = synthetic_patches(32, first_seed=100)
     write_parquet(tmp_path / "train.parquet", synthetic_patches(32))
     write_parquet(tmp_path / "valid.parquet", Patches(valid.images, 1 - valid.labels, valid.source))
-    fit(tmp_path, tmp_path / "run", TOPOLOGY, replace(RECIPE, epochs=8), **QUIET)
+    fit(Material.load(tmp_path), tmp_path / "run", TOPOLOGY, replace(RECIPE, epochs=8), **QUIET)
     best, last = (torch.load(tmp_path / "run" / f"{name}.ckpt", weights_only=True) for name in ("best", "last"))
     assert best["epoch"] < last["epoch"] == 7
 
 
 def test_a_finished_run_is_left_as_it_is(finished: Path, data: Path) -> None:
     curve, weights = (finished / "metrics.csv").read_text(), (finished / "best.ckpt").read_bytes()
-    assert fit(data, finished, TOPOLOGY, RECIPE, **QUIET) == finished / "best.ckpt"
+    assert fit(Material.load(data), finished, TOPOLOGY, RECIPE, **QUIET) == finished / "best.ckpt"
     assert learning_curve(finished) == learning_curve_of(curve, finished.parent / "copy")
     assert (finished / "best.ckpt").read_bytes() == weights
 
@@ -142,19 +142,19 @@ def learning_curve_of(text: str, folder: Path) -> dict[str, dict[int, float]]:
 @pytest.mark.parametrize("other", [replace(RECIPE, learning_rate=0.01), replace(RECIPE, epochs=9)])
 def test_a_folder_with_another_run_is_refused(finished: Path, data: Path, other: Recipe) -> None:
     with pytest.raises(ValueError, match="holds a run with other settings or data; name another folder or delete it"):
-        fit(data, finished, TOPOLOGY, other, **QUIET)
+        fit(Material.load(data), finished, TOPOLOGY, other, **QUIET)
 
 
 def test_a_folder_with_another_topology_is_refused(finished: Path, data: Path) -> None:
     with pytest.raises(ValueError, match="holds a run with other settings or data"):
-        fit(data, finished, tiny_topology("D4"), RECIPE, **QUIET)
+        fit(Material.load(data), finished, tiny_topology("D4"), RECIPE, **QUIET)
 
 
 def test_a_topology_that_leaves_the_grids_is_refused_before_anything_is_written(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="leaves the symmetric grids"):
-        fit(data, tmp_path / "run", Topology(stem_px=3), RECIPE)
+        fit(Material.load(data), tmp_path / "run", Topology(stem_px=3), RECIPE)
     with pytest.raises(DataError, match="holds no 'train' split"):
-        fit(tmp_path, tmp_path / "run", TOPOLOGY, RECIPE)
+        fit(Material.load(tmp_path), tmp_path / "run", TOPOLOGY, RECIPE)
     assert not (tmp_path / "run").exists()
 
 
@@ -175,7 +175,15 @@ def test_activations_are_bfloat16_and_channels_last(data: Path, tmp_path: Path) 
 
     handle = register_module_forward_hook(look)
     try:
-        fit(data, tmp_path, TOPOLOGY, replace(RECIPE, epochs=1), limit_train_batches=2, limit_val_batches=1, **QUIET)
+        fit(
+            Material.load(data),
+            tmp_path,
+            TOPOLOGY,
+            replace(RECIPE, epochs=1),
+            limit_train_batches=2,
+            limit_val_batches=1,
+            **QUIET,
+        )
     finally:
         handle.remove()
     activations = [tensor for tensor in seen if tensor.ndim == 4]
@@ -183,3 +191,24 @@ def test_activations_are_bfloat16_and_channels_last(data: Path, tmp_path: Path) 
     assert {tensor.dtype for tensor in activations} == {torch.bfloat16}
     assert all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in activations)
     assert {tensor.dtype for tensor in seen if tensor.ndim == 2} == {torch.float32}
+
+
+def test_fewer_patches_are_a_part_of_more_and_drawn_by_the_seed() -> None:
+    train = synthetic_patches(32)
+    few, more, other = (
+        drawn(train, replace(RECIPE, patches=count, seed=seed)) for count, seed in ((8, 0), (16, 0), (8, 1))
+    )
+    assert (len(few), len(more)) == (8, 16)
+    found = {image.tobytes() for image in more.images}
+    assert {image.tobytes() for image in few.images} < found
+    assert {image.tobytes() for image in other.images} != {image.tobytes() for image in few.images}
+    assert drawn(train, RECIPE) is train
+    with pytest.raises(ValueError, match="the recipe asks for 33 training patches, there are 32"):
+        drawn(train, replace(RECIPE, patches=33))
+
+
+def test_what_counts_is_the_average_over_the_last_steps(data: Path, tmp_path: Path) -> None:
+    fit(Material.load(data), tmp_path / "run", TOPOLOGY, replace(RECIPE, averaged=0.9, epochs=8), **QUIET)
+    saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    averaged, current = (saved[k]["network.classifier.weight"] for k in ("state_dict", "current_model_state"))
+    assert not torch.equal(averaged, current)

@@ -8,11 +8,17 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from model_zoo.manifest import Metric
 from training.metrics import (
+    FIGURES,
+    Answers,
     accuracy,
+    area_under_risk_coverage,
     auc,
     brier,
+    difference,
     expected_calibration_error,
     measure,
+    measure_seeds,
+    risk_coverage,
     sensitivity_at_95_specificity,
 )
 
@@ -66,7 +72,7 @@ def measured() -> tuple[Metric, ...]:
 
 
 def test_intervals_contain_the_value(measured: tuple[Metric, ...]) -> None:
-    assert [m.name for m in measured] == ["accuracy", "auc", "sensitivity_at_95_specificity", "brier", "ece"]
+    assert [m.name for m in measured] == list(FIGURES)
     for figure in measured:
         assert figure.split == "valid"
         assert figure.n == 400
@@ -77,7 +83,7 @@ def test_the_interval_of_a_small_calibration_error_contains_it() -> None:
     rng = np.random.default_rng(3)
     probability = 1 / (1 + np.exp(-rng.normal(0, 3, 1450)))
     labels = (rng.random(1450) < probability).astype(np.int64)
-    ece = measure(probability, labels, 0.5, "valid")[-1]
+    ece = measure(probability, labels, 0.5, "valid")[4]
     assert ece.low <= ece.value <= ece.high
     assert ece.low == 0.0  # this classifier is calibrated
 
@@ -93,3 +99,32 @@ def test_fewer_patches_give_wider_intervals_and_the_same_ones_again(measured: tu
     few, again = (measure(PROBABILITY[:100], LABELS[:100], 0.5, "valid") for _ in range(2))
     assert few == again
     assert few[1].high - few[1].low > 1.4 * (measured[1].high - measured[1].low)
+
+
+def test_risk_is_that_of_the_surest_answers() -> None:
+    probability = np.array([0.99, 0.6, 0.1, 0.45])
+    labels = np.array([1, 0, 0, 0])
+    assert risk_coverage(probability, labels, 0.5) == pytest.approx([0, 0, 1 / 3, 1 / 4])
+    assert area_under_risk_coverage(probability, labels, 0.5) == pytest.approx((1 / 3 + 1 / 4) / 4)
+
+
+def noisy(seed: int, noise: float) -> Answers:
+    rng = np.random.default_rng(seed)
+    return Answers(np.clip(PROBABILITY + rng.normal(0, noise, len(PROBABILITY)), 0, 1), 0.5)
+
+
+def test_a_difference_is_that_of_the_means_and_its_interval_tells_signal_from_noise() -> None:
+    good, bad = [noisy(seed, 0.05) for seed in range(3)], [noisy(seed, 0.6) for seed in range(3, 5)]
+    delta = difference(good, bad, LABELS)
+    expected = measure_seeds(good, LABELS)["auc"].value - measure_seeds(bad, LABELS)["auc"].value
+    assert delta["auc"].value == pytest.approx(expected)
+    assert delta["auc"].low > 0
+    assert delta["brier"].high < 0
+    nothing = difference(good, [noisy(seed, 0.05) for seed in range(5, 8)], LABELS)["auc"]
+    assert nothing.low < 0 < nothing.high
+
+
+def test_pairing_makes_the_interval_of_a_difference_narrower_than_that_of_a_figure() -> None:
+    delta = difference([noisy(0, 0.02)], [noisy(1, 0.02)], LABELS)["auc"]
+    alone = measure_seeds([noisy(0, 0.02)], LABELS)["auc"]
+    assert delta.high - delta.low < (alone.high - alone.low) / 2

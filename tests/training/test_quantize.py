@@ -13,6 +13,7 @@ import torch
 from onnx import numpy_helper
 
 from model_zoo.artifact import graph_sha256, write
+from model_zoo.dialect import RefusedError, check_operators
 from model_zoo.golden import golden_cases
 from model_zoo.manifest import (
     Calibration,
@@ -269,12 +270,19 @@ def test_a_changed_function_is_refused(images: Patch) -> None:
         quantize(network, images[:3])
 
 
-def test_a_cropping_network_cannot_become_an_artifact(images: Patch) -> None:
+def test_a_cropping_network_answers_but_cannot_become_an_artifact(images: Patch) -> None:
+    """The paper's own: from the top left corner, so that a turned patch loses other pixels."""
     topology = Topology(
         group="C4", stem_channels=8, stages=((1, 8, 1, 1),), softened=(), head_channels=8, crop_px=95, stem_px=3
     )
-    with pytest.raises(ValueError, match="artifacts take whole patches; this topology crops to 95 px"):
-        quantize(settled_network(topology, images[:4]), images[:1])
+    network = settled_network(topology, images[:4])
+    quantized = quantize(network, images[:2])
+    with torch.no_grad():
+        expected = network(as_input(images)).numpy()
+    assert np.abs(Scorer(quantized.float32).logits(images) - expected).max() < 1e-4
+    assert differing(Scorer(quantized.int8), Group.parse("C4"), images) > 0
+    with pytest.raises(RefusedError, match="the operators Slice are not allowed"):
+        check_operators(quantized.int8, "int8")
 
 
 def artifact(name: str, precision: str) -> bytes:

@@ -1,0 +1,32 @@
+"""Quantizes a run folder: its best weights become ``int8.onnx`` and ``fp32.onnx`` beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from training.fit import fitted_network
+from training.quantize.pipeline import Figures, quantize
+
+FIGURES = "quantization.json"
+
+
+def quantize_run(run: Path, probes: npt.NDArray[np.uint8]) -> Figures:
+    """Quantize a run's best weights without data; ``quantization.json`` is written last.
+
+    Args:
+        probes: uint8 [N, 96, 96, 3]; what the figures are measured on.
+
+    Raises:
+        QuantizationError: if a step that must not change the float network changed it.
+        FileNotFoundError: if the run has not finished an epoch.
+    """
+    quantized = quantize(fitted_network(run), probes)
+    onnx.save(quantized.int8, run / "int8.onnx")
+    onnx.save(quantized.float32, run / "fp32.onnx")
+    (run / FIGURES).write_text(json.dumps(quantized.figures.recipe(), indent=2) + "\n")
+    return quantized.figures
