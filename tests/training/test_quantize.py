@@ -273,7 +273,7 @@ def test_a_changed_function_is_refused(images: Patch) -> None:
 def test_a_cropping_network_answers_but_cannot_become_an_artifact(images: Patch) -> None:
     """The paper's own: from the top left corner, so that a turned patch loses other pixels."""
     topology = Topology(
-        group="C4", stem_channels=8, stages=((1, 8, 1, 1),), softened=(), head_channels=8, crop_px=95, stem_px=3
+        group="C4", stem_channels=8, stages=((1, 16, 1, 1),), softened=(), head_channels=8, crop_px=95, stem_px=3
     )
     network = settled_network(topology, images[:4])
     quantized = quantize(network, images[:2])

@@ -61,7 +61,7 @@ def rectified_pairs(network: FoldedNetwork) -> Iterator[tuple[Layer, Consumer]]:
     """Each layer with a ReLU whose output has exactly one reader, with that reader.
 
     The head's reader is the classifier: group maximum and masked mean commute with positive scales
-    and with constant shifts.
+    and with constant shifts, if these are the same over the group.
     """
     first = network.blocks[0]
     if first.expand is None and not first.shortcut:
@@ -70,7 +70,8 @@ def rectified_pairs(network: FoldedNetwork) -> Iterator[tuple[Layer, Consumer]]:
         if block.expand is not None:
             yield block.expand, _reader(block.depthwise)
         yield block.depthwise, _reader(block.project)
-    yield network.head, _classifier(network)
+    if network.head.fields == network.features:
+        yield network.head, _classifier(network)
 
 
 @torch.no_grad()

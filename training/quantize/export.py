@@ -12,6 +12,7 @@ from training.mobilenetv2 import PATCH_PX
 from training.quantize.folded import FoldedNetwork, Layer
 from training.quantize.graph import GraphBuilder
 from training.quantize.ranges import Quantizer, Ranges
+from training.quantize.scheme import DEFAULT, Scheme
 from training.quantize.weights import WEIGHT_BOUND, corrected_bias, round_filters
 
 GLASS = 255
@@ -32,20 +33,26 @@ def _convolution_attributes(layer: Layer) -> dict[str, int | list[int]]:
 
 
 def _masked_input(builder: GraphBuilder, network: FoldedNetwork) -> str:
-    """The patch with everything outside the disc made glass, as uint8 [N, 3, H, H]."""
-    if network.topology.crop_px != PATCH_PX:
-        raise ValueError(f"artifacts take whole patches; this topology crops to {network.topology.crop_px} px")
+    """The patch with everything outside the disc made glass, as uint8 [N, 3, H, H].
+
+    A topology that crops gets a Slice, which no artifact may have: its answers change when the patch is turned.
+    """
+    patches, side = "patches", network.topology.crop_px
+    if side != PATCH_PX:
+        bounds = {"starts": [0, 0], "ends": [side, side], "axes": [1, 2]}
+        names = [builder.constant(f"crop.{name}", np.array(values, np.int64)) for name, values in bounds.items()]
+        patches = builder.node("Slice", [patches, *names], "crop")
     # The mask is stored for all three channels: broadcasting over the last axis costs 0.25 ms a patch.
     inside = builder.constant("disc", np.repeat(network.input_disc.numpy()[None, :, :, None], 3, axis=3))
     glass = builder.constant("glass", np.array(GLASS, np.uint8))
-    masked = builder.node("Where", [inside, "patches", glass], "masked")
+    masked = builder.node("Where", [inside, patches, glass], "masked")
     return builder.node("Transpose", [masked], "pixels", perm=[0, 3, 1, 2])
 
 
 def _pool_group(builder: GraphBuilder, network: FoldedNetwork, x: str) -> str:
     """Maximum over the group at each pixel, [N, |G|·F, h, w] → [N, F, h, w], of floats or of stored uint8."""
     side = network.topology.grids()[-1]
-    shape = builder.constant("by_group", np.array([0, len(network.group), network.head.fields, side, side], np.int64))
+    shape = builder.constant("by_group", np.array([0, len(network.group), network.features, side, side], np.int64))
     orbit = builder.node("Reshape", [x, shape], "orbit")
     return builder.node("ReduceMax", [orbit], "pooled", axes=[1], keepdims=0)
 
@@ -76,8 +83,8 @@ def export_float(network: FoldedNetwork) -> onnx.ModelProto:
         x = builder.node("Add", [x, y], f"block{i}.sum") if block.shortcut else y
     x = _pool_group(builder, network, convolve(network.head, x))
     stored, scale = _disc_kernel(network)
-    kernel = np.tile((stored * scale).astype(np.float32), (network.head.fields, 1, 1, 1))
-    x = builder.node("Conv", [x, builder.constant("mean.filters", kernel)], "mean", group=network.head.fields)
+    kernel = np.tile((stored * scale).astype(np.float32), (network.features, 1, 1, 1))
+    x = builder.node("Conv", [x, builder.constant("mean.filters", kernel)], "mean", group=network.features)
     x = builder.node("Flatten", [x], "features")
     weight = builder.constant("classifier.weight", _float32(network.class_weight))
     builder.node(
@@ -89,8 +96,8 @@ def export_float(network: FoldedNetwork) -> onnx.ModelProto:
 class _Int8Writer:
     """Adds quantized layers to a builder; a stream is a pair of a stored uint8 tensor and its quantizer."""
 
-    def __init__(self, builder: GraphBuilder, ranges: Ranges) -> None:
-        self.builder, self.ranges = builder, ranges
+    def __init__(self, builder: GraphBuilder, ranges: Ranges, scheme: Scheme) -> None:
+        self.builder, self.ranges, self.scheme = builder, ranges, scheme
 
     def real(self, stored: str, quantizer: Quantizer, reader: str) -> str:
         return self.builder.dequantize(stored, f"{reader}.input.{stored}", quantizer)
@@ -101,8 +108,9 @@ class _Int8Writer:
 
     def convolve(self, layer: Layer, stored: str, source: Quantizer) -> tuple[str, Quantizer]:
         copies = len(layer.group)
-        rounded = round_filters(layer)
-        bias = corrected_bias(layer, rounded, self.ranges.input_means[layer.name])
+        rounded = round_filters(layer, self.scheme.bound, field_scales=self.scheme.field_scales)
+        input_mean = self.ranges.input_means[layer.name]
+        bias = corrected_bias(layer, rounded, input_mean) if self.scheme.correct_bias else layer.bias
         values = rounded.values.flatten(2, 3).flatten(0, 1).numpy().astype(np.int8)
         filters = self.builder.integers(f"{layer.name}.filters", values, _float32(rounded.scale.repeat(copies)))
         bias_scale = rounded.scale * float(np.float32(source.scale))
@@ -117,7 +125,7 @@ class _Int8Writer:
         return self.builder.quantize(self.builder.node("Add", terms, f"{name}.real"), name, quantizer)
 
     def mean(self, network: FoldedNetwork, stored: str, source: Quantizer) -> tuple[str, Quantizer]:
-        fields = network.head.fields
+        fields = network.features
         kernel, scale = _disc_kernel(network)
         filters = self.builder.integers(
             "mean.filters", np.tile(kernel, (fields, 1, 1, 1)), np.full(fields, scale, np.float32)
@@ -129,18 +137,21 @@ class _Int8Writer:
     def classify(self, network: FoldedNetwork, stored: str, source: Quantizer) -> None:
         # Flatten stands before the DequantizeLinear, or the head would stay a float Gemm.
         x = self.real(self.builder.node("Flatten", [stored], "features"), source, "classifier")
-        scale = (network.class_weight.abs().amax(1) / WEIGHT_BOUND).float().double()
-        values = (network.class_weight / scale[:, None]).round().clamp(-WEIGHT_BOUND, WEIGHT_BOUND)
+        bound, largest = self.scheme.bound, network.class_weight.abs().amax(1)
+        if not self.scheme.field_scales:
+            largest = largest.max().expand_as(largest)
+        scale = (largest / bound).float().double()
+        values = (network.class_weight / scale[:, None]).round().clamp(-bound, bound)
         weight = self.builder.integers("classifier.weight", values.numpy().astype(np.int8), _float32(scale))
         bias = self.bias("classifier.bias", network.class_bias, scale * float(np.float32(source.scale)))
         self.builder.node("Gemm", [x, weight, bias], "logits", transB=1)
 
 
 @torch.no_grad()
-def export_int8(network: FoldedNetwork, ranges: Ranges) -> onnx.ModelProto:
+def export_int8(network: FoldedNetwork, ranges: Ranges, scheme: Scheme = DEFAULT) -> onnx.ModelProto:
     """The INT8 graph: QDQ in the standard domain, every quantization parameter tied over a field."""
     builder = GraphBuilder()
-    writer = _Int8Writer(builder, ranges)
+    writer = _Int8Writer(builder, ranges, scheme)
     x, quantizer = writer.convolve(network.stem, _masked_input(builder, network), INPUT)
     for i, (block, stream) in enumerate(zip(network.blocks, ranges.streams, strict=True)):
         y, inner = x, quantizer

@@ -42,9 +42,17 @@ class Layer:
     def fields(self) -> int:
         return len(self.bias)
 
+    @property
+    def in_fields(self) -> int:
+        return self.fields if self.depthwise else self.weight.shape[1]
+
+    def spread(self) -> Tensor:
+        """Filters by field as the basis gives them: [|G|, out fields, |G| or 1, in fields or 1, k, k]."""
+        return torch.einsum("oib,bghyx->gohiyx", self.weight, self.basis)
+
     def filters(self) -> Tensor:
         """Filters by field: [|G|, out fields, |G| or 1, in fields or 1, k, k], exact under the exact subgroup."""
-        spread = torch.einsum("oib,bghyx->gohiyx", self.weight, self.basis)
+        spread = self.spread()
         if self.basis.shape[2] == 1:
             by_group = spread.permute(1, 2, 3, 0, 4, 5)
             return project_exactly(by_group, self.group).permute(3, 0, 1, 2, 4, 5)
@@ -90,6 +98,11 @@ class FoldedNetwork:
     def group(self) -> Group:
         return Group.parse(self.topology.group)
 
+    @property
+    def features(self) -> int:
+        """How many pooled features the classifier reads."""
+        return self.class_weight.shape[1]
+
     def layers(self) -> Iterator[Layer]:
         yield self.stem
         for block in self.blocks:
@@ -98,18 +111,35 @@ class FoldedNetwork:
 
     def forward(self, x: Tensor) -> Tensor:
         """Patches [N, 3, 96, 96] in [0, 1] → logits [N, 2], in the precision of ``x``."""
+        for _, tensor in self.tensors(x):
+            x = tensor
+        return x
+
+    def tensors(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor on the way from patches [N, 3, 96, 96] in [0, 1] to logits [N, 2], by its name in the graphs.
+
+        Each layer reads the tensor just before its own.
+        """
         side = self.topology.crop_px
         x = torch.where(self.input_disc, x[..., :side, :side], 1.0)
+        yield "pixels", x
         x = self.stem.forward(x)
-        for block in self.blocks:
+        yield self.stem.name, x
+        for i, block in enumerate(self.blocks):
             y = x
             for layer in block.layers():
                 y = layer.forward(y)
+                yield layer.name, y
             x = x + y if block.shortcut else y
-        x = self.head.forward(x).unflatten(1, (len(self.group), -1)).amax(1)
+            if block.shortcut:
+                yield f"block{i}.sum", x
+        x = self.head.forward(x)
+        yield self.head.name, x
+        x = x.unflatten(1, (len(self.group), -1)).amax(1)
         inside = self.output_disc.to(x.dtype)
         features = (x * inside).sum((2, 3)) / inside.sum()
-        return features @ self.class_weight.to(x.dtype).T + self.class_bias.to(x.dtype)
+        yield "mean", features
+        yield "logits", features @ self.class_weight.to(x.dtype).T + self.class_bias.to(x.dtype)
 
 
 def _fold_layer(name: str, unit: ConvNormAct) -> Layer:

@@ -12,8 +12,11 @@ import torch
 from training.mobilenetv2 import MobileNetV2
 from training.quantize.equalize import absorb_high_biases, equalize
 from training.quantize.export import export_float, export_int8
-from training.quantize.folded import fold
+from training.quantize.folded import FoldedNetwork, fold
+from training.quantize.observed import observed_ranges
 from training.quantize.ranges import DEVIATIONS, data_free_ranges
+from training.quantize.scheme import DEFAULT, Scheme
+from training.quantize.untied import untie
 from training.quantize.weights import WEIGHT_BOUND
 
 FLOAT32_TOLERANCE = 1e-4
@@ -43,7 +46,7 @@ class Figures:
     absorbed_delta: float
 
     def recipe(self) -> dict[str, float | int | str]:
-        """For the manifest: the recipe with its figures."""
+        """For the manifest: the data-free recipe with its figures."""
         return {
             "method": "data-free: cross-layer equalization, high-bias absorption, analytic bias correction",
             "weight_bound": WEIGHT_BOUND,
@@ -55,20 +58,32 @@ class Figures:
 
 @dataclass(frozen=True)
 class Quantized:
-    """The two graphs, without metadata, and how they came about."""
+    """The two graphs, without metadata, and how they came about.
+
+    Attributes:
+        network: the float function, layer by layer, that the INT8 graph rounds.
+    """
 
     int8: onnx.ModelProto
     float32: onnx.ModelProto
     figures: Figures
+    network: FoldedNetwork
 
 
 @torch.no_grad()
-def quantize(network: MobileNetV2, probes: npt.NDArray[np.uint8]) -> Quantized:
-    """Quantize a network without data; ``probes`` only measure what each step changed.
+def quantize(
+    network: MobileNetV2,
+    probes: npt.NDArray[np.uint8],
+    scheme: Scheme = DEFAULT,
+    calibration: npt.NDArray[np.uint8] | None = None,
+) -> Quantized:
+    """Quantize a network, without data unless ``calibration`` is given; ``probes`` only measure what steps changed.
 
     Args:
         network: in evaluation mode.
         probes: uint8 [N, 96, 96, 3]; what the figures are measured on.
+        calibration: uint8 [N, 96, 96, 3], training patches that give activation ranges and mean inputs; None to
+            have them from batch norm's statistics.
 
     Raises:
         QuantizationError: if folding and equalization change a logit by 1e-4 in float32, or equalization
@@ -76,9 +91,9 @@ def quantize(network: MobileNetV2, probes: npt.NDArray[np.uint8]) -> Quantized:
     """
     x = torch.from_numpy(probes).permute(0, 3, 1, 2).double() / 255
     original = network(x.float())
-    folded = fold(network)
+    folded = fold(network) if scheme.tied else untie(fold(network))
     reference = folded.forward(x)
-    iterations = equalize(folded)
+    iterations = equalize(folded) if scheme.equalize else 0
     equalized = folded.forward(x)
     delta32 = (folded.forward(x.float()) - original).abs().max().item()
     delta64 = (equalized - reference).abs().max().item()
@@ -88,7 +103,8 @@ def quantize(network: MobileNetV2, probes: npt.NDArray[np.uint8]) -> Quantized:
             f"{delta64:.3g} in float64 (limit {FLOAT64_TOLERANCE}): the network was not trained as exported"
         )
     twin = export_float(folded)
-    fields = absorb_high_biases(folded)
+    fields = absorb_high_biases(folded) if scheme.absorb else 0
     delta = (folded.forward(x) - equalized).abs().max().item()
     figures = Figures(len(probes), iterations, delta32, delta64, fields, delta)
-    return Quantized(export_int8(folded, data_free_ranges(folded)), twin, figures)
+    ranges = data_free_ranges(folded) if calibration is None else observed_ranges(folded, calibration)
+    return Quantized(export_int8(folded, ranges, scheme), twin, figures, folded)

@@ -6,6 +6,7 @@ Source: Nagel et al. 2019, sections 4.2.1 (bias correction) and 5 (ranges of six
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +61,7 @@ def rectified_mean(moments: Moments) -> Tensor:
 
 @dataclass(frozen=True)
 class Ranges:
-    """What data-free reasoning says about every tensor.
+    """What is known about every tensor.
 
     Attributes:
         quantizers: of each layer's output, by the layer's name, and of the masked ``mean``.
@@ -73,8 +74,14 @@ class Ranges:
     input_means: dict[str, Tensor]
 
 
-def data_free_ranges(network: FoldedNetwork) -> Ranges:
-    """Ranges of six deviations about the mean, and the means that bias correction needs.
+def ranges_from(
+    network: FoldedNetwork, spans: Mapping[str, tuple[float, float]], input_means: dict[str, Tensor]
+) -> Ranges:
+    """Quantizers that hold every tensor's span; all tensors of a residual stage share the widest.
+
+    Args:
+        spans: least and greatest value of each layer's output and of each ``block{i}.sum``, by name.
+        input_means: mean of each layer's input per field, by name.
 
     Raises:
         ValueError: if the first block has a shortcut: the stem's rectified output cannot share the signed
@@ -82,38 +89,53 @@ def data_free_ranges(network: FoldedNetwork) -> Ranges:
     """
     if network.blocks[0].shortcut:
         raise ValueError("the first block has a shortcut: give the stem and the first stage different channels")
-    quantizers: dict[str, Quantizer] = {}
-    input_means = {network.stem.name: torch.full((network.stem.weight.shape[1],), INPUT_MEAN, dtype=torch.float64)}
-
-    def rectified(layer: Layer) -> Tensor:
-        moments = output_moments(layer)
-        quantizers[layer.name] = Quantizer.spanning(0.0, moments.span()[1])
-        return rectified_mean(moments)
-
-    mean = rectified(network.stem)
-    stream = Moments(mean, torch.zeros_like(mean))
-    stages: list[list[tuple[float, float]]] = []
-    for block in network.blocks:
-        mean = stream.mean
-        for layer in block.layers()[:-1]:
-            input_means[layer.name] = mean
-            mean = rectified(layer)
-        input_means[block.project.name] = mean
-        projected = output_moments(block.project)
-        if block.shortcut:
-            stream = Moments(stream.mean + projected.mean, stream.variance + projected.variance)
-            stages[-1] += [projected.span(), stream.span()]
-        else:
-            stream = projected
-            stages.append([stream.span()])
-    input_means[network.head.name] = stream.mean
-    rectified(network.head)
+    rectified = [layer.name for layer in network.layers() if not layer.linear]
+    quantizers = {name: Quantizer.spanning(0.0, spans[name][1]) for name in rectified}
     quantizers["mean"] = quantizers[network.head.name]
 
-    shared = [Quantizer.spanning(min(low for low, _ in spans), max(high for _, high in spans)) for spans in stages]
+    stages: list[list[tuple[float, float]]] = []
+    for i, block in enumerate(network.blocks):
+        if not block.shortcut:
+            stages.append([])
+        stages[-1] += [spans[name] for name in (block.project.name, f"block{i}.sum") if name in spans]
+    shared = [Quantizer.spanning(min(low for low, _ in stage), max(high for _, high in stage)) for stage in stages]
     streams, stage = [], -1
     for block in network.blocks:
         stage += not block.shortcut
         streams.append(shared[stage])
         quantizers[block.project.name] = shared[stage]
     return Ranges(quantizers, streams, input_means)
+
+
+def data_free_ranges(network: FoldedNetwork) -> Ranges:
+    """Ranges of six deviations about the mean, and the means that bias correction needs.
+
+    Raises:
+        ValueError: as :func:`ranges_from`.
+    """
+    spans: dict[str, tuple[float, float]] = {}
+    input_means = {network.stem.name: torch.full((network.stem.weight.shape[1],), INPUT_MEAN, dtype=torch.float64)}
+
+    def rectified(layer: Layer) -> Tensor:
+        moments = output_moments(layer)
+        spans[layer.name] = moments.span()
+        return rectified_mean(moments)
+
+    mean = rectified(network.stem)
+    stream = Moments(mean, torch.zeros_like(mean))
+    for i, block in enumerate(network.blocks):
+        mean = stream.mean
+        for layer in block.layers()[:-1]:
+            input_means[layer.name] = mean
+            mean = rectified(layer)
+        input_means[block.project.name] = mean
+        projected = output_moments(block.project)
+        spans[block.project.name] = projected.span()
+        if block.shortcut:
+            stream = Moments(stream.mean + projected.mean, stream.variance + projected.variance)
+            spans[f"block{i}.sum"] = stream.span()
+        else:
+            stream = projected
+    input_means[network.head.name] = stream.mean
+    rectified(network.head)
+    return ranges_from(network, spans, input_means)

@@ -18,7 +18,7 @@ class RoundedFilters:
 
     Attributes:
         values: integers as float64, [|G|, out fields, |G| or 1, in fields or 1, k, k], within the bound.
-        scale: [out fields]: one for each field, tied over the group.
+        scale: [out fields]: of each field, tied over the group.
     """
 
     values: Tensor
@@ -28,10 +28,12 @@ class RoundedFilters:
         return self.values * self.scale[:, None, None, None, None]
 
 
-def round_filters(layer: Layer, bound: int = WEIGHT_BOUND) -> RoundedFilters:
-    """Round a layer's filters, one scale for each output field, to ``[−bound, bound]``."""
+def round_filters(layer: Layer, bound: int = WEIGHT_BOUND, *, field_scales: bool = True) -> RoundedFilters:
+    """Round a layer's filters to ``[−bound, bound]``, with a scale for each output field or one for all."""
     filters = layer.filters()
     largest = filters.abs().amax((0, 2, 3, 4, 5))
+    if not field_scales:
+        largest = largest.max().expand_as(largest)
     scale = torch.where(largest > 0, largest, 1.0) / bound
     # The scale is stored as float32; rounding by the stored value keeps |values| at the bound.
     scale = scale.float().double()

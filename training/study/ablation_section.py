@@ -1,0 +1,169 @@
+"""What the quantization ablation says, in Markdown: every number comes from its document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from training.study.ladder import CALIBRATED_STEP, NARROW, WIDE
+from training.study.results import Document
+
+MEASURED = ["accuracy", "AUC", "SNR, dB", "other bits", "largest", "30°"]
+
+
+def section(document: Document) -> list[str]:
+    """The 24 rows, what pays, the layers of the tied ladder, and AIMET."""
+    d: Any = document
+    rows = [
+        [
+            row["step"],
+            "tied" if row["tied"] else "untied",
+            f"{row['bound']}",
+            *_measured(row, d["probes"]),
+            "yes" if row["proven"] else "no",
+        ]
+        for row in d["rows"]
+    ]
+    return [
+        f"One fitted {d['group']} network on **valid** (n = {d['n']:,}); its float graph has AUC "
+        f"{_cell(d['float']['auc'])} and accuracy {_cell(d['float']['accuracy'])}. Steps are cumulative. *Tied*: "
+        "everything is chosen once for each field and copied over its orbit. *Untied*: once for each channel of the "
+        "plain network, as by a tool that does not know the group, and filters are not projected. Ranges are six "
+        "deviations of batch norm's statistics; in the last step they are the least and greatest value on "
+        f"{d['calibration_patches']} training patches, which also give the mean inputs for bias correction. SNR is of "
+        f"the logits against the float graph's. *Other bits*: how many of {d['probes']} patches answer an exact turn "
+        "with other bits, then the largest change of a logit by those turns, and by 30°. *Proof*: that no x86-64 "
+        "kernel saturates.",
+        "",
+        *_table(["step", "filters", "bound", *MEASURED, "proof"], rows),
+        "",
+        f"**What pays** (tied, |w| ≤ {NARROW}; SNR, and AUC paired over patches). {_what_pays(d)}",
+        "",
+        f"**Tying.** {_tying(d)}",
+        "",
+        f"**The bound.** {_bound(d)}",
+        "",
+        *_layers(d),
+        "",
+        *_aimet(d),
+    ]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(header) + " |", "|" + "---|" * len(header), *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def _cell(interval: Any, form: str = ".3f") -> str:
+    value, low, high = (format(interval[k], form) for k in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def _delta(interval: Any) -> str:
+    return _cell(interval, "+.4f")
+
+
+def _measured(row: Any, probes: int) -> list[str]:
+    return [
+        _cell(row["accuracy"]),
+        _cell(row["auc"]),
+        f"{row['logit_snr_db']:.1f}",
+        f"{row['differing']} of {probes}",
+        f"{row['exact_change']:.2g}",
+        f"{row['thirty_degree_change']:.2g}",
+    ]
+
+
+def _gained(gain: Any) -> str:
+    return f"{gain['logit_snr_db']:+.1f} dB and AUC {_delta(gain['auc'])}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "no step"
+
+
+def _what_pays(d: Any) -> str:
+    steps = d["gains"]["steps"]
+    changed = {step: gain for step, gain in steps.items() if not gain["same_graph"]}
+    told = [f"{step}: {_gained(gain) if step in changed else 'the very same graph'}" for step, gain in steps.items()]
+    rising = [step for step, gain in changed.items() if gain["auc"]["low"] > 0]
+    falling = [step for step, gain in changed.items() if gain["auc"]["high"] < 0]
+    absorbed = max(row["absorbed_fields"] for row in d["rows"])
+    return (
+        f"{'; '.join(told)}. AUC rises by more than its interval with: {_listed(rising)}; it falls with: "
+        f"{_listed(falling)}. Absorption found {absorbed or 'no'} fields with a bias to absorb. Against the float "
+        f"graph, all data-free steps together have AUC {_delta(d['gains']['rounding']['auc'])}."
+    )
+
+
+def _tying(d: Any) -> str:
+    tied = [row for row in d["rows"] if row["tied"]]
+    data_free = [row for row in d["rows"] if not row["tied"] and row["step"] != CALIBRATED_STEP]
+    calibrated = [row for row in d["rows"] if not row["tied"] and row["step"] == CALIBRATED_STEP]
+    exact, kept = (sum(row["differing"] == 0 for row in rows) for rows in (tied, data_free))
+    broken = " and ".join(f"{row['differing']} of {d['probes']}" for row in calibrated)
+    said = [
+        f"{exact} of {len(tied)} tied rows keep all bits under exact turns. Untied and calibrated, {broken} patches "
+        f"(|w| ≤ {NARROW} and {WIDE}) get other bits, with logits up to "
+        f"{max(row['exact_change'] for row in calibrated):.2g} apart",
+        ": the patches are no symmetric sample, so what is measured on them differs along an orbit."
+        if any(row["differing"] for row in calibrated)
+        else ".",
+        f" Untied without data, {kept} of {len(data_free)} rows keep all bits",
+        ", but nothing promises it: batch norm shares its statistics over a field and an exact turn only permutes a "
+        "filter's pixels, so the channels of an orbit go through equal arithmetic until the last bit of a float32 sum "
+        "decides how something rounds."
+        if kept
+        else ".",
+        f" Tying gives the data-free scheme {_gained(d['gains']['tying'])}.",
+    ]
+    return "".join(said)
+
+
+def _bound(d: Any) -> str:
+    wide = [row for row in d["rows"] if row["bound"] == WIDE]
+    return (
+        f"|w| ≤ {WIDE} in place of {NARROW} gives the data-free scheme {_gained(d['gains']['wider'])}; "
+        f"{sum(row['proven'] for row in wide)} of its {len(wide)} rows pass the proof."
+    )
+
+
+def _layers(d: Any) -> list[str]:
+    ladder = [row for row in d["rows"] if row["tied"] and row["bound"] == NARROW]
+    rows = [[name, *(f"{row['sqnr_db'][name]:.1f}" for row in ladder)] for name in ladder[0]["sqnr_db"]]
+    return [
+        f"**SQNR by tensor**, dB: what the INT8 graph stores against the float network that it rounds ({d['probes']} "
+        f"patches, tied, |w| ≤ {NARROW}). Equalization rescales what lies within a block, so only projections and sums "
+        "are in the same units in all columns.",
+        "",
+        *_table(["tensor", *(row["step"] for row in ladder)], rows),
+    ]
+
+
+def _aimet(d: Any) -> list[str]:
+    aimet = d["aimet"]
+    if isinstance(aimet, str):
+        return [aimet]
+    snr = {(row["equalization"], row["per_channel"]): f"{row['logit_snr_db']:.1f} dB" for row in aimet["rows"]}
+    compared = [
+        f"with {scales} scales {snr['ours', per_channel]} after ours, {snr['AIMET', per_channel]} after AIMET's, "
+        f"{snr['none', per_channel]} after none"
+        for scales, per_channel in (("per-tensor", False), ("per-channel", True))
+    ]
+    rows = [
+        [
+            row["equalization"],
+            "per channel" if row["per_channel"] else "per tensor",
+            f"{row['float_change']:.1g}",
+            *_measured(row, d["probes"]),
+        ]
+        for row in aimet["rows"]
+    ]
+    return [
+        f"**An outside reference**: AIMET {aimet['version']}'s cross-layer equalization of the same float graph, which "
+        "is a plain network to it. Its result, ours and the graph as it was are quantized alike by onnxruntime's own "
+        f"static quantization ({d['calibration_patches']} training patches, |w| ≤ {NARROW}), not by our pipeline: "
+        f"{'; '.join(compared)}. {sum(row['differing'] == 0 for row in aimet['rows'])} of {len(rows)} rows keep all "
+        "bits under exact turns. *Float change*: of a logit, by equalization alone.",
+        "",
+        *_table(["equalization", "weight scales", "float change", *MEASURED], rows),
+    ]
