@@ -10,18 +10,18 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def shipped_artifact(precision: str = "int8") -> Path:
-    """The one artifact of this precision (``"int8"`` or ``"fp32"``) in ``model_zoo/``.
+def shipped_artifact(precision: str = "int8", name: str = "accurate") -> Path:
+    """The one artifact of this name and precision (``"int8"`` or ``"fp32"``) in ``model_zoo/``.
 
     ``ROSETTE_TEST_ARTIFACT`` names another INT8 artifact, whose float twin lies beside it.
     """
     if named := os.environ.get("ROSETTE_TEST_ARTIFACT"):
         path = Path(named)
         return path.with_name(path.name.replace(".int8.onnx", f".{precision}.onnx"))
-    found = sorted((ROOT / "model_zoo").glob(f"*.{precision}.onnx"))
+    found = sorted((ROOT / "model_zoo").glob(f"{name}-*.{precision}.onnx"))
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
-        raise FileNotFoundError(f"expected exactly one model_zoo/*.{precision}.onnx, found {names}")
+        raise FileNotFoundError(f"expected exactly one model_zoo/{name}-*.{precision}.onnx, found {names}")
     return found[0]
 
 

@@ -17,6 +17,7 @@ from model_zoo.quality import measure
 from model_zoo.symmetry import Group
 
 MODEL_ZOO = Path(model_zoo.__file__).parent
+DEFAULT_NAME = "accurate"
 
 
 class ModelError(ValueError):
@@ -82,14 +83,16 @@ class Engine:
 
 
 def shipped_artifact() -> Path:
-    """The only ``model_zoo/*.int8.onnx``.
+    """The only ``model_zoo/accurate-*.int8.onnx``.
 
     Raises:
         ModelError: if there is none, or more than one.
     """
-    found = sorted(MODEL_ZOO.glob("*.int8.onnx"))
+    found = sorted(MODEL_ZOO.glob(f"{DEFAULT_NAME}-*.int8.onnx"))
     if len(found) != 1:
-        raise ModelError(f"{MODEL_ZOO} holds {len(found)} files *.int8.onnx, expected one: set ROSETTE_MODEL")
+        raise ModelError(
+            f"{MODEL_ZOO} holds {len(found)} files {DEFAULT_NAME}-*.int8.onnx, expected one: set ROSETTE_MODEL"
+        )
     return found[0]
 
 

@@ -1,0 +1,210 @@
+"""The study's experiments on tiny networks: planned, trained, killed, resumed, measured and written down."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.conftest import ROOT
+from tests.training.tiny import synthetic_patches, tiny_topology, write_parquet
+from training import metrics
+from training.fit import Recipe
+from training.study import cells, experiments, runner
+from training.study.cells import Cell, Tier
+from training.study.commands import study
+from training.study.results import read, save
+from training.topologies import TOPOLOGIES
+
+TIER = Tier("tiny", epochs=1, seeds=2, sizes=((16, 2), (0, 1)), pareto_epochs=1)
+GROUPS = ("C4", "D4")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder with all three splits; the study's shapes and budget are tiny ones."""
+    folder = tmp_path_factory.mktemp("data")
+    write_parquet(folder / "train.parquet", synthetic_patches(48))
+    write_parquet(folder / "valid.parquet", synthetic_patches(48, 48))
+    write_parquet(folder / "test.parquet", synthetic_patches(24, 96))
+    topology = replace(tiny_topology("C4"), stem_channels=24, head_channels=48)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TOPOLOGIES, "tiny", topology)
+        patch.setitem(cells.TIERS, "cpu", TIER)
+        patch.setattr(cells, "EQUIVARIANT", GROUPS)
+        patch.setattr(cells, "PARETO", {"narrow": replace(topology, group="C4", head_channels=24)})
+        patch.setattr(metrics, "RESAMPLES", 40)
+        patch.setattr(cells, "Recipe", lambda **settings: Recipe(**{"batch_size": 8, **settings}))
+        yield folder
+
+
+def invoke(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(study, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def done(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which grid, data efficiency and Pareto front have run: ``runs/`` and ``results/``."""
+    folder = tmp_path_factory.mktemp("study")
+    where = ["--data", tiny, "--runs", folder / "runs", "--out", folder / "results", "--jobs", "2"]
+    invoke("grid", *where, "--test")
+    invoke("efficiency", *where, "--test")
+    invoke("pareto", *where)
+    return folder
+
+
+def test_cells_that_differ_in_anything_but_their_name_have_other_keys() -> None:
+    planned = cells.grid(cells.TIERS["cpu"])
+    assert len({cell.key for cell in planned}) == len(planned)
+    assert replace(planned[0], name="other").key == planned[0].key
+    assert planned[0].seeded(1).key != planned[0].key
+
+
+def test_the_grid_measures_every_network_in_both_precisions(done: Path) -> None:
+    document = read(done / "results", "grid")
+    assert document is not None
+    rows = document["rows"]
+    assert isinstance(rows, list)
+    seeds = {row["name"]: row["seeds"] for row in rows}
+    assert seeds.keys() == {cells.CONVENTIONAL, cells.AUGMENTED, cells.AVERAGED, *GROUPS, cells.PAPER}
+    best = document["best"]
+    assert best in GROUPS
+    assert [name for name, found in seeds.items() if found == [0, 1]] == [
+        name for name in seeds if name in {cells.AUGMENTED, cells.AVERAGED, best}
+    ]
+    for row in rows:
+        for precision in ("int8", "fp32"):
+            auc = row[precision]["test"]["auc"]
+            assert auc["low"] <= auc["value"] <= auc["high"]
+        if row["name"] in GROUPS:
+            assert row["changes"]["int8"]["exact"] == 0
+            assert row["changes"]["int8"]["equal_bits"] == row["changes"]["int8"]["patches"] == 48
+    paper = rows[-1]
+    assert paper["name"] == cells.PAPER
+    assert paper["changes"]["int8"]["exact"] > 0
+    assert rows[0]["changes"]["int8"]["exact"] is None
+
+
+def test_results_say_what_made_them(done: Path, tiny: Path) -> None:
+    document = read(done / "results", "grid")
+    assert document is not None
+    digests = document["data_sha256"]
+    assert isinstance(digests, dict)
+    assert digests.keys() == {"valid", "test"}
+    assert str(tiny) not in json.dumps(document)
+    assert {"command", "commit", "date", "machine", "versions", "budget"} <= document.keys()
+
+
+def test_the_points_on_all_patches_are_the_grids_own(done: Path) -> None:
+    grid, efficiency = (read(done / "results", name) for name in ("grid", "efficiency"))
+    assert grid is not None
+    assert efficiency is not None
+    points = efficiency["points"]
+    assert isinstance(points, list)
+    assert [point["patches"] for point in points] == [16, 48]
+    assert isinstance(grid["rows"], list)
+    augmented = next(row for row in grid["rows"] if row["name"] == cells.AUGMENTED)
+    assert points[-1]["rows"][cells.AUGMENTED]["int8"] == augmented["int8"]
+
+
+def test_finished_networks_are_not_trained_again(done: Path, tiny: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in (done / "runs").rglob("best.ckpt")}
+    where = ["--data", tiny, "--runs", done / "runs", "--out", done / "results", "--jobs", "2"]
+    assert "0 to train" in invoke("grid", *where)
+    assert {file: file.stat().st_mtime_ns for file in (done / "runs").rglob("best.ckpt")} == before
+    invoke("grid", *where, "--test")
+
+
+def test_the_plan_counts_what_is_left(done: Path, tiny: Path, tmp_path: Path) -> None:
+    left = invoke("plan", "--data", tiny, "--runs", tmp_path)
+    finished = invoke("plan", "--data", tiny, "--runs", done / "runs")
+    row = {name: re.search(rf"{name} .*", text) for name, text in (("grid", left), ("all", finished))}
+    assert row["grid"] is not None
+    # Seven networks of one epoch of 48 patches: five with seed 0, two with seed 1.
+    assert re.findall(r"[\d,.]+", row["grid"][0])[:3] == ["7", "7", "336"]
+    assert row["all"] is not None
+    assert re.findall(r"[\d,.]+", row["all"][0]) == ["0", "0.0"]
+
+
+def test_cells_that_were_not_trained_are_named_as_not_run(done: Path, tiny: Path, tmp_path: Path) -> None:
+    runner.run(cells.grid(TIER)[:1], tiny, tmp_path, jobs=1, threads=1, tell=lambda _line: None)
+    document = experiments.grid("cpu", tmp_path, tiny, test=False)
+    assert document["best"] is None
+    rows = document["rows"]
+    assert isinstance(rows, list)
+    assert [row["seeds"] for row in rows] == [[0], [], [], [], []]
+    save(tmp_path, "grid", document)
+    invoke("report", "--results", tmp_path, "--page", tmp_path / "results.md")
+    page = (tmp_path / "results.md").read_text()
+    assert "| C4 | not run |" in page
+    assert "Not run: there is no `efficiency.json`." in page
+
+
+def test_the_report_shows_every_network_and_difference(done: Path) -> None:
+    invoke("report", "--results", done / "results", "--page", done / "results.md")
+    page = (done / "results.md").read_text()
+    for name in (cells.CONVENTIONAL, cells.AVERAGED, cells.PAPER, *GROUPS, "narrow"):
+        assert f"| {name} |" in page
+    assert f"− {cells.AUGMENTED} | INT8 |" in page
+    for plot in ("risk-coverage", "efficiency", "pareto"):
+        assert (done / "results" / f"{plot}.svg").read_text().startswith("<?xml")
+
+
+def test_equal_results_give_equal_pages(done: Path, tmp_path: Path) -> None:
+    texts = []
+    for page in (tmp_path / "first.md", tmp_path / "second.md"):
+        invoke("report", "--results", done / "results", "--page", page)
+        texts.append((page.read_text(), (done / "results" / "pareto.svg").read_text()))
+    assert texts[0] == texts[1]
+
+
+def test_efficiency_asks_for_the_grid_first(tiny: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(study, ["efficiency", "--data", str(tiny), "--runs", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "run `rosette study grid` first" in result.output.replace("│", "").replace("\n", " ").replace("  ", " ")
+
+
+def test_an_unknown_tier_is_refused(tiny: Path) -> None:
+    result = CliRunner().invoke(study, ["plan", "--data", str(tiny), "--tier", "huge"])
+    assert result.exit_code == 2
+    assert "cpu, gpu" in result.output
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from tests.training.study.test_experiments import LONG
+from training.study.runner import run
+if __name__ == "__main__":
+    run([LONG], Path(sys.argv[1]), Path(sys.argv[2]), jobs=1, threads=1)
+"""
+LONG = Cell("long", tiny_topology("C4"), Recipe(epochs=40, batch_size=8))
+
+
+def test_a_killed_study_goes_on_with_its_last_epoch(tiny: Path, tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    command = [sys.executable, str(script), str(tiny), str(tmp_path)]
+    last = tmp_path / LONG.key / "last.ckpt"
+    with subprocess.Popen(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, start_new_session=True) as child:
+        while not last.exists():
+            assert child.poll() is None
+            time.sleep(0.05)
+        os.killpg(child.pid, signal.SIGKILL)
+    assert runner.finished(LONG, tmp_path) is None
+    curve = (tmp_path / LONG.key / "metrics.csv").read_text()
+    runner.run([LONG], tiny, tmp_path, jobs=1, threads=1, tell=lambda _line: None)
+    assert runner.finished(LONG, tmp_path) is not None
+    assert (tmp_path / LONG.key / "metrics.csv").read_text().startswith(curve[: curve.rindex("\n")])

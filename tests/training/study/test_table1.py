@@ -1,0 +1,43 @@
+"""The paper's protocol on a slice of the real patches, written in the official HDF5 layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import pytest
+from typer.testing import CliRunner
+
+from training.data import SplitName, load
+from training.study.commands import study
+from training.study.results import read
+
+SIZES: dict[SplitName, int] = {"train": 64, "valid": 64, "test": 48}
+
+
+@pytest.fixture
+def official(shared: Path, tmp_path: Path) -> Path:
+    for split, size in SIZES.items():
+        patches = load(shared / "pcam", split)[:size]
+        for axis, values in (("x", patches.images), ("y", patches.labels.reshape(-1, 1, 1, 1))):
+            with h5py.File(tmp_path / f"camelyonpatch_level_2_split_{split}_{axis}.h5", "w") as file:
+                file[axis] = values
+    return tmp_path
+
+
+@pytest.mark.soak
+def test_one_command_gives_both_networks_in_both_precisions(official: Path) -> None:
+    out = official / "results"
+    line = ["table1", "--data", official, "--runs", official / "runs", "--out", out, "--epochs", "1", "--seeds", "1"]
+    result = CliRunner().invoke(study, [str(word) for word in line])
+    assert result.exit_code == 0, result.output
+    document = read(out, "table1")
+    assert document is not None
+    assert document["n"] == SIZES["test"]
+    rows = document["rows"]
+    assert isinstance(rows, list)
+    assert [row["name"] for row in rows] == ["MobileNetV2", "equivariant MobileNetV2 (C12)"]
+    for row in rows:
+        shares = [row["test_accuracy"][precision][0] for precision in ("fp32", "int8")]
+        assert all(0 <= share <= 1 for share in shares)
+        assert f"| {row['name']} | 1 | {100 * shares[0]:.2f} | {100 * shares[1]:.2f} |" in result.output

@@ -1,0 +1,118 @@
+"""What the study trains: every cell is a network and a recipe, and its key is their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+
+from training.fit import Recipe
+from training.mobilenetv2 import Topology
+from training.topologies import PARETO, TOPOLOGIES
+
+CONVENTIONAL = "conventional"
+AUGMENTED = "conventional, augmented"
+AVERAGED = "conventional, augmented, D4 average"
+PAPER = "C12, the paper's own (crop 95)"
+EQUIVARIANT = ("C4", "C8", "C12", "D4", "D6")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network to train.
+
+    Attributes:
+        name: what it is called in tables; cells of one name differ in their seeds alone.
+    """
+
+    name: str
+    topology: Topology
+    recipe: Recipe
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that decides the trained weights but the data: the name of the run's folder."""
+        settings = json.dumps([asdict(self.topology), asdict(self.recipe)], sort_keys=True)
+        return hashlib.sha256(settings.encode()).hexdigest()[:16]
+
+    def seeded(self, seed: int) -> Cell:
+        return replace(self, recipe=replace(self.recipe, seed=seed))
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A budget that all cells of an experiment share.
+
+    Attributes:
+        topology: name of the network's shape, see :mod:`training.topologies`.
+        epochs: passes over all training patches.
+        seeds: runs of the conventional network with augmentation and of the best equivariant one.
+        sizes: training patches of the data-efficiency experiment and the passes over them; 0 patches for all.
+        pareto_epochs: passes for each point of the Pareto experiment.
+    """
+
+    topology: str
+    epochs: int
+    seeds: int
+    sizes: tuple[tuple[int, int], ...]
+    pareto_epochs: int
+
+
+TIERS = {
+    "cpu": Tier("fast", epochs=2, seeds=3, sizes=((500, 8), (2000, 5), (8000, 3), (0, 2)), pareto_epochs=1),
+    "gpu": Tier("accurate", epochs=60, seeds=5, sizes=((500, 240), (2000, 120), (8000, 90), (0, 60)), pareto_epochs=30),
+}
+
+
+def grid(tier: Tier) -> list[Cell]:
+    """The grid's networks, each with seed 0."""
+    topology, recipe = TOPOLOGIES[tier.topology], Recipe(epochs=tier.epochs)
+    conventional = replace(topology, group="C1")
+    return [
+        Cell(CONVENTIONAL, conventional, replace(recipe, augment=False)),
+        Cell(AUGMENTED, conventional, recipe),
+        *(Cell(name, replace(topology, group=name), recipe) for name in EQUIVARIANT),
+        Cell(PAPER, replace(topology, group="C12", crop_px=95, stem_px=3), recipe),
+    ]
+
+
+def named(cells: Iterable[Cell], name: str) -> Cell:
+    return next(cell for cell in cells if cell.name == name)
+
+
+def more_seeds(tier: Tier, best: str) -> list[Cell]:
+    """The further seeds of the conventional network with augmentation and of the equivariant network ``best``."""
+    cells = grid(tier)
+    return [named(cells, name).seeded(seed) for seed in range(1, tier.seeds) for name in (AUGMENTED, best)]
+
+
+def data_efficiency(tier: Tier, best: str) -> list[Cell]:
+    """The same two networks on fewer patches, with all seeds; those on all patches are the grid's own."""
+    cells = grid(tier)
+    return [
+        replace(cell, recipe=replace(cell.recipe, patches=patches, epochs=epochs))
+        for patches, epochs in tier.sizes
+        for seed in range(tier.seeds)
+        for cell in (named(cells, name).seeded(seed) for name in (AUGMENTED, best))
+    ]
+
+
+def pareto(tier: Tier) -> list[Cell]:
+    """C12 networks of rising cost, each trained alike."""
+    recipe = Recipe(epochs=tier.pareto_epochs)
+    return [Cell(name, topology, recipe) for name, topology in PARETO.items()]
+
+
+def table1(seeds: int, epochs: int) -> list[Cell]:
+    """The paper's protocol: crop 95, 3×3 stem, quarter turns and reflections, lowest validation loss.
+
+    Source: Mohamed et al. 2020, section 4 and table 1.
+    """
+    topology = replace(TOPOLOGIES["mobilenetv2"], crop_px=95, stem_px=3)
+    recipe = Recipe(epochs=epochs, stain_jitter=0.0, averaged=0.0)
+    return [
+        Cell(name, replace(topology, group=group), replace(recipe, seed=seed))
+        for seed in range(seeds)
+        for name, group in (("MobileNetV2", "C1"), ("equivariant MobileNetV2 (C12)", "C12"))
+    ]

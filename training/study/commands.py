@@ -1,0 +1,229 @@
+"""The command ``rosette study``: experiments from a plan to tables and plots."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from training.commands import Data, RunFolder
+
+if TYPE_CHECKING:
+    from training.study.cells import Cell
+
+study = typer.Typer(
+    help="Compare networks and quantizations under one budget, and write tables and plots.", no_args_is_help=True
+)
+
+TIERS = ("cpu", "gpu")
+Tier = Annotated[str, typer.Option(help="Budget: cpu (the fast topology) or gpu (the accurate one, longer).")]
+Runs = Annotated[Path, typer.Option(help="Folder for trained networks, each named by the hash of its settings.")]
+Out = Annotated[Path, typer.Option(help="Folder for the JSON files of results.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Networks trained at once.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of each.")]
+Test = Annotated[bool, typer.Option(help="Also measure on test: once, for the published table.")]
+PRECISIONS = {"int8": "INT8", "float32": "float32"}
+RUNS, RESULTS, CORES = Path("runs/study"), Path("docs/results"), os.cpu_count() or 1
+
+
+@study.callback()
+def _study() -> None:
+    """Compare networks and quantizations under one budget, and write tables and plots."""
+
+
+@study.command()
+def plan(data: Data, tier: Tier = "cpu", runs: Runs = RUNS) -> None:
+    """Print what each experiment will cost, in patch-epochs and hours on this machine; train nothing."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from training.data import load
+    from training.study import cells
+    from training.study.experiments import best_equivariant
+    from training.study.plan import experiments
+    from training.study.plan import plan as costs_of
+
+    budget = cells.TIERS[_known(tier)]
+    best = best_equivariant(budget, runs, load(data, "valid"))
+    shown = Table("experiment", "networks", "to train", "patch-epochs", "hours", title=f"tier {tier}: {budget}")
+    costs = costs_of(experiments(budget, best), runs, len(load(data, "train")))
+    for cost in costs:
+        shown.add_row(
+            cost.experiment, str(cost.networks), str(cost.todo), f"{cost.patch_epochs:,}", f"{cost.hours:.1f}"
+        )
+    total = sum(cost.hours for cost in costs)
+    shown.add_section()
+    shown.add_row("all", "", "", f"{sum(cost.patch_epochs for cost in costs):,}", f"{total:.1f}")
+    Console().print(shown)
+    typer.echo("A network that two experiments share is counted in the first. Times are for one network at a time.")
+
+
+@study.command()
+def grid(
+    data: Data,
+    tier: Tier = "cpu",
+    runs: Runs = RUNS,
+    out: Out = RESULTS,
+    jobs: Jobs = CORES,
+    threads: Threads = 1,
+    test: Test = False,
+) -> None:
+    """Train and measure conventional and equivariant networks, INT8 and float32, under one budget."""
+    from training.data import load
+    from training.study import cells, experiments
+    from training.study.results import save
+
+    budget = cells.TIERS[_known(tier)]
+    _train(cells.grid(budget), data, runs, jobs, threads)
+    best = experiments.best_equivariant(budget, runs, load(data, "valid"))
+    assert best is not None
+    typer.echo(f"Best equivariant network on valid, INT8: {best}")
+    _train(cells.more_seeds(budget, best), data, runs, jobs, threads)
+    typer.echo(f"Wrote {save(out, 'grid', experiments.grid(tier, runs, data, test=test))}")
+
+
+@study.command()
+def efficiency(
+    data: Data,
+    tier: Tier = "cpu",
+    runs: Runs = RUNS,
+    out: Out = RESULTS,
+    jobs: Jobs = CORES,
+    threads: Threads = 1,
+    test: Test = False,
+) -> None:
+    """Train the best equivariant network and the conventional one on fewer and fewer patches; after the grid."""
+    from training.data import load
+    from training.study import cells, experiments
+    from training.study.results import save
+
+    budget = cells.TIERS[_known(tier)]
+    best = experiments.best_equivariant(budget, runs, load(data, "valid"))
+    if best is None:
+        raise typer.BadParameter(f"{runs} does not hold the whole grid: run `rosette study grid` first")
+    _train(cells.data_efficiency(budget, best), data, runs, jobs, threads)
+    typer.echo(f"Wrote {save(out, 'efficiency', experiments.data_efficiency(tier, runs, data, test=test))}")
+
+
+@study.command()
+def pareto(
+    data: Data, tier: Tier = "cpu", runs: Runs = RUNS, out: Out = RESULTS, jobs: Jobs = CORES, threads: Threads = 1
+) -> None:
+    """Train C12 networks of rising cost and measure INT8 latency against validation AUC."""
+    from training.study import cells, experiments
+    from training.study.results import save
+
+    _train(cells.pareto(cells.TIERS[_known(tier)]), data, runs, jobs, threads)
+    typer.echo(f"Wrote {save(out, 'pareto', experiments.pareto(tier, runs, data))}")
+
+
+@study.command()
+def table1(
+    data: Data,
+    runs: Runs = RUNS,
+    out: Out = RESULTS,
+    epochs: Annotated[int, typer.Option(min=1, help="The paper's are 300.")] = 300,
+    seeds: Annotated[int, typer.Option(min=1)] = 3,
+    jobs: Jobs = 1,
+    threads: Threads = CORES,
+) -> None:
+    """Train and test by the paper's protocol; meant for all 327,680 patches of PCam and GPUs."""
+    from training.study import cells, experiments
+    from training.study.report import table1_section
+    from training.study.results import save
+
+    planned = cells.table1(seeds, epochs)
+    _train(planned, data, runs, jobs, threads)
+    document = experiments.table1(planned, runs, data)
+    typer.echo("\n".join(table1_section(document)))
+    typer.echo(f"Wrote {save(out, 'table1', document)}")
+
+
+@study.command()
+def ablation(
+    run: RunFolder,
+    data: Data,
+    out: Out = RESULTS,
+    aimet_python: Annotated[
+        Path | None, typer.Option(help="Python of an environment with aimet-onnx, for its equalization as a reference.")
+    ] = None,
+) -> None:
+    """Quantize one trained network in every way of the ablation, and measure each on valid."""
+    from training.data import load
+    from training.fit import fitted_network
+    from training.study import ablation as experiment
+    from training.study.aimet_reference import AimetError
+    from training.study.results import save
+
+    try:
+        document = experiment.run(fitted_network(run), load(data, "train"), load(data, "valid"), aimet_python)
+    except AimetError as error:
+        raise typer.BadParameter(str(error), param_hint="--aimet-python") from error
+    typer.echo(f"Wrote {save(out, 'ablation', document)}")
+
+
+@study.command()
+def cpus(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of quantized networks.", metavar="RUN...")],
+    out: Out = RESULTS,
+) -> None:
+    """Replay the golden cases on emulated CPUs, with weights within 64 and 127; needs qemu-user."""
+    from training.study import cpus as experiment
+    from training.study.measure import within_bounds
+    from training.study.results import save
+
+    graphs = {label: graph for run in runs for label, graph in within_bounds(run).items()}
+    typer.echo(f"Wrote {save(out, 'cpus', experiment.run(graphs))}")
+
+
+@study.command()
+def robustness(
+    artifacts: Annotated[
+        list[Path], typer.Argument(help="Artifacts, INT8 and float32.", exists=True, dir_okay=False, metavar="FILE...")
+    ],
+    data: Data,
+    out: Out = RESULTS,
+) -> None:
+    """Measure what encodings, brightness, stain and blur do to artifacts' answers on valid."""
+    from model_zoo.network import Network
+    from training.study import robustness as experiment
+    from training.study.results import save
+
+    networks = {PRECISIONS[network.manifest.precision]: network for network in (Network(file.read_bytes()) for file in artifacts)}
+    if len(networks) < len(artifacts):
+        raise typer.BadParameter("name one artifact of each precision")
+    typer.echo(f"Wrote {save(out, 'robustness', experiment.run(networks, data))}")
+
+
+@study.command()
+def report(
+    results: Annotated[Path, typer.Option(help="Folder with the JSON files of results.")] = RESULTS,
+    page: Annotated[Path, typer.Option(help="Page to write; its plots go to a folder beside it.")] = Path(
+        "docs/results.md"
+    ),
+) -> None:
+    """Write the page of tables and plots from the JSON files alone."""
+    from training.study.report import write
+
+    for file in write(results, page):
+        typer.echo(f"Wrote {file}")
+
+
+def _known(tier: str) -> str:
+    if tier not in TIERS:
+        raise typer.BadParameter(f"{tier!r} is not one of {', '.join(TIERS)}", param_hint="--tier")
+    return tier
+
+
+def _train(planned: Sequence[Cell], data: Path, runs: Path, jobs: int, threads: int) -> None:
+    from training.data import DataError
+    from training.study.runner import run
+
+    try:
+        run(planned, data, runs, jobs=jobs, threads=threads, tell=typer.echo)
+    except (DataError, ValueError) as error:
+        typer.secho(f"rosette study: {error}", err=True, fg="red")
+        raise typer.Exit(2) from error

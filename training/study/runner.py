@@ -1,0 +1,77 @@
+"""Runs cells: each in a folder of its own, several at once, and again only where one is not finished."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import redirect_stdout
+from multiprocessing import get_context
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from training.fit import Material, fit
+from training.quantize.run import FIGURES, quantize_run
+from training.study.cells import Cell
+
+PROBES = 256
+
+_material: Material
+
+
+def finished(cell: Cell, runs: Path) -> Path | None:
+    """The folder of a cell that has been trained and quantized, or None."""
+    folder = runs / cell.key
+    return folder if (folder / FIGURES).exists() else None
+
+
+def run(
+    cells: Sequence[Cell], data: Path, runs: Path, *, jobs: int, threads: int, tell: Callable[[str], None] = print
+) -> None:
+    """Train and quantize the cells that are not finished; killed runs go on from their last epoch.
+
+    On a CPU as many processes as cores, each with one thread, get more done than one process with all threads.
+
+    Args:
+        runs: folder for the cells' run folders, named by their keys.
+        jobs: cells at once.
+        threads: of each.
+        tell: takes a line of progress.
+    """
+    todo = list({cell.key: cell for cell in cells if finished(cell, runs) is None}.values())
+    tell(f"{len(cells) - len(todo)} of {len(cells)} networks are there; {len(todo)} to train")
+    if not todo:
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (data, threads)) as pool:
+        running = {pool.submit(_complete, cell, runs): cell for cell in todo}
+        for count, done in enumerate(as_completed(running), 1):
+            cell = running[done]
+            tell(f"[{count}/{len(todo)}] {cell.name}, seed {cell.recipe.seed}: {done.result():.0f} s ({cell.key})")
+
+
+def _begin(data: Path, threads: int) -> None:
+    global _material  # a process reads the patches once, for all of its cells
+    torch.set_num_threads(threads)
+    _material = Material.load(data)
+
+
+def _complete(cell: Cell, runs: Path) -> float:
+    started = perf_counter()
+    folder = runs / cell.key
+    with redirect_stdout(sys.stderr):
+        fit(
+            _material,
+            folder,
+            cell.topology,
+            cell.recipe,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            devices=1,
+        )
+    quantize_run(folder, _material.choosing.images[:PROBES])
+    gc.unfreeze()
+    gc.collect()
+    return perf_counter() - started
