@@ -192,7 +192,10 @@ def robustness(
     from training.study import robustness as experiment
     from training.study.results import save
 
-    networks = {PRECISIONS[network.manifest.precision]: network for network in (Network(file.read_bytes()) for file in artifacts)}
+    networks = {
+        PRECISIONS[network.manifest.precision]: network
+        for network in (Network(file.read_bytes()) for file in artifacts)
+    }
     if len(networks) < len(artifacts):
         raise typer.BadParameter("name one artifact of each precision")
     typer.echo(f"Wrote {save(out, 'robustness', experiment.run(networks, data))}")

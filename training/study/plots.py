@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "svg.hashsalt": "rosette",
     "svg.fonttype": "none",
     "font.family": "sans-serif",

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -58,11 +59,18 @@ def invoke(*arguments: str | Path) -> str:
 def done(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which grid, data efficiency and Pareto front have run: ``runs/`` and ``results/``."""
     folder = tmp_path_factory.mktemp("study")
-    where = ["--data", tiny, "--runs", folder / "runs", "--out", folder / "results", "--jobs", "2"]
+    where: list[str | Path] = ["--data", tiny, "--runs", folder / "runs", "--out", folder / "results", "--jobs", "2"]
     invoke("grid", *where, "--test")
     invoke("efficiency", *where, "--test")
     invoke("pareto", *where)
     return folder
+
+
+def document(folder: Path, name: str) -> Any:
+    """A result as plain JSON."""
+    found = read(folder, name)
+    assert found is not None
+    return found
 
 
 def test_cells_that_differ_in_anything_but_their_name_have_other_keys() -> None:
@@ -73,13 +81,11 @@ def test_cells_that_differ_in_anything_but_their_name_have_other_keys() -> None:
 
 
 def test_the_grid_measures_every_network_in_both_precisions(done: Path) -> None:
-    document = read(done / "results", "grid")
-    assert document is not None
-    rows = document["rows"]
-    assert isinstance(rows, list)
+    grid = document(done / "results", "grid")
+    rows = grid["rows"]
     seeds = {row["name"]: row["seeds"] for row in rows}
     assert seeds.keys() == {cells.CONVENTIONAL, cells.AUGMENTED, cells.AVERAGED, *GROUPS, cells.PAPER}
-    best = document["best"]
+    best = grid["best"]
     assert best in GROUPS
     assert [name for name, found in seeds.items() if found == [0, 1]] == [
         name for name in seeds if name in {cells.AUGMENTED, cells.AVERAGED, best}
@@ -98,30 +104,23 @@ def test_the_grid_measures_every_network_in_both_precisions(done: Path) -> None:
 
 
 def test_results_say_what_made_them(done: Path, tiny: Path) -> None:
-    document = read(done / "results", "grid")
-    assert document is not None
-    digests = document["data_sha256"]
-    assert isinstance(digests, dict)
-    assert digests.keys() == {"valid", "test"}
-    assert str(tiny) not in json.dumps(document)
-    assert {"command", "commit", "date", "machine", "versions", "budget"} <= document.keys()
+    grid = document(done / "results", "grid")
+    assert grid["data_sha256"].keys() == {"valid", "test"}
+    assert str(tiny) not in json.dumps(grid)
+    assert {"command", "commit", "date", "machine", "versions", "budget"} <= grid.keys()
 
 
 def test_the_points_on_all_patches_are_the_grids_own(done: Path) -> None:
-    grid, efficiency = (read(done / "results", name) for name in ("grid", "efficiency"))
-    assert grid is not None
-    assert efficiency is not None
+    grid, efficiency = (document(done / "results", name) for name in ("grid", "efficiency"))
     points = efficiency["points"]
-    assert isinstance(points, list)
     assert [point["patches"] for point in points] == [16, 48]
-    assert isinstance(grid["rows"], list)
     augmented = next(row for row in grid["rows"] if row["name"] == cells.AUGMENTED)
     assert points[-1]["rows"][cells.AUGMENTED]["int8"] == augmented["int8"]
 
 
 def test_finished_networks_are_not_trained_again(done: Path, tiny: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in (done / "runs").rglob("best.ckpt")}
-    where = ["--data", tiny, "--runs", done / "runs", "--out", done / "results", "--jobs", "2"]
+    where: list[str | Path] = ["--data", tiny, "--runs", done / "runs", "--out", done / "results", "--jobs", "2"]
     assert "0 to train" in invoke("grid", *where)
     assert {file: file.stat().st_mtime_ns for file in (done / "runs").rglob("best.ckpt")} == before
     invoke("grid", *where, "--test")
@@ -140,12 +139,10 @@ def test_the_plan_counts_what_is_left(done: Path, tiny: Path, tmp_path: Path) ->
 
 def test_cells_that_were_not_trained_are_named_as_not_run(done: Path, tiny: Path, tmp_path: Path) -> None:
     runner.run(cells.grid(TIER)[:1], tiny, tmp_path, jobs=1, threads=1, tell=lambda _line: None)
-    document = experiments.grid("cpu", tmp_path, tiny, test=False)
-    assert document["best"] is None
-    rows = document["rows"]
-    assert isinstance(rows, list)
-    assert [row["seeds"] for row in rows] == [[0], [], [], [], []]
-    save(tmp_path, "grid", document)
+    save(tmp_path, "grid", experiments.grid("cpu", tmp_path, tiny, test=False))
+    grid = document(tmp_path, "grid")
+    assert grid["best"] is None
+    assert [row["seeds"] for row in grid["rows"]] == [[0], [], [], [], []]
     invoke("report", "--results", tmp_path, "--page", tmp_path / "results.md")
     page = (tmp_path / "results.md").read_text()
     assert "| C4 | not run |" in page
