@@ -1,6 +1,6 @@
 """C12 against the conventional network of equal topology: patches a second in training, one run, and peak memory.
 
-    python benchmarks/training.py [fast|accurate] [THREADS]
+    python benchmarks/training_speed.py [fast|accurate] [THREADS]
 
 The two take turns in blocks, so that a drift of the machine's speed touches both; the ratio is that of each pair
 of blocks, with the 2.5th and 97.5th percentile. Memory is measured in a process of its own for each.
