@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from training.study.ladder import CALIBRATED_STEP, NARROW, WIDE
+from training.study.markdown import cell, table
 from training.study.results import Document
 
 MEASURED = ["accuracy", "AUC", "SNR, dB", "other bits", "largest", "30°"]
@@ -26,7 +27,7 @@ def section(document: Document) -> list[str]:
     ]
     return [
         f"One fitted {d['group']} network on **valid** (n = {d['n']:,}); its float graph has AUC "
-        f"{_cell(d['float']['auc'])} and accuracy {_cell(d['float']['accuracy'])}. Steps are cumulative. *Tied*: "
+        f"{cell(d['float']['auc'])} and accuracy {cell(d['float']['accuracy'])}. Steps are cumulative. *Tied*: "
         "everything is chosen once for each field and copied over its orbit. *Untied*: once for each channel of the "
         "plain network, as by a tool that does not know the group, and filters are not projected. Ranges are six "
         "deviations of batch norm's statistics; in the last step they are the least and greatest value on "
@@ -35,7 +36,7 @@ def section(document: Document) -> list[str]:
         "with other bits, then the largest change of a logit by those turns, and by 30°. *Proof*: that no x86-64 "
         "kernel saturates.",
         "",
-        *_table(["step", "filters", "bound", *MEASURED, "proof"], rows),
+        *table(["step", "filters", "bound", *MEASURED, "proof"], rows),
         "",
         f"**What pays** (tied, |w| ≤ {NARROW}; SNR, and AUC paired over patches). {_what_pays(d)}",
         "",
@@ -49,23 +50,14 @@ def section(document: Document) -> list[str]:
     ]
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(header) + " |", "|" + "---|" * len(header), *(f"| {' | '.join(row)} |" for row in rows)]
-
-
-def _cell(interval: Any, form: str = ".3f") -> str:
-    value, low, high = (format(interval[k], form) for k in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
-
-
 def _delta(interval: Any) -> str:
-    return _cell(interval, "+.4f")
+    return cell(interval, "+.4f")
 
 
 def _measured(row: Any, probes: int) -> list[str]:
     return [
-        _cell(row["accuracy"]),
-        _cell(row["auc"]),
+        cell(row["accuracy"]),
+        cell(row["auc"]),
         f"{row['logit_snr_db']:.1f}",
         f"{row['differing']} of {probes}",
         f"{row['exact_change']:.2g}",
@@ -135,7 +127,7 @@ def _layers(d: Any) -> list[str]:
         f"patches, tied, |w| ≤ {NARROW}). Equalization rescales what lies within a block, so only projections and sums "
         "are in the same units in all columns.",
         "",
-        *_table(["tensor", *(row["step"] for row in ladder)], rows),
+        *table(["tensor", *(row["step"] for row in ladder)], rows),
     ]
 
 
@@ -165,5 +157,5 @@ def _aimet(d: Any) -> list[str]:
         f"{'; '.join(compared)}. {sum(row['differing'] == 0 for row in aimet['rows'])} of {len(rows)} rows keep all "
         "bits under exact turns. *Float change*: of a logit, by equalization alone.",
         "",
-        *_table(["equalization", "weight scales", "float change", *MEASURED], rows),
+        *table(["equalization", "weight scales", "float change", *MEASURED], rows),
     ]

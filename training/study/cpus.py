@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from pydantic import JsonValue
 
 from model_zoo.golden import decode, golden_patches
+from training.study.markdown import table
 from training.study.replay import EMULATOR, NATIVE, SETTING, NotRunError, Replay, emulator_version, replay
 from training.study.results import Document, provenance
 from training.study.saturation import INT16, convolve, pairs
@@ -168,7 +169,7 @@ def section(document: Document) -> list[str]:
 def _replays(d: Any) -> list[str]:
     vnni = f"with {', '.join(d['vnni'])}" if d["vnni"] else "VNNI unknown"
     cells = {(row["graph"], row["cpu"], row["setting"]): _cell(row, d["patches"]) for row in d["rows"]}
-    table = [
+    rows = [
         [graph, f"{cpu} ({CPUS[cpu]})" if cpu in CPUS else cpu, *(cells[graph, cpu, setting] for setting in SETTINGS)]
         for graph, cpu in dict.fromkeys((row["graph"], row["cpu"]) for row in d["rows"])
     ]
@@ -177,7 +178,7 @@ def _replays(d: Any) -> list[str]:
         f"gives them with `{SETTING}` on; where not all do, also the largest change of a logit. The other CPUs, none "
         f"of them with VNNI, are emulated by {d['emulator'] or f'{EMULATOR}, which was not there'}.",
         "",
-        *_table(["graph", "CPU", *(f"setting {word}" for word in SETTINGS.values())], table),
+        *table(["graph", "CPU", *(f"setting {word}" for word in SETTINGS.values())], rows),
     ]
 
 
@@ -263,11 +264,7 @@ def _proofs(d: Any) -> list[str]:
         "and channel by channel, depthwise ones included. *Any two*: over all pairs of one output channel; the proof "
         "rests on this, for it holds in any order.",
         "",
-        *_table(["graph", "layers", "neighbours", "largest in", "any two", "≤ 32,767"], rows),
+        *table(["graph", "layers", "neighbours", "largest in", "any two", "≤ 32,767"], rows),
         "",
         " ".join(verdict for verdict in verdicts if verdict),
     ]
-
-
-def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-    return ["| " + " | ".join(header) + " |", "|" + "---|" * len(header), *(f"| {' | '.join(row)} |" for row in rows)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from training.study import ablation, cpus, plots, robustness
+from training.study.markdown import cell, table
 from training.study.results import Document, read
 
 FIGURES = {
@@ -72,18 +73,6 @@ def _provenance(name: str, document: Document) -> str:
     )
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Markdown."""
-    return ["| " + " | ".join(header) + " |", "|" + "---|" * len(header), *(f"| {' | '.join(row)} |" for row in rows)]
-
-
-def cell(interval: Any, digits: int = 3, *, signed: bool = False) -> str:
-    """A value with its interval."""
-    sign = "+" if signed else ""
-    value, low, high = (f"{interval[k]:{sign}.{digits}f}" for k in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
-
-
 def _split(document: Document) -> str:
     n: Any = document["n"]
     return "test" if "test" in n else "valid"
@@ -113,7 +102,7 @@ def grid_section(document: Any) -> list[str]:
 
 def _differences(document: Any, split: str) -> list[str]:
     rows = [
-        [f"{d['minuend']} − {d['subtrahend']}", title, *(cell(d[precision][split][f], signed=True) for f in COMPARED)]
+        [f"{d['minuend']} − {d['subtrahend']}", title, *(cell(d[precision][split][f], "+.3f") for f in COMPARED)]
         for d in document["differences"]
         if d
         for precision, title in PRECISIONS.items()
@@ -138,7 +127,7 @@ def _costs_and_turns(rows: Any) -> list[str]:
             f"{row['size']['parameters']:,}",
             f"{row['size']['macs'] / 1e6:.1f}",
             f"{row['size']['int8_bytes'] / 1e6:.2f}",
-            cell(row["latency_ms"], 2),
+            cell(row["latency_ms"], ".2f"),
         ]
         for row in rows
         if "latency_ms" in row
@@ -176,7 +165,7 @@ def efficiency_section(document: Any) -> list[str]:
             figures = row["int8"][split] if row["seeds"] else {}
             shown = [cell(figures[f]) for f in ("accuracy", "auc")] if figures else ["not run", "not run"]
             delta = point["difference"]
-            gain = cell(delta["int8"][split]["auc"], signed=True) if delta and name == document["best"] else ""
+            gain = cell(delta["int8"][split]["auc"], "+.3f") if delta and name == document["best"] else ""
             rows.append([f"{point['patches']:,}", str(point["epochs"]), name, str(len(row["seeds"])), *shown, gain])
     return [
         f"INT8, on {split} (n = {document['n'][split]:,}). Subsets are drawn by seed; a smaller one is part of a "
@@ -194,7 +183,7 @@ def pareto_section(document: Any) -> list[str]:
             row["name"],
             f"{row['size']['macs'] / 1e6:.1f}",
             f"{row['size']['parameters']:,}",
-            cell(row["latency_ms"], 2),
+            cell(row["latency_ms"], ".2f"),
             cell(row["int8"]["valid"]["auc"]),
             cell(row["int8"]["valid"]["accuracy"]),
         ]

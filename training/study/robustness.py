@@ -21,6 +21,7 @@ from training.augment import jitter_stain
 from training.data import load
 from training.metrics import RESAMPLES, Interval
 from training.score import score
+from training.study.markdown import cell, table
 from training.study.results import Document, provenance
 from training.study.twins import SPLITS, NoTwinsError, Twins, decode, twins
 
@@ -219,23 +220,16 @@ def _table(rows: list[Any], title: str) -> list[str]:
             row["name"],
             f"{row['n']:,}",
             network,
-            _cell(f["mean"], 1, 4),
-            _cell(f["p95"], 1, 3),
-            _cell(f["flipped"], 100, 1),
+            cell(f["mean"], ".4f"),
+            cell(f["p95"]),
+            cell(f["flipped"], ".1f", 100),
             f"{100 * f['accuracy_before']['value']:.1f} → {100 * f['accuracy_after']['value']:.1f}",
-            _cell(f["accuracy_change"], 100, 1, signed=True),
+            cell(f["accuracy_change"], "+.1f", 100),
         ]
         for row in rows
         for network, f in row["figures"].items()
     ]
-    header = ["| " + " | ".join((title, *columns)) + " |", "|" + "---|" * (1 + len(columns))]
-    return [*header, *(f"| {' | '.join(row)} |" for row in cells)]
-
-
-def _cell(interval: Any, scale: float, digits: int, *, signed: bool = False) -> str:
-    sign = "+" if signed else ""
-    value, low, high = (f"{scale * interval[k]:{sign}.{digits}f}" for k in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+    return table((title, *columns), cells)
 
 
 def _findings(rows: list[Any]) -> list[str]:
@@ -265,7 +259,7 @@ def _comparison(first: str, other: str, excess: dict[str, Any]) -> str:
     return (
         f"- {first} against {other}, paired: p changes more on average, beyond the interval, in "
         f"{_counted(more, excess)} and less in {_counted(less, excess)}; the largest difference is "
-        f"{_cell(largest, 1, 4, signed=True)}."
+        f"{cell(largest, '+.4f')}."
     )
 
 
