@@ -7,7 +7,7 @@ from typing import Any
 EXAMPLE: dict[str, Any] = {
     "id": "01a2093c-9772-76e4-af72-f6e896e1104f",
     "created_at": "2026-11-23T16:28:15.580000Z",
-    "model": {"name": "c12-mobilenetv2", "version": "1.0.0", "sha256": "b7e08fce" * 8},
+    "model": {"name": "accurate", "version": "1.0.0", "sha256": "b7e08fce" * 8},
     "label": "metastasis",
     "probability": 0.8676326460613037,
     "logits": [-1.5849904, 0.41475764],

@@ -202,8 +202,8 @@ def _findings(d: Any) -> list[str]:
         nehalem = [row for row in rows if row["cpu"] == "Nehalem"]
         if not proof["proven"] and nehalem and not any(row in differing for row in nehalem):
             lines.append(
-                f"- {graph} on Nehalem: onnxruntime for Linux takes its SSE2 kernels there, which widen to 16 bits "
-                "before they multiply. Its Windows build has an SSE4.1 kernel that does not, so this is no proof."
+                f"- {graph} on Nehalem: equal bits beyond the bound are no proof. By onnxruntime's source, its kernels "
+                "for such CPUs widen before they multiply on Linux, but may not on other systems."
             )
     return lines + [
         f"- {row['graph']}, {_case(row)}: not run: {row['not_run']}." for row in d["rows"] if "not_run" in row
