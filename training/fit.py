@@ -192,13 +192,15 @@ def fit(material: Material, folder: Path, topology: Topology, recipe: Recipe, **
 
     Raises:
         ValueError: if ``folder`` holds another run, the topology leaves the symmetric grids, or the recipe asks
-            for more patches than there are.
+            for more patches than there are, or for fewer than a batch.
     """
     topology.grids()
     train = drawn(material.train, recipe)
     run = Run(topology, recipe, material.train.source, material.train.sha256)
     if (folder / "run.json").exists() and Run.read(folder) != run:
         raise ValueError(f"{folder} holds a run with other settings or data; name another folder or delete it")
+    if len(train) < recipe.batch_size:
+        raise ValueError(f"{len(train):,} training patches fill no batch of {recipe.batch_size}: choose a smaller one")
     run.write(folder)
     keep_freed_memory()
     L.seed_everything(recipe.seed)

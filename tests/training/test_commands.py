@@ -110,7 +110,9 @@ def test_evaluate_measures_what_publish_measured(line: dict[str, Path]) -> None:
     ],
 )
 def test_train_refuses_bad_arguments(data: Path, tmp_path: Path, options: list[str], message: str) -> None:
-    assert_refused(rosette("train", tmp_path / "run", "--data", data, "--topology", "fast", *options), message)
+    assert_refused(
+        rosette("train", tmp_path / "run", "--data", data, "--topology", "fast", "--batch-size", "8", *options), message
+    )
 
 
 def assert_refused(result: Result, message: str) -> None:

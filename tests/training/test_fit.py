@@ -212,3 +212,9 @@ def test_what_counts_is_the_average_over_the_last_steps(data: Path, tmp_path: Pa
     saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
     averaged, current = (saved[k]["network.classifier.weight"] for k in ("state_dict", "current_model_state"))
     assert not torch.equal(averaged, current)
+
+
+def test_fewer_patches_than_a_batch_are_refused_before_anything_is_written(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="48 training patches fill no batch of 64: choose a smaller one"):
+        fit(Material.load(data), tmp_path / "run", TOPOLOGY, replace(RECIPE, batch_size=64))
+    assert not (tmp_path / "run").exists()
