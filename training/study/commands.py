@@ -24,6 +24,7 @@ Runs = Annotated[Path, typer.Option(help="Folder for trained networks, each name
 Out = Annotated[Path, typer.Option(help="Folder for the JSON files of results.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Networks trained at once.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of each.")]
+Train = Annotated[bool, typer.Option(help="Train what is missing; with --no-train it is shown as not run.")]
 Test = Annotated[bool, typer.Option(help="Also measure on test: once, for the published table.")]
 PRECISIONS = {"int8": "INT8", "float32": "float32"}
 RUNS, RESULTS, CORES = Path("runs/study"), Path("docs/results"), os.cpu_count() or 1
@@ -69,6 +70,7 @@ def grid(
     out: Out = RESULTS,
     jobs: Jobs = CORES,
     threads: Threads = 1,
+    train: Train = True,
     test: Test = False,
 ) -> None:
     """Train and measure conventional and equivariant networks, INT8 and float32, under one budget."""
@@ -77,11 +79,12 @@ def grid(
     from training.study.results import save
 
     budget = cells.TIERS[_known(tier)]
-    _train(cells.grid(budget), data, runs, jobs, threads)
-    best = experiments.best_equivariant(budget, runs, load(data, "valid"))
-    assert best is not None
-    typer.echo(f"Best equivariant network on valid, INT8: {best}")
-    _train(cells.more_seeds(budget, best), data, runs, jobs, threads)
+    if train:
+        _train(cells.grid(budget), data, runs, jobs, threads)
+        best = experiments.best_equivariant(budget, runs, load(data, "valid"))
+        assert best is not None
+        typer.echo(f"Best equivariant network on valid, INT8: {best}")
+        _train(cells.more_seeds(budget, best), data, runs, jobs, threads)
     typer.echo(f"Wrote {save(out, 'grid', experiments.grid(tier, runs, data, test=test))}")
 
 
@@ -93,6 +96,7 @@ def efficiency(
     out: Out = RESULTS,
     jobs: Jobs = CORES,
     threads: Threads = 1,
+    train: Train = True,
     test: Test = False,
 ) -> None:
     """Train the best equivariant network and the conventional one on fewer and fewer patches; after the grid."""
@@ -104,19 +108,28 @@ def efficiency(
     best = experiments.best_equivariant(budget, runs, load(data, "valid"))
     if best is None:
         raise typer.BadParameter(f"{runs} does not hold the whole grid: run `rosette study grid` first")
-    _train(cells.data_efficiency(budget, best), data, runs, jobs, threads)
+    if train:
+        _train(cells.data_efficiency(budget, best), data, runs, jobs, threads)
     typer.echo(f"Wrote {save(out, 'efficiency', experiments.data_efficiency(tier, runs, data, test=test))}")
 
 
 @study.command()
 def pareto(
-    data: Data, tier: Tier = "cpu", runs: Runs = RUNS, out: Out = RESULTS, jobs: Jobs = CORES, threads: Threads = 1
+    data: Data,
+    tier: Tier = "cpu",
+    runs: Runs = RUNS,
+    out: Out = RESULTS,
+    jobs: Jobs = CORES,
+    threads: Threads = 1,
+    train: Train = True,
 ) -> None:
     """Train C12 networks of rising cost and measure INT8 latency against validation AUC."""
     from training.study import cells, experiments
     from training.study.results import save
 
-    _train(cells.pareto(cells.TIERS[_known(tier)]), data, runs, jobs, threads)
+    planned = cells.pareto(cells.TIERS[_known(tier)])
+    if train:
+        _train(planned, data, runs, jobs, threads)
     typer.echo(f"Wrote {save(out, 'pareto', experiments.pareto(tier, runs, data))}")
 
 

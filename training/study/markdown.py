@@ -7,8 +7,10 @@ from typing import Any
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table."""
-    return ["| " + " | ".join(header) + " |", "|" + "---|" * len(header), *(f"| {' | '.join(row)} |" for row in rows)]
+    """Lines of a table; bars in its cells, as in |w|, are escaped."""
+    escaped = ([word.replace("|", r"\|") for word in row] for row in (header, *rows))
+    first, *others = (f"| {' | '.join(row)} |" for row in escaped)
+    return [first, "|" + "---|" * len(header), *others]
 
 
 def cell(interval: Any, form: str = ".3f", scale: float = 1) -> str:

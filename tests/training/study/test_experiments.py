@@ -21,10 +21,10 @@ from tests.conftest import ROOT
 from tests.training.tiny import synthetic_patches, tiny_topology, write_parquet
 from training import metrics
 from training.fit import Recipe
-from training.study import cells, experiments, runner
+from training.study import cells, runner
 from training.study.cells import Cell, Tier
 from training.study.commands import study
-from training.study.results import read, save
+from training.study.results import read
 from training.topologies import TOPOLOGIES
 
 TIER = Tier("tiny", epochs=1, seeds=2, sizes=((16, 2), (0, 1)), pareto_epochs=1)
@@ -139,7 +139,7 @@ def test_the_plan_counts_what_is_left(done: Path, tiny: Path, tmp_path: Path) ->
 
 def test_cells_that_were_not_trained_are_named_as_not_run(done: Path, tiny: Path, tmp_path: Path) -> None:
     runner.run(cells.grid(TIER)[:1], tiny, tmp_path, jobs=1, threads=1, tell=lambda _line: None)
-    save(tmp_path, "grid", experiments.grid("cpu", tmp_path, tiny, test=False))
+    invoke("grid", "--data", tiny, "--runs", tmp_path, "--out", tmp_path, "--no-train")
     grid = document(tmp_path, "grid")
     assert grid["best"] is None
     assert [row["seeds"] for row in grid["rows"]] == [[0], [], [], [], []]
