@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,6 +20,7 @@ from training.quantize.run import FIGURES, quantize_run
 from training.study.cells import Cell
 
 PROBES = 256
+PR_SET_PDEATHSIG = 1
 
 _material: Material
 
@@ -54,6 +57,8 @@ def run(
 
 def _begin(data: Path, threads: int) -> None:
     global _material  # a process reads the patches once, for all of its cells
+    if sys.platform == "linux":  # a killed study must not leave a worker behind, writing where the next one writes
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     torch.set_num_threads(threads)
     _material = Material.load(data)
 

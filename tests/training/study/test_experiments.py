@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -190,16 +188,28 @@ if __name__ == "__main__":
 LONG = Cell("long", tiny_topology("C4"), Recipe(epochs=40, batch_size=8))
 
 
+def alive(pid: str) -> bool:
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def test_a_killed_study_goes_on_with_its_last_epoch(tiny: Path, tmp_path: Path) -> None:
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
     command = [sys.executable, str(script), str(tiny), str(tmp_path)]
     last = tmp_path / LONG.key / "last.ckpt"
-    with subprocess.Popen(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, start_new_session=True) as child:
+    with subprocess.Popen(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}) as child:
         while not last.exists():
             assert child.poll() is None
             time.sleep(0.05)
-        os.killpg(child.pid, signal.SIGKILL)
+        workers = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+        child.kill()
+    deadline = time.monotonic() + 60
+    while any(map(alive, workers)):
+        assert time.monotonic() < deadline, f"of {workers} some live on"
+        time.sleep(0.05)
     assert runner.finished(LONG, tmp_path) is None
     curve = (tmp_path / LONG.key / "metrics.csv").read_text()
     runner.run([LONG], tiny, tmp_path, jobs=1, threads=1, tell=lambda _line: None)
