@@ -11,6 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from training.study.results import published_split
+
 STYLE: Any = {
     "svg.hashsalt": "rosette",
     "svg.fonttype": "none",
@@ -40,22 +42,18 @@ def _errors(intervals: list[Any]) -> tuple[list[float], list[list[float]]]:
     return values, [[i["value"] - i["low"] for i in intervals], [i["high"] - i["value"] for i in intervals]]
 
 
-def _split(document: Any) -> str:
-    return "test" if "test" in document["n"] else "valid"
-
-
 def risk_coverage(document: Any, folder: Path) -> list[Path]:
     """Share of wrong answers against the share of patches that are answered, surest first."""
 
     def draw(axes: Axes) -> None:
         for row in document["rows"]:
             if row["seeds"]:
-                risk = row["int8"][_split(document)]["risk_coverage"]
+                risk = row["int8"][published_split(document)]["risk_coverage"]
                 coverage = np.arange(1, len(risk) + 1) / len(risk)
                 axes.plot(coverage, risk, label=row["name"], linewidth=2.5 if row["name"] == document["best"] else 1.2)
         axes.legend(fontsize=8)
 
-    label = f"share of wrong answers ({_split(document)}, INT8)"
+    label = f"share of wrong answers ({published_split(document)}, INT8)"
     return [_drawn(folder / "risk-coverage.svg", "share of patches answered, surest first", label, draw)]
 
 
@@ -66,7 +64,7 @@ def efficiency(document: Any, folder: Path) -> list[Path]:
         names = list(document["points"][0]["rows"]) if document["points"] else []
         for shift, name in zip((0.97, 1.03), names, strict=True):
             points = [p for p in document["points"] if p["rows"][name]["seeds"]]
-            values, errors = _errors([p["rows"][name]["int8"][_split(document)]["auc"] for p in points])
+            values, errors = _errors([p["rows"][name]["int8"][published_split(document)]["auc"] for p in points])
             axes.errorbar([shift * p["patches"] for p in points], values, errors, marker="o", capsize=3, label=name)
         axes.set_xscale("log")
         sizes = [p["patches"] for p in document["points"]]
@@ -74,7 +72,7 @@ def efficiency(document: Any, folder: Path) -> list[Path]:
         axes.minorticks_off()
         axes.legend()
 
-    return [_drawn(folder / "efficiency.svg", "training patches", f"AUC ({_split(document)}, INT8)", draw)]
+    return [_drawn(folder / "efficiency.svg", "training patches", f"AUC ({published_split(document)}, INT8)", draw)]
 
 
 def pareto(document: Any, folder: Path) -> list[Path]:

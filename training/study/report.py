@@ -10,7 +10,7 @@ import numpy as np
 
 from training.study import ablation, cpus, plots, robustness
 from training.study.markdown import cell, table
-from training.study.results import Document, read
+from training.study.results import Document, published_split, read
 
 FIGURES = {
     "accuracy": "accuracy",
@@ -73,13 +73,8 @@ def _provenance(name: str, document: Document) -> str:
     )
 
 
-def _split(document: Document) -> str:
-    n: Any = document["n"]
-    return "test" if "test" in n else "valid"
-
-
 def grid_section(document: Any) -> list[str]:
-    split, budget = _split(document), document["budget"]
+    split, budget = published_split(document), document["budget"]
     n = document["n"][split]
     lines = [
         f"One budget for all: the `{budget['topology']}` topology, {budget['epochs']} epochs of all training patches, "
@@ -158,7 +153,7 @@ def _costs_and_turns(rows: Any) -> list[str]:
 
 
 def efficiency_section(document: Any) -> list[str]:
-    split = _split(document)
+    split = published_split(document)
     rows = []
     for point in document["points"]:
         for name, row in point["rows"].items():

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -50,6 +51,11 @@ def read(folder: Path, name: str) -> Document | None:
         return None
     document: Document = json.loads(file.read_text(encoding="utf-8"))
     return document
+
+
+def published_split(document: Any) -> str:
+    """The split whose figures are shown: test where it was read, else valid."""
+    return "test" if "test" in document["n"] else "valid"
 
 
 def commit() -> str:
