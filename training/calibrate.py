@@ -13,9 +13,8 @@ from model_zoo.manifest import Consistency, QualityReference, Triple
 from model_zoo.network import probability
 from model_zoo.quality import stain_distance, tissue_statistics
 from model_zoo.symmetry import Group
-from model_zoo.turns import turn
 from training.data import DataError
-from training.score import Scorer
+from training.score import Scorer, turned
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -80,16 +79,14 @@ def fit_consistency(scorer: Scorer, group: Group, images: Images, temperature: f
         return Consistency(limit=limit, interpolation_floor=0.0)
     there = interpolating[0]
     back = group.inverse(there)
-    returned = np.stack([turn(turn(image, group, there), group, back) for image in images])
+    returned = turned(turned(images, group, there), group, back)
     change = np.abs(probability(scorer.logits(returned), temperature) - orbit[:, 0])
     return Consistency(limit=limit, interpolation_floor=float(change.mean()))
 
 
 def _orbit_logits(scorer: Scorer, group: Group, images: Images) -> list[npt.NDArray[np.float32]]:
     """Logits of every element's turn, in order; one inference for each coset of the exact subgroup."""
-    by_representative = {
-        g: scorer.logits(np.stack([turn(image, group, g) for image in images])) for g in group.coset_representatives
-    }
+    by_representative = {g: scorer.logits(turned(images, group, g)) for g in group.coset_representatives}
     return [by_representative[g] for g in group.coset_of]
 
 

@@ -9,10 +9,9 @@ import numpy as np
 from model_zoo.manifest import Metric
 from model_zoo.network import Network
 from model_zoo.symmetry import Group
-from model_zoo.turns import turn
 from training.data import Patches
 from training.metrics import measure
-from training.score import score
+from training.score import score, turned
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ def evaluate(network: Network, patches: Patches, split: str) -> Evaluation:
     logits = score(network.logits, patches.images)
     delta = np.zeros(len(patches))
     for element in group.exact_elements[1:]:
-        turned = np.stack([turn(image, group, element) for image in patches.images])
-        delta = np.maximum(delta, np.abs(score(network.logits, turned) - logits).max(1))
+        answers = score(network.logits, turned(patches.images, group, element))
+        delta = np.maximum(delta, np.abs(answers - logits).max(1))
     metrics = measure(network.probabilities(logits), patches.labels, manifest.threshold, split)
     exactness = Exactness(group.exact_subgroup.name, len(patches), int((delta == 0).sum()), float(delta.max()))
     return Evaluation(network.sha256, manifest.graph_sha256, patches.source, patches.sha256, metrics, exactness)

@@ -27,6 +27,7 @@ from training.native import call, channels_last, rows, suits
 
 DEPTHWISE_PX = 3  # as in depthwise.c
 MIN_CHANNELS = 16  # as in depthwise.c
+STRIDES = (1, 2)  # as in depthwise.c
 
 patch_e2cnn()
 
@@ -158,7 +159,8 @@ class EquivariantConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             filters = self.expand()
-        if self.depthwise and filters.shape[-1] == DEPTHWISE_PX and suits(x) and x.shape[1] >= MIN_CHANNELS:
+        fits = filters.shape[-1] == DEPTHWISE_PX and self.stride in STRIDES and x.shape[1] >= MIN_CHANNELS
+        if self.depthwise and fits and suits(x):
             convolve: Callable[..., Tensor] = _Depthwise.apply
             return convolve(x, filters, self.stride, self.padding)
         return F.conv2d(x, filters, stride=self.stride, padding=self.padding, groups=self.groups)

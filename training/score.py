@@ -12,6 +12,8 @@ import onnx
 import onnxruntime as ort
 
 from model_zoo.network import session_options
+from model_zoo.symmetry import Group
+from model_zoo.turns import turn
 
 CHUNK = 32
 
@@ -23,6 +25,11 @@ def score(
     chunks = [np.ascontiguousarray(patches[i : i + CHUNK]) for i in range(0, len(patches), CHUNK)]
     with ThreadPoolExecutor(cpu_count()) as pool:
         return np.concatenate(list(pool.map(answer, chunks)))
+
+
+def turned(images: npt.NDArray[np.uint8], group: Group, element: int) -> npt.NDArray[np.uint8]:
+    """Patches, uint8 [N, 96, 96, 3], each turned by the same group element."""
+    return np.stack([turn(image, group, element) for image in images])
 
 
 class Scorer:

@@ -97,3 +97,16 @@ def test_group_pooling_is_pytorchs_to_the_bit(name: str) -> None:
     assert ties.float().mean() < 0.2
     alone = ~ties.repeat(1, len(pool.group), 1, 1)
     assert torch.equal(our_gradient[alone], their_gradient[alone])
+
+
+@pytest.mark.usefixtures("compiled")
+def test_strides_that_the_kernel_does_not_know_go_to_pytorch() -> None:
+    layer = depthwise_conv(Group.parse("C4"), 4, 3, stride=3)
+    x = torch.randn(2, 16, 12, 12, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(x.bfloat16()).sum().backward()
+    actual, x.grad = x.grad, None
+    F.conv2d(x, layer.expand(), stride=3, groups=16).sum().backward()
+    assert actual is not None
+    assert x.grad is not None
+    assert (actual - x.grad).abs().max() <= 2 * BFLOAT16_STEP * x.grad.abs().max()

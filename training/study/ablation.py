@@ -16,7 +16,6 @@ from model_zoo.artifact import graph_sha256
 from model_zoo.dialect import RefusedError, check_weights
 from model_zoo.network import probability
 from model_zoo.symmetry import Group
-from model_zoo.turns import turn
 from training.calibrate import fit_operating_point
 from training.data import Patches, in_calibrating_half
 from training.metrics import Answers, difference, measure_seeds
@@ -24,10 +23,11 @@ from training.mobilenetv2 import MobileNetV2
 from training.quantize.export import export_float
 from training.quantize.folded import fold
 from training.quantize.pipeline import Quantized, quantize
-from training.score import Scorer
+from training.score import Scorer, turned
 from training.study.ablation_section import section
 from training.study.aimet_reference import equalize, quantize_by_onnxruntime
 from training.study.ladder import DATA_FREE, WIDE, Variant, ladder, variants
+from training.study.measure import THIRTY_DEGREES
 from training.study.results import Document, provenance
 from training.study.sqnr import Ratio, layer_sqnr
 
@@ -35,7 +35,6 @@ __all__ = ["run", "section"]
 
 CALIBRATION_PATCHES = 256
 PROBES = 64
-THIRTY_DEGREES = (Group.parse("C12"), 1)
 NO_AIMET = (
     "AIMET's equalization was not run: `--aimet-python` names the interpreter of an environment that has `aimet-onnx`."
 )
@@ -58,13 +57,10 @@ class _Bench:
         self.probes = valid.images[:PROBES]
         self.plain = export_float(fold(network))
         group = Group.parse(network.topology.group)
-        self._exact_turns = [self._turned(group, element) for element in group.exact_elements[1:]]
-        self._thirty_degrees = self._turned(*THIRTY_DEGREES)
+        self._exact_turns = [turned(self.probes, group, element) for element in group.exact_elements[1:]]
+        self._thirty_degrees = turned(self.probes, *THIRTY_DEGREES)
         self._known: dict[str, _Measured] = {}
         self._reference = Scorer(self.plain).logits(valid.images)
-
-    def _turned(self, group: Group, element: int) -> npt.NDArray[np.uint8]:
-        return np.stack([turn(image, group, element) for image in self.probes])
 
     def measure(self, graph: onnx.ModelProto) -> _Measured:
         """On the validation patches, and what turning the probes changes."""
@@ -80,8 +76,8 @@ class _Bench:
         figures = measure_seeds([answers], labels)
         expected = scorer.logits(self.probes)
 
-        def changes(turned: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-            delta: npt.NDArray[np.float64] = np.abs(scorer.logits(turned).astype(np.float64) - expected).max(1)
+        def changes(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+            delta: npt.NDArray[np.float64] = np.abs(scorer.logits(images).astype(np.float64) - expected).max(1)
             return delta
 
         exact = np.max([np.zeros(len(expected)), *map(changes, self._exact_turns)], axis=0)

@@ -17,7 +17,6 @@ from scipy.special import logit
 from model_zoo.golden import decode, golden_patches
 from model_zoo.network import probability, session_options
 from model_zoo.symmetry import Group
-from model_zoo.turns import turn
 from training.calibrate import fit_operating_point
 from training.data import Patches, in_calibrating_half
 from training.fit import Run, fitted_network
@@ -27,7 +26,7 @@ from training.mobilenetv2 import PATCH_PX, MobileNetV2
 from training.quantize.pipeline import quantize
 from training.quantize.scheme import Scheme
 from training.quantize.weights import WEIGHT_BOUND
-from training.score import Scorer
+from training.score import Scorer, turned
 from training.topologies import TOPOLOGIES
 
 Logits = npt.NDArray[np.float32]
@@ -60,8 +59,8 @@ def logits_of(folder: Path, precision: str, patches: Patches, *, averaged: bool 
 
 def _mean_over_turns(scorer: Scorer, patches: Patches) -> Logits:
     group = Group.parse("D4")
-    turned = (np.stack([turn(image, group, g) for image in patches.images]) for g in range(len(group)))
-    mean = np.mean([probability(scorer.logits(images), 1.0) for images in turned], axis=0)
+    turns = (turned(patches.images, group, g) for g in range(len(group)))
+    mean = np.mean([probability(scorer.logits(images), 1.0) for images in turns], axis=0)
     log_odds = logit(np.clip(mean, 1e-7, 1 - 1e-7))
     return np.stack([np.zeros_like(log_odds), log_odds], axis=1).astype(np.float32)
 
@@ -101,8 +100,8 @@ def turn_changes(folder: Path, precision: str, patches: Patches) -> TurnChanges:
     expected = scorer.logits(images)
 
     def change(group: Group, element: int) -> npt.NDArray[np.float64]:
-        turned = np.stack([turn(image, group, element) for image in images])
-        by_patch: npt.NDArray[np.float64] = np.abs(scorer.logits(turned).astype(np.float64) - expected).max(1)
+        answers = scorer.logits(turned(images, group, element)).astype(np.float64)
+        by_patch: npt.NDArray[np.float64] = np.abs(answers - expected).max(1)
         return by_patch
 
     group = Group.parse(Run.read(folder).topology.group)
