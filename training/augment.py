@@ -1,4 +1,4 @@
-"""Augmentation of batches of patches: quarter turns, reflections and stain jitter.
+"""Augmentation of batches of patches: quarter turns, reflections, stain jitter and focus.
 
 Source of the stain jitter: Tellez et al. 2018, *Whole-Slide Mitosis Detection in H&E Breast Histology*;
 of the stain matrix: Ruifrok & Johnston 2001.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 HED_TO_OPTICAL_DENSITY = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+BINOMIAL = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
 
 
 def turn_at_random(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -38,3 +40,17 @@ def jitter_stain(images: Tensor, strength: float, generator: torch.Generator | N
     density = -images.clamp(min=1 / 255).log()
     density = torch.einsum("nihw,nij->njhw", density, mix) + shift[:, :, None, None]
     return (-density).exp().clamp(0, 1)
+
+
+def refocus(images: Tensor, strength: float, generator: torch.Generator | None = None) -> Tensor:
+    """Blur or sharpen each image, as a scanner's focus does.
+
+    Args:
+        images: float [N, C, H, W] in [0, 1].
+        strength: at 1, from sharpened by half of what a blur of 1 px takes away to blurred by 1 px, uniformly.
+    """
+    channels = images.shape[1]
+    kernel = torch.outer(BINOMIAL, BINOMIAL).to(images).expand(channels, 1, 5, 5)
+    blurred = F.conv2d(F.pad(images, (2, 2, 2, 2), "replicate"), kernel, groups=channels)
+    amount = torch.rand(len(images), 1, 1, 1, generator=generator) * 1.5 - 0.5
+    return images.lerp(blurred, amount.to(images) * strength).clamp(0, 1)

@@ -33,11 +33,15 @@ def train(
     batch_size: Annotated[int, typer.Option(min=2, help="Patches a step and process.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = 1e-2,
     weight_decay: float = 0.05,
-    augment: Annotated[bool, typer.Option(help="Quarter turns, reflections and stain jitter.")] = True,
+    augment: Annotated[bool, typer.Option(help="Quarter turns, reflections, stain jitter, focus.")] = True,
     stain_jitter: Annotated[float, typer.Option(min=0, help="Strength of the stain jitter.")] = 0.2,
+    refocus: Annotated[float, typer.Option(min=0, help="Strength of random blur and sharpening.")] = 0.0,
     averaged: Annotated[float, typer.Option(min=0, max=1, help="Share of the steps that weights average over.")] = 0.05,
     patches: Annotated[int, typer.Option(min=0, help="Training patches to use, 0 for all.")] = 0,
     seed: int = 0,
+    start: Annotated[
+        Path | None, typer.Option(help="Run whose best weights to start from.", exists=True, file_okay=False)
+    ] = None,
     accelerator: Annotated[str, typer.Option(help="auto takes a GPU when there is one.")] = "auto",
     devices: Annotated[str, typer.Option(help="Devices a node: a number, or auto.")] = "auto",
     nodes: Annotated[int, typer.Option(help="Machines; start the command on each, as Lightning describes.")] = 1,
@@ -51,15 +55,17 @@ def train(
     try:
         Group.parse(group)
         shape = replace(TOPOLOGIES[topology], group=group, free_filters=free_filters)
-        recipe = Recipe(epochs, batch_size, learning_rate, weight_decay, augment, stain_jitter, averaged, patches, seed)
+        recipe = Recipe(
+            epochs, batch_size, learning_rate, weight_decay, augment, stain_jitter, refocus, averaged, patches, seed
+        )
         trainer: dict[str, Any] = {
             "accelerator": accelerator,
             "devices": devices,
             "num_nodes": nodes,
             "strategy": strategy,
         }
-        best = fit(Material.load(data), run, shape, recipe, **trainer)
-    except (DataError, ValueError) as error:
+        best = fit(Material.load(data), run, shape, recipe, start, **trainer)
+    except (DataError, ValueError, FileNotFoundError) as error:
         typer.secho(f"rosette train: {error}", err=True, fg="red")
         raise typer.Exit(2) from error
     typer.echo(f"Lowest validation loss: {best}\nNext: rosette quantize {run} --data {data}")

@@ -8,7 +8,8 @@ import gc
 import json
 import platform
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from training.augment import jitter_stain, turn_at_random
+from training.augment import jitter_stain, refocus, turn_at_random
 from training.data import Patches, halves_of_valid, load
 from training.mobilenetv2 import MobileNetV2, Topology
 
@@ -40,11 +41,13 @@ class Recipe:
         batch_size: patches a step and process.
         learning_rate: peak of the one-cycle schedule.
         weight_decay: AdamW's, on filters alone.
-        augment: quarter turns, reflections and stain jitter.
+        augment: quarter turns, reflections, stain jitter and focus.
         stain_jitter: strength of the jitter, see :func:`training.augment.jitter_stain`.
+        refocus: strength of blur and sharpening, see :func:`training.augment.refocus`.
         patches: how many of the training patches are used, drawn by ``seed``; 0 for all.
         averaged: share of the run's steps over which the weights that count are averaged, exponentially; 0 for none.
         seed: of the weights, the order of patches and the augmentation.
+        start_sha256: of the checkpoint whose weights the run starts from; empty for weights drawn by ``seed``.
     """
 
     epochs: int = 30
@@ -53,9 +56,11 @@ class Recipe:
     weight_decay: float = 0.05
     augment: bool = True
     stain_jitter: float = 0.2
+    refocus: float = 0.0
     averaged: float = 0.05
     patches: int = 0
     seed: int = 0
+    start_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,8 @@ class Classifier(L.LightningModule):
         x = images.permute(0, 3, 1, 2).float() / 255
         if augment:
             x = jitter_stain(turn_at_random(x), self.recipe.stain_jitter)
+            if self.recipe.refocus:
+                x = refocus(x, self.recipe.refocus)
         logits = self.network(x.contiguous(memory_format=torch.channels_last)).float()
         return F.cross_entropy(logits, labels), (logits.argmax(1) == labels).float().mean()
 
@@ -181,20 +188,28 @@ class Material:
         return Material(load(data, "train"), halves_of_valid(load(data, "valid"))[0])
 
 
-def fit(material: Material, folder: Path, topology: Topology, recipe: Recipe, **trainer: Any) -> Path:
+def fit(
+    material: Material, folder: Path, topology: Topology, recipe: Recipe, start: Path | None = None, **trainer: Any
+) -> Path:
     """Fit a network and return the checkpoint with the lowest validation loss.
 
     A run that was killed goes on from its last whole epoch when it is called again with the same arguments.
 
     Args:
         folder: where checkpoints, ``run.json`` and ``metrics.csv`` (the learning curve) go.
+        start: run folder whose best weights the network starts from, instead of random ones.
         trainer: passed to Lightning's Trainer, such as ``devices``, ``num_nodes`` or ``strategy``.
 
     Raises:
-        ValueError: if ``folder`` holds another run, the topology leaves the symmetric grids, or the recipe asks
-            for more patches than there are, or for fewer than a batch.
+        ValueError: if ``folder`` holds another run, the topology leaves the symmetric grids, ``start`` has another
+            topology, or the recipe asks for more patches than there are, or for fewer than a batch.
+        FileNotFoundError: if ``start`` is no run folder or has not finished an epoch.
     """
     topology.grids()
+    if start is not None:
+        if Run.read(start).topology != topology:
+            raise ValueError(f"{start} holds a network of another topology: its weights do not fit")
+        recipe = replace(recipe, start_sha256=sha256((start / "best.ckpt").read_bytes()).hexdigest())
     train = drawn(material.train, recipe)
     run = Run(topology, recipe, material.train.source, material.train.sha256)
     if (folder / "run.json").exists() and Run.read(folder) != run:
@@ -223,8 +238,11 @@ def fit(material: Material, folder: Path, topology: Topology, recipe: Recipe, **
         default_root_dir=folder,
         **trainer,
     )
+    classifier = Classifier(topology, recipe)
+    if start is not None:
+        classifier.network.load_state_dict(fitted_network(start).state_dict())
     fitter.fit(
-        Classifier(topology, recipe),
+        classifier,
         _loader(train, recipe.batch_size, shuffle=True),
         _loader(material.choosing, 256, shuffle=False),
         ckpt_path=folder / "last.ckpt" if (folder / "last.ckpt").exists() else None,

@@ -1,4 +1,4 @@
-"""Augmentation: exactly the eight turns, and a stain jitter that knows no direction."""
+"""Augmentation: exactly the eight turns, and a stain jitter and a focus that know no direction."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 from model_zoo.turns import Patch
 from tests.training.tiny import as_input
-from training.augment import jitter_stain, turn_at_random
+from training.augment import jitter_stain, refocus, turn_at_random
 
 
 def generator() -> torch.Generator:
@@ -31,11 +31,13 @@ def test_a_generator_makes_it_repeatable(images: Patch) -> None:
     x = as_input(images)
     assert torch.equal(turn_at_random(x, generator()), turn_at_random(x, generator()))
     assert torch.equal(jitter_stain(x, 0.1, generator()), jitter_stain(x, 0.1, generator()))
+    assert torch.equal(refocus(x, 1.0, generator()), refocus(x, 1.0, generator()))
 
 
 def test_no_strength_is_the_identity(images: Patch) -> None:
     x = as_input(images).clamp(min=1 / 255)
     assert (jitter_stain(x, 0.0) - x).abs().max() < 1e-3
+    assert torch.equal(refocus(x, 0.0), x)
 
 
 def test_jittered_values_stay_between_0_and_1(images: Patch) -> None:
@@ -52,3 +54,21 @@ def test_jitter_commutes_with_quarter_turns_and_reflections(images: Patch) -> No
     turned = x.flip(3).rot90(1, (2, 3))
     jittered = jitter_stain(x, 0.1, generator()).flip(3).rot90(1, (2, 3))
     torch.testing.assert_close(jitter_stain(turned, 0.1, generator()), jittered, rtol=0, atol=1e-6)
+
+
+def test_focus_blurs_some_images_and_sharpens_others(images: Patch) -> None:
+    x = as_input(images[:1]).expand(200, 3, 96, 96)
+    refocused = refocus(x, 1.0, generator())
+    assert refocused.min() >= 0
+    assert refocused.max() <= 1
+    contrast = refocused.diff(dim=3).abs().mean((1, 2, 3)) / x.diff(dim=3).abs().mean((1, 2, 3))
+    assert contrast.max() > 1.05
+    assert contrast.min() < 0.7
+    assert 40 < (contrast > 1).sum() < 100
+    torch.testing.assert_close(refocused.mean((2, 3)), x.mean((2, 3)), rtol=0, atol=0.02)
+
+
+def test_focus_commutes_with_quarter_turns_and_reflections(images: Patch) -> None:
+    x = as_input(images)
+    refocused = refocus(x, 1.0, generator()).flip(3).rot90(1, (2, 3))
+    torch.testing.assert_close(refocus(x.flip(3).rot90(1, (2, 3)), 1.0, generator()), refocused, rtol=0, atol=1e-6)

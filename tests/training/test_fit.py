@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -217,4 +218,24 @@ def test_what_counts_is_the_average_over_the_last_steps(data: Path, tmp_path: Pa
 def test_fewer_patches_than_a_batch_are_refused_before_anything_is_written(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="48 training patches fill no batch of 64: choose a smaller one"):
         fit(Material.load(data), tmp_path / "run", TOPOLOGY, replace(RECIPE, batch_size=64))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_starts_from_the_weights_of_another(finished: Path, data: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=1, learning_rate=1e-9, averaged=0.0, refocus=1.0)
+    fit(Material.load(data), tmp_path / "run", TOPOLOGY, recipe, finished, **QUIET)
+    started, start = (fitted_network(folder).classifier.weight for folder in (tmp_path / "run", finished))
+    torch.testing.assert_close(started, start, rtol=0, atol=1e-6)
+    assert Run.read(tmp_path / "run").recipe.start_sha256 == sha256((finished / "best.ckpt").read_bytes()).hexdigest()
+    with pytest.raises(ValueError, match="holds a run with other settings or data"):
+        fit(Material.load(data), tmp_path / "run", TOPOLOGY, recipe, **QUIET)
+
+
+def test_a_start_of_another_topology_is_refused_before_anything_is_written(
+    finished: Path, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="holds a network of another topology: its weights do not fit"):
+        fit(Material.load(data), tmp_path / "run", tiny_topology("D4"), RECIPE, finished, **QUIET)
+    with pytest.raises(FileNotFoundError, match=r"run\.json"):
+        fit(Material.load(data), tmp_path / "run", TOPOLOGY, RECIPE, tmp_path, **QUIET)
     assert not (tmp_path / "run").exists()

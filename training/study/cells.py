@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from training.fit import Recipe
 from training.mobilenetv2 import Topology
@@ -32,12 +33,19 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Hash of everything that decides the trained weights but the data: the name of the run's folder."""
-        settings = json.dumps([asdict(self.topology), asdict(self.recipe)], sort_keys=True)
+        """Hash of everything that decides the trained weights but the data: the name of the run's folder.
+
+        A setting at its default is left out, so that a new one does not orphan the runs from before it.
+        """
+        settings = json.dumps([_chosen(self.topology), _chosen(self.recipe)], sort_keys=True)
         return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
     def seeded(self, seed: int) -> Cell:
         return replace(self, recipe=replace(self.recipe, seed=seed))
+
+
+def _chosen(settings: Topology | Recipe) -> dict[str, Any]:
+    return {f.name: value for f in fields(settings) if (value := getattr(settings, f.name)) != f.default}
 
 
 @dataclass(frozen=True)

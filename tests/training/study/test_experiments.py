@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -19,6 +20,7 @@ from tests.conftest import ROOT
 from tests.training.tiny import synthetic_patches, tiny_topology, write_parquet
 from training import metrics
 from training.fit import Recipe
+from training.mobilenetv2 import Topology
 from training.study import cells, runner
 from training.study.cells import Cell, Tier
 from training.study.commands import study
@@ -76,6 +78,12 @@ def test_cells_that_differ_in_anything_but_their_name_have_other_keys() -> None:
     assert len({cell.key for cell in planned}) == len(planned)
     assert replace(planned[0], name="other").key == planned[0].key
     assert planned[0].seeded(1).key != planned[0].key
+
+
+def test_a_key_names_the_settings_that_are_not_at_their_default() -> None:
+    """A setting that comes later, with a default that changes nothing, must not orphan the trained cells."""
+    settings = json.dumps([{"group": "C4"}, {"epochs": 2}]).encode()
+    assert Cell("any", Topology(group="C4"), Recipe(epochs=2)).key == hashlib.sha256(settings).hexdigest()[:16]
 
 
 def test_the_grid_measures_every_network_in_both_precisions(done: Path) -> None:
