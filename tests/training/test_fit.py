@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,12 +25,13 @@ from training.mobilenetv2 import MobileNetV2, Topology
 pytestmark = LIGHTNING_WARNINGS
 TOPOLOGY = tiny_topology("C4")
 RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=0.02)
-QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
+QUIET: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
 
 # Tells on stdout when the network was called, and whether to train.
 FIT_ALOUD = """
 import sys
 from pathlib import Path
+from typing import Any
 from torch.nn.modules.module import register_module_forward_hook
 from tests.training.test_fit import QUIET, RECIPE, TOPOLOGY
 from training.fit import Material, fit
