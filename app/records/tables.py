@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, DateTime, Double, Index, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -22,6 +36,8 @@ keys = Table(
     Column("name", String(200), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("revoked_at", DateTime(timezone=True)),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True)),
 )
 
 predictions = Table(
@@ -51,4 +67,63 @@ predictions = Table(
     Column("total_ms", Double(), nullable=False),
     Column("answer", Text(), nullable=False),
     Index(None, "key_id", "id"),
+)
+
+# Artifact bytes are written once. ``id`` is their SHA-256; ``manifest`` and ``report`` are JSON.
+models = Table(
+    "models",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(63), nullable=False),
+    Column("version", String(32), nullable=False),
+    Column("size", Integer(), nullable=False),
+    Column("data", LargeBinary(), nullable=False),
+    Column("signature", LargeBinary()),
+    Column("manifest", Text(), nullable=False),
+    Column("report", Text(), nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("uploaded_by", String(240), nullable=False),
+    Column("uploaded_at", DateTime(timezone=True), nullable=False),
+    Column("retired_at", DateTime(timezone=True)),
+    Column("shadow_since", DateTime(timezone=True)),
+)
+
+# The last row names the model that serves.
+activations = Table(
+    "activations",
+    metadata,
+    Column("number", Integer(), primary_key=True, autoincrement=False),
+    Column("model_id", String(64), ForeignKey("models.id"), nullable=False),
+    Column("activated_by", String(240), nullable=False),
+    Column("activated_at", DateTime(timezone=True), nullable=False),
+)
+
+# What a shadow model would have answered, beside what the active one did.
+shadow_scores = Table(
+    "shadow_scores",
+    metadata,
+    Column("prediction_id", String(36), primary_key=True),
+    Column("shadow_id", String(64), ForeignKey("models.id"), primary_key=True),
+    Column("active_id", String(64), nullable=False),
+    Column("shadow_probability", Double(), nullable=False),
+    Column("active_probability", Double(), nullable=False),
+    Column("shadow_label", String(16), nullable=False),
+    Column("active_label", String(16), nullable=False),
+    Index(None, "shadow_id", "active_id"),
+)
+
+# Append-only: triggers refuse to change, remove or replace a row.
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", BigInteger(), primary_key=True, autoincrement=False),
+    Column("at", String(27), nullable=False),
+    Column("who", String(240), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", String(240), nullable=False),
+    Column("before", Text()),
+    Column("after", Text()),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
 )
