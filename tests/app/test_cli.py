@@ -10,8 +10,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from app import cli
 from app.access.keys import Role
+from app.commands.keys import keys
+from app.commands.server import greeting, predict
 from app.services import Services
 from app.settings import Settings
 from model_zoo.network import Network
@@ -22,8 +23,8 @@ from tests.app.conftest import RunningServer
 @pytest.fixture
 def rosette() -> typer.Typer:
     application = typer.Typer()
-    application.command("predict")(cli.predict)
-    application.add_typer(cli.keys, name="keys")
+    application.command("predict")(predict)
+    application.add_typer(keys, name="keys")
     return application
 
 
@@ -112,7 +113,7 @@ def test_the_greeting_names_a_reachable_address_and_never_the_key(
 ) -> None:
     services = Services(Settings(home=tmp_path, model=artifact_path, **settings))
     services.start()
-    said = cli.greeting(services, 8000)
+    said = greeting(services, 8000)
     services.stop()
     assert expected in said
     assert "x" * 32 not in said
@@ -122,14 +123,14 @@ def test_the_greeting_says_when_nothing_can_be_answered(tmp_path: Path) -> None:
     services = Services(Settings(home=tmp_path, model=tmp_path / "none"))
     services.start()
     services.start()
-    assert "cannot answer" in cli.greeting(services, 8000)
+    assert "cannot answer" in greeting(services, 8000)
     services.stop()
 
 
 def test_the_demo_patch_is_a_tumour(tmp_path: Path, artifact_path: Path, network: Network, tumour: Patch) -> None:
     services = Services(Settings(home=tmp_path, model=artifact_path))
     services.start()
-    cli.greeting(services, 8000)
+    greeting(services, 8000)
     services.stop()
     tumours = [case.png for case in network.manifest.golden_cases if case.name.startswith("tumour")]
     assert (tmp_path / "demo-patch.png").read_bytes() in tumours

@@ -1,35 +1,26 @@
-"""The server's commands: ``rosette serve``, ``rosette predict``, ``rosette keys``."""
+"""``rosette serve`` and ``rosette predict``."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Column, Table
-from sqlalchemy.exc import SQLAlchemyError
 
-from app.access.keys import Keys, Role
-from app.diagnosis.engine import Engine, ModelError
+from app.commands.errors import readable_errors
+from app.diagnosis.engine import Engine
 from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
 from app.main import create_app
-from app.problems import ImageProblem, Problem
-from app.records.database import open_database
-from app.records.migrations import migrate
+from app.problems import ImageProblem
 from app.server import make_server
 from app.services import Services
 from app.settings import Settings
-
-keys = typer.Typer(help="Make, list and revoke the server's keys.", no_args_is_help=True)
 
 
 def serve() -> None:
@@ -93,46 +84,6 @@ def _cells(answer: Answer) -> list[str]:
     ]
 
 
-@keys.command("add")
-def add_key(
-    role: Annotated[Role, typer.Option(help="What the key may do.")] = Role.PREDICT,
-    name: Annotated[str, typer.Option(help="Whose key it is.")] = "",
-) -> None:
-    """Make a key and print it; it is shown this once."""
-    with readable_errors():
-        typer.echo(_keys().add(role, name))
-
-
-@keys.command("list")
-def list_keys() -> None:
-    """List the keys' ids, roles and names."""
-    with readable_errors():
-        table = Table("id", "role", "name", "made", "revoked")
-        for key in _keys().listing():
-            table.add_row(key.id, key.role, key.name, _time(key.created_at), _time(key.revoked_at))
-        Console().print(table)
-
-
-@keys.command("revoke")
-def revoke_key(key_id: Annotated[str, typer.Argument(help="The 12 characters after rsk_.")]) -> None:
-    """Make a key worthless at once."""
-    with readable_errors():
-        if not _keys().revoke(key_id):
-            raise ValueError(f"there is no valid key {key_id}: `rosette keys list` shows them")
-
-
-def _time(time: datetime | None) -> str:
-    return f"{time:%Y-%m-%d %H:%M}" if time else ""
-
-
-def _keys() -> Keys:
-    settings = Settings()
-    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = open_database(settings.sqlalchemy_url())
-    migrate(database)
-    return Keys(database)
-
-
 def greeting(services: Services, port: int) -> str:
     """What to type next: a request that works as it stands."""
     settings = services.settings
@@ -150,23 +101,3 @@ def greeting(services: Services, port: int) -> str:
         key = f"$(cat {shlex.quote(str(settings.admin_key_file or settings.home / 'admin.key'))})"
     curl = f'curl -sS -H "Authorization: Bearer {key}" -F file=@{shlex.quote(str(patch))} {url}/predict'
     return f"Rosette listens at {url}, its documentation is at {url}/docs. Try:\n\n  {curl}\n"
-
-
-@contextmanager
-def readable_errors() -> Iterator[None]:
-    """What an administrator can mend is said in a sentence, not in a stack trace."""
-    try:
-        yield
-    except ValidationError as error:
-        found = [f"{'.'.join(str(part) for part in each['loc'])} {each['msg']}".strip() for each in error.errors()]
-        message = "; ".join(found)
-    except SQLAlchemyError as error:
-        message = f"the database cannot be used: {getattr(error, 'orig', None) or error}"
-    except Problem as error:
-        message = error.detail
-    except (ModelError, ValueError, OSError) as error:
-        message = str(error)
-    else:
-        return
-    typer.echo(f"rosette: {message}", err=True)
-    raise typer.Exit(1)
