@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 
-from anyio import to_thread
+from anyio import create_task_group, to_thread
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import problems
 from app.access.guard import Guard
-from app.api import docs, health, predict, predictions
+from app.api import audit, docs, health, keys, models, predict, predictions
 from app.api.connection import Connection
 from app.diagnosis.report import NOTICE
+from app.records.witness import log_head
 from app.services import Services
 from app.settings import Settings
+from app.version import version
 
 OPEN_PATHS = ("/livez", "/readyz")
 
@@ -47,13 +49,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await to_thread.run_sync(services.start)
         try:
-            yield
+            async with create_task_group() as tasks:
+                tasks.start_soon(log_head, services.audit)
+                yield
+                tasks.cancel_scope.cancel()
         finally:
             await to_thread.run_sync(services.stop)
 
     app = FastAPI(
         title="Rosette",
-        version=_version(),
+        version=version(),
         description=f"Classifies histopathology patches on an ordinary CPU. {NOTICE}",
         lifespan=lifespan,
         telemetry=_SILENT,
@@ -65,20 +70,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.services = services
     app.state.readiness = health.Readiness(services)
     problems.install(app)
-    for module in (predict, predictions, health):
+    for module in (predict, predictions, models, keys, audit, health):
         app.include_router(module.router)
     app.openapi = partial(docs.describe, app)  # type: ignore[method-assign]
     if services.settings.docs:
         docs.install(app)
     app.add_middleware(
-        Guard, keys=services.keys, open_paths=OPEN_PATHS + (docs.OPEN_PATHS if services.settings.docs else ())
+        Guard,
+        keys=services.keys,
+        failed_tries=services.failed_tries,
+        open_paths=OPEN_PATHS + (docs.OPEN_PATHS if services.settings.docs else ()),
     )
     app.add_middleware(Connection, uploads=services.settings.uploads)
+    if services.settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=services.settings.trusted_proxies)
     return app
-
-
-def _version() -> str:
-    try:
-        return version("rosette")
-    except PackageNotFoundError:
-        return "0"

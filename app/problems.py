@@ -68,11 +68,15 @@ class InvalidParameter(Problem):
 
 
 class InvalidForm(Problem):
-    status, slug, title = 422, "invalid-form", "The multipart form is not one field named file"
+    status, slug, title = 422, "invalid-form", "The multipart form has other fields than expected"
+
+
+class InvalidJson(Problem):
+    status, slug, title = 422, "invalid-json", "The body is not the JSON that was expected"
 
 
 class EmptyBody(Problem):
-    status, slug, title = 422, "empty-body", "The request carries no image"
+    status, slug, title = 422, "empty-body", "The request carries no file"
 
 
 class BodyTooLarge(Problem):
@@ -136,8 +140,47 @@ class Forbidden(Problem):
     status, slug, title = 403, "forbidden", "The key's role does not allow this"
 
 
+class TooManyTries(Problem):
+    status, slug, title = 429, "too-many-tries", "Too many wrong keys came from this address"
+
+    def __init__(self, detail: str, wait_s: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(wait_s)})
+
+
+class UnknownKey(Problem):
+    status, slug, title = 404, "unknown-key", "There is no such key"
+
+
+class KeyRevoked(Problem):
+    status, slug, title = 409, "key-revoked", "The key has been revoked already"
+
+
+class LastAdminKey(Problem):
+    status, slug, title = 409, "last-admin-key", "No other admin key would be left"
+
+
 class UnknownPrediction(Problem):
     status, slug, title = 404, "unknown-prediction", "There is no such prediction"
+
+
+class ArtifactRefused(Problem):
+    status, slug, title = 422, "artifact-refused", "The artifact failed its vetting"
+
+
+class VettingUnavailable(Problem):
+    status, slug, title = 503, "vetting-unavailable", "Artifacts cannot be vetted here"
+
+
+class UnknownModel(Problem):
+    status, slug, title = 404, "unknown-model", "There is no such model"
+
+
+class ModelInUse(Problem):
+    status, slug, title = 409, "model-in-use", "The model's state does not allow this"
+
+
+class NothingToRollBackTo(Problem):
+    status, slug, title = 409, "nothing-to-roll-back-to", "No other model served before"
 
 
 class Busy(Problem):
@@ -160,6 +203,10 @@ class RecordsUnavailable(Problem):
 
 class NotReady(Problem):
     status, slug, title = 503, "not-ready", "The server is not ready"
+
+
+# What every route that needs a key may answer with.
+ALWAYS = (Unauthorized, Forbidden, InvalidParameter, TooManyTries, Problem, Busy, RecordsUnavailable)
 
 
 def problem_body(slug: str, title: str, status: int, detail: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import h11
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.config import LOGGING_CONFIG
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.problems import MEDIA_TYPE, problem_body
@@ -19,6 +20,11 @@ from app.settings import Settings
 
 READ_SIZE = 16 * 1024
 MAX_HEADERS = 32 * 1024
+
+# uvicorn shows its own loggers only.
+LOGGING = LOGGING_CONFIG | {
+    "loggers": LOGGING_CONFIG["loggers"] | {"rosette": {"handlers": ["default"], "level": "INFO"}}
+}
 
 
 class PatientProtocol(H11Protocol, asyncio.BufferedProtocol):
@@ -120,6 +126,7 @@ def make_server(app: FastAPI, settings: Settings, ready: Callable[[int], None]) 
         h11_max_incomplete_event_size=MAX_HEADERS,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
+        log_config=LOGGING,
         log_level="info",
     )
     return Server(config, ready)

@@ -2,42 +2,62 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+from anyio import CapacityLimiter
 from fastapi import Request
 
 from app.access.guard import LOOKUPS
 from app.access.keys import Keys
-from app.diagnosis.engine import Engine, ModelError
-from app.problems import NoModel
+from app.access.throttle import FailedTries
+from app.diagnosis.engine import Engine, ModelError, shipped_artifacts
+from app.records.audit import AuditTrail
 from app.records.database import open_database
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
+from app.records.shadow_scores import ShadowScores
+from app.records.start import record_settings
+from app.registry.registry import Registry
+from app.registry.serving import Serving
+from app.registry.shadow import ShadowScorer
+from app.registry.signatures import TrustedKeys
 from app.settings import Settings
 from app.work import Workers
 
+# Connections of the thread that follows activations, of the shadow's, of an upload and of the readiness check.
+_OTHERS = 4
+
+log = logging.getLogger("rosette.models")
+
 
 class Services:
-    """The database, the keys, the prediction log, the workers and the model of one server.
+    """The database, the keys, the records, the models and the workers of one server.
 
     Attributes:
         admin_key_file: where the first admin key was written in this start, if it was.
-        model_error: why no model is loaded; empty when one is.
+        vetting: admits one upload at a time.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.database = open_database(settings.sqlalchemy_url(), connections=settings.workers + LOOKUPS + 2)
-        self.keys = Keys(self.database, settings.read_admin_key())
+        self.database = open_database(settings.sqlalchemy_url(), connections=settings.workers + LOOKUPS + _OTHERS)
+        self.audit = AuditTrail(self.database)
+        self.keys = Keys(self.database, self.audit, settings.read_admin_key(), settings.key_grace_s)
+        self.failed_tries = FailedTries(settings.failed_tries)
         self.predictions = PredictionLog(self.database)
         self.workers = Workers(settings.workers, settings.queue)
+        self.registry = Registry(self.database, self.audit, TrustedKeys.parse(settings.trusted_keys or ""))
+        self.serving = Serving(self.database, self.registry)
+        self.shadow_scores = ShadowScores(self.database)
+        self.shadow = ShadowScorer(self.shadow_scores, self.serving)
+        self.vetting = CapacityLimiter(1)
         self.admin_key_file: Path | None = None
-        self.model_error = "the server is starting"
-        self._engine: Engine | None = None
+        self._release_error = ""
         self._started = False
 
     def start(self) -> None:
-        """Make the home folder, migrate the database, see that an admin can get in, load the model.
+        """Make the home folder, migrate the database, see that an admin can get in, load the active model.
 
         A model that cannot be loaded does not stop the start: ``/readyz`` says why. Further calls do nothing.
         """
@@ -45,15 +65,17 @@ class Services:
             return
         self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         migrate(self.database)
+        record_settings(self.audit, self.settings)
         self.admin_key_file = self.keys.ensure_admin(self.settings.home)
-        try:
-            self._engine = Engine.load(self.settings.model)
-            self.model_error = ""
-        except ModelError as error:
-            self.model_error = str(error)
+        self._register_release()
+        self.serving.follow()
+        self.serving.start()
+        self.shadow.start()
         self._started = True
 
     def stop(self) -> None:
+        self.shadow.stop()
+        self.serving.stop()
         self.database.dispose()
 
     @property
@@ -63,9 +85,25 @@ class Services:
         Raises:
             NoModel: if none is loaded.
         """
-        if self._engine is None:
-            raise NoModel("No model is loaded, so nothing can be answered: /readyz says why.")
-        return self._engine
+        return self.serving.engine
+
+    @property
+    def model_error(self) -> str:
+        """Why the model that should serve does not; empty if it does."""
+        state = self.serving.state
+        return state.error if state.engine is not None else self._release_error or state.error
+
+    def _register_release(self) -> None:
+        """Register the artifacts that came with this server, or the one that the settings name."""
+        try:
+            for path in [self.settings.model] if self.settings.model else shipped_artifacts():
+                try:
+                    self.registry.release(path.read_bytes())
+                except (OSError, ModelError) as error:
+                    raise ModelError(f"the model {path} cannot be used: {error}") from error
+        except ModelError as error:
+            self._release_error = str(error)
+            log.error(self._release_error)
 
 
 def services_of(request: Request) -> Services:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.registry.signatures import TrustedKeys
 
 ADMIN_KEY_MIN_LENGTH = 32
 
@@ -34,7 +37,12 @@ class Settings(BaseSettings):
         port: port to listen on; 0 picks a free one.
         admin_key: an admin key of the administrator's own, any string of at least 32 characters.
         admin_key_file: a file that holds it.
+        key_grace_s: seconds after its last confirmation for which a key opens while the database is away.
+        failed_tries: wrong keys that may come from one address at once; beyond, one every 6 seconds.
+        trusted_proxies: addresses or networks, separated by commas, whose ``X-Forwarded-For`` is believed.
         model: the artifact to serve; by default the one shipped in ``model_zoo``.
+        trusted_keys: public keys, separated by commas, whose signatures models must carry.
+        upload_timeout_s: seconds within which a whole uploaded model must have arrived.
         docs: whether ``/docs`` and ``/openapi.json`` are served.
         workers: threads that decode, infer and commit; by default one for each core.
         queue: requests that may wait for a worker; more are refused with 503.
@@ -58,7 +66,12 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     admin_key: SecretStr | None = None
     admin_key_file: Path | None = None
+    key_grace_s: float = Field(default=900, ge=60)
+    failed_tries: int = Field(default=10, ge=1)
+    trusted_proxies: str | None = None
     model: Path | None = None
+    trusted_keys: str | None = None
+    upload_timeout_s: float = Field(default=600, gt=0)
     docs: bool = True
     workers: int = Field(default_factory=usable_cores, ge=1, le=1024)
     queue: int = Field(default=64, ge=0)
@@ -68,10 +81,21 @@ class Settings(BaseSettings):
     header_timeout_s: float = Field(default=10, gt=0)
     shutdown_timeout_s: int = Field(default=30, ge=0)
 
+    @field_validator("trusted_keys")
+    @classmethod
+    def _trusted_keys_are_keys(cls, trusted_keys: str | None) -> str | None:
+        TrustedKeys.parse(trusted_keys or "")
+        return trusted_keys
+
     @field_validator("home")
     @classmethod
     def _absolute_home(cls, home: Path) -> Path:
         return home.expanduser().absolute()
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, proxies: str | None) -> str | None:
+        return proxies and ",".join(str(ip_network(proxy.strip())) for proxy in proxies.split(","))
 
     @model_validator(mode="after")
     def _admin_key_is_long_enough(self) -> Self:

@@ -8,9 +8,7 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto
 from pydantic import ValidationError
 
-from model_zoo.manifest import MANIFEST_KEY, Manifest
-
-MAX_BYTES = 64 * 2**20
+from model_zoo.manifest import MANIFEST_KEY, MAX_BYTES, Manifest
 
 
 class ArtifactError(ValueError):

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 from PIL import Image
 
-from model_zoo.artifact import MAX_BYTES, ArtifactError, parse
-from model_zoo.manifest import Manifest
+from model_zoo.artifact import ArtifactError, parse
+from model_zoo.manifest import MAX_BYTES, Manifest
+from model_zoo.proof import Report
 from model_zoo.summary import facts, metrics_table
 from model_zoo.synthetic import Kind, synthetic_patch
-from model_zoo.verify import Report, verify
+from model_zoo.verify import verify
 
 models = typer.Typer(help="Look into model artifacts.", no_args_is_help=True)
 

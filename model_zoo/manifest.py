@@ -9,6 +9,7 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, JsonValue, model
 from model_zoo.symmetry import Group
 
 MANIFEST_KEY = "rosette.manifest"
+MAX_BYTES = 64 * 2**20  # of an artifact file
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -124,7 +125,11 @@ class GoldenCase(_Part):
 
 
 class Manifest(_Part):
-    """Everything about an artifact that is not its graph, stored in the file's ``rosette.manifest``."""
+    """Everything about an artifact that is not its graph, stored in the file's ``rosette.manifest``.
+
+    Attributes:
+        latency_limit_ms: largest median milliseconds for one patch on one thread that its publisher vouches for.
+    """
 
     schema_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
@@ -141,6 +146,7 @@ class Manifest(_Part):
     review_band: tuple[Probability, Probability]
     consistency: Consistency
     quality: QualityReference
+    latency_limit_ms: float = Field(default=50, gt=0, le=1000)
     quantization: dict[str, JsonValue]
     training_data: TrainingData
     metrics: tuple[Metric, ...]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, make_url, text
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,3 +46,29 @@ def shared() -> Path:
     if not (folder / "pcam").is_dir():
         pytest.skip(f"no real data at {folder}: set ROSETTE_SHARED to the folder that holds pcam/")
     return folder
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL database of the test's own."""
+    if not (given := os.environ.get("ROSETTE_TEST_POSTGRES_URL")):
+        pytest.skip("no PostgreSQL: set ROSETTE_TEST_POSTGRES_URL to one in which databases may be made")
+    name = f"rosette_test_{os.getpid()}"
+    server = create_engine(given, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    try:
+        yield make_url(given).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with server.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        server.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of the test's own, by its URL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'rosette.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url

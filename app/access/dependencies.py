@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.access.keys import Caller, Role
+from app.access.caller import Caller, Role
 from app.problems import Forbidden
 
 bearer = HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer rsk_…`")
@@ -22,7 +22,7 @@ class RequireRole:
     def __init__(self, *roles: Role) -> None:
         self.roles = frozenset({Role.ADMIN, *roles})
 
-    def __call__(
+    async def __call__(
         self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None
     ) -> Caller:
         caller: Caller = request.state.caller
@@ -33,4 +33,5 @@ class RequireRole:
 
 
 MayPredict = Annotated[Caller, Depends(RequireRole(Role.PREDICT))]
-MayRead = Annotated[Caller, Depends(RequireRole(Role.PREDICT, Role.READ))]
+MayRead = Annotated[Caller, Depends(RequireRole(Role.PREDICT, Role.READ, Role.REVIEW))]
+MayAdminister = Annotated[Caller, Depends(RequireRole())]

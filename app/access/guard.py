@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from anyio import CapacityLimiter, to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.access.keys import Caller, Keys
+from app.access.address import client_address
+from app.access.caller import Caller
+from app.access.keys import Keys
+from app.access.throttle import FailedTries
 from app.problems import Problem, Unauthorized
 
 LOOKUPS = 4
@@ -21,12 +25,14 @@ class Guard:
     Args:
         app: what lies behind.
         keys: who may come in.
+        failed_tries: who must wait before another key is looked up.
         open_paths: paths that need no key; one that ends in ``/`` opens everything below it.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys, open_paths: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, failed_tries: FailedTries, open_paths: Iterable[str]) -> None:
         self.app = app
         self._keys = keys
+        self._failed_tries = failed_tries
         self._open = frozenset(path for path in open_paths if not path.endswith("/"))
         self._open_below = tuple(path for path in open_paths if path.endswith("/"))
         self._limiter = CapacityLimiter(LOOKUPS)
@@ -44,13 +50,32 @@ class Guard:
         return path in self._open or path.startswith(self._open_below)
 
     async def _caller(self, scope: Scope) -> Caller:
-        presented = [value for name, value in scope["headers"] if name == b"authorization"]
-        if len(presented) != 1:
-            raise Unauthorized(f"{len(presented)} Authorization headers, expected one: Authorization: Bearer KEY.")
-        scheme, _, key = presented[0].partition(b" ")
-        if scheme.lower() != b"bearer":
-            raise Unauthorized("The Authorization header does not begin with Bearer: send Authorization: Bearer KEY.")
-        caller = await to_thread.run_sync(self._keys.caller, key.strip(), limiter=self._limiter)
+        key, address = _presented(scope), client_address(scope)
+        caller = self._keys.known(key)
         if caller is None:
-            raise Unauthorized("The key is unknown or revoked: check it, or ask your administrator for another.")
+            remembered = self._keys.remembered(key)
+            if not remembered:
+                self._failed_tries.check(address)
+            caller = await to_thread.run_sync(self._look_up, key, address, remembered, limiter=self._limiter)
+        return replace(caller, address=address)
+
+    def _look_up(self, key: bytes, address: str, remembered: bool) -> Caller:
+        if not remembered:  # others from this address may have failed while this one waited for a thread
+            self._failed_tries.check(address)
+        caller = self._keys.caller(key)
+        if caller is None:
+            self._failed_tries.count(address)
+            raise Unauthorized(
+                "The key is unknown, revoked or expired: check it, or ask your administrator for another."
+            )
         return caller
+
+
+def _presented(scope: Scope) -> bytes:
+    presented: list[bytes] = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(presented) != 1:
+        raise Unauthorized(f"{len(presented)} Authorization headers, expected one: Authorization: Bearer KEY.")
+    scheme, _, key = presented[0].partition(b" ")
+    if scheme.lower() != b"bearer":
+        raise Unauthorized("The Authorization header does not begin with Bearer: send Authorization: Bearer KEY.")
+    return key.strip()

@@ -6,93 +6,169 @@ import hmac
 import os
 import re
 import secrets
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 
-from app.records.database import WRITE_FIRST, transaction
+from app.access.caller import OWN_KEY_ID, Caller, Role
+from app.access.verdicts import FRESH_S, Verdict, Verdicts
+from app.problems import InvalidParameter, KeyRevoked, LastAdminKey, RecordsUnavailable, UnknownKey
+from app.records.audit import SERVER, Actor, AuditTrail, Event
+from app.records.database import transaction
 from app.records.tables import keys
 
 _KEY = re.compile(r"rsk_(?P<id>[0-9a-f]{12})_[A-Za-z0-9_-]{43}")
 _NOBODY = "0" * 64
-OWN_KEY_ID = "settings"
-
-
-class Role(StrEnum):
-    """What a key may do: ``admin`` everything, ``read`` see all predictions, ``predict`` ask and see its own."""
-
-    PREDICT = "predict"
-    READ = "read"
-    ADMIN = "admin"
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Whose key came with a request."""
-
-    key_id: str
-    role: Role
+NAME_LENGTH = 120
+RETRY_S = 5.0
+USE_RESOLUTION = timedelta(minutes=1)
+LONGEST = timedelta(days=36_525)
 
 
 @dataclass(frozen=True)
 class KeyEntry:
-    """What is known of a key, except the key."""
+    """What is known of a key, except the key; times are UTC.
+
+    Attributes:
+        last_used_at: when the database was last asked about it, to the minute.
+    """
 
     id: str
-    role: str
+    role: Role
     name: str
     created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
     revoked_at: datetime | None
+
+    def opens(self, now: datetime) -> bool:
+        """Whether it is neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def summary(self) -> dict[str, Any]:
+        """What the audit trail says of the key."""
+        return {
+            "role": self.role.value,
+            "name": self.name,
+            "expires_at": self.expires_at.isoformat() if self.expires_at else None,
+            "revoked_at": self.revoked_at.isoformat() if self.revoked_at else None,
+        }
+
+
+@dataclass(frozen=True)
+class NewKey(KeyEntry):
+    """A key that was just made, with its text, which is stored nowhere."""
+
+    key: str = field(repr=False)
 
 
 class Keys:
     """The keys of one database, and the administrator's own key from the settings, if any.
 
-    Every method raises RecordsUnavailable when the database fails.
+    A key that the database confirmed is known for 60 seconds without asking again, and while the database is away for
+    as long as the grace allows. A revocation through this object takes effect at once.
+
+    Every method but :meth:`known` and :meth:`remembered` raises RecordsUnavailable when the database fails.
+
+    Args:
+        engine: the database.
+        audit: where keys made and revoked are told.
+        own_key: the administrator's own key.
+        grace_s: seconds after its last confirmation for which a key opens while the database is away.
+        clock: seconds since the epoch.
     """
 
-    def __init__(self, engine: Engine, own_key: str | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        audit: AuditTrail,
+        own_key: str | None = None,
+        grace_s: float = 900,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._engine = engine
-        self._own = sha256(own_key.encode()).hexdigest() if own_key is not None else None
+        self._audit = audit
+        self._own = _digest(own_key.encode()) if own_key is not None else None
+        self._clock = clock
+        self._verdicts = Verdicts(grace_s)
+
+    def known(self, presented: bytes) -> Caller | None:
+        """Whose key this is, if it was confirmed within 60 seconds; takes microseconds."""
+        now = self._clock()
+        verdict = self._verdicts.find(_digest(presented), now)
+        return verdict.caller if verdict and verdict.fresh(now) else None
+
+    def remembered(self, presented: bytes) -> bool:
+        """Whether the key was confirmed within the grace, so that whoever presents it does not guess."""
+        return self._verdicts.find(_digest(presented), self._clock()) is not None
 
     def caller(self, presented: bytes) -> Caller | None:
-        """Whose key this is; None if it is nobody's."""
-        digest = sha256(presented).hexdigest()
-        if self._own is not None and hmac.compare_digest(self._own, digest):
-            return Caller(OWN_KEY_ID, Role.ADMIN)
-        match = _KEY.fullmatch(presented.decode("latin-1"))
-        if match is None:
+        """Whose key this is; None if it is nobody's. Asks the database where :meth:`known` gives nothing."""
+        known = self.known(presented)
+        if known is not None:
+            return known
+        digest, revocations = _digest(presented), self._verdicts.revocations
+        try:
+            verdict = self._look_up(presented, digest)
+        except RecordsUnavailable:
+            now = self._clock()
+            remembered = self._verdicts.find(digest, now)
+            if remembered is None:
+                raise
+            verdict = replace(remembered, fresh_until=now + RETRY_S)
+        if verdict is None:
+            self._verdicts.drop(digest)
             return None
-        query = select(keys.c.sha256, keys.c.role).where(keys.c.id == match["id"], keys.c.revoked_at.is_(None))
-        with transaction(self._engine) as connection:
-            row = connection.execute(query).one_or_none()
-        if not hmac.compare_digest(row.sha256 if row else _NOBODY, digest) or row is None:
-            return None
-        return Caller(match["id"], Role(row.role))
+        self._verdicts.keep(digest, verdict, revocations)
+        return verdict.caller
 
-    def add(self, role: Role, name: str) -> str:
-        """Make a key; gives its text, which is stored nowhere."""
-        key = _new_key()
-        with transaction(self._engine) as connection:
-            connection.execute(insert(keys), _row(key, role, name))
-        return key
+    def add(self, role: Role, name: str, actor: Actor, expires_at: datetime | None = None) -> NewKey:
+        """Make a key.
 
-    def revoke(self, key_id: str) -> bool:
-        """Make a key worthless from now on; False if there is no such valid key."""
-        change = update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None)).values(revoked_at=_now())
-        with transaction(self._engine) as connection:
-            return connection.execute(change).rowcount == 1
+        Args:
+            role: what it may do.
+            name: of the person or machine that it is for, 1 to 120 printable characters.
+            actor: who makes it.
+            expires_at: from when on it opens nothing, at most 100 years ahead.
+
+        Raises:
+            InvalidParameter: if the name does not fit, or the expiry is past, too far or without a time zone.
+        """
+        name = _checked_name(name)
+        now = self._now()
+        if expires_at is not None:
+            expires_at = _checked_expiry(expires_at, now)
+        made = _made(_new_key(), role, name, now, expires_at)
+        with self._audit.transaction() as connection:
+            self._insert(connection, made, actor)
+        return made
+
+    def revoke(self, key_id: str, actor: Actor) -> KeyEntry:
+        """Make a key worthless: here at once, in other servers within 60 seconds.
+
+        Raises:
+            UnknownKey: if there is none with this id.
+            KeyRevoked: if it is revoked already.
+            LastAdminKey: if no other key would open everything.
+        """
+        try:
+            with self._audit.transaction() as connection:
+                return self._revoke(connection, key_id, actor)
+        finally:
+            self._verdicts.revoke(key_id)
 
     def listing(self) -> list[KeyEntry]:
         """Every key, oldest first."""
-        query = select(keys.c.id, keys.c.role, keys.c.name, keys.c.created_at, keys.c.revoked_at)
+        query = select(keys).order_by(keys.c.created_at, keys.c.id)
         with transaction(self._engine) as connection:
-            return [KeyEntry(*row) for row in connection.execute(query.order_by(keys.c.created_at))]
+            return [_entry(row) for row in connection.execute(query)]
 
     def ensure_admin(self, home: Path) -> Path | None:
         """Unless somebody can get in already, make the first admin key and write it to ``admin.key``.
@@ -106,7 +182,7 @@ class Keys:
         if self._own is not None:
             return None
         file = home / "admin.key"
-        with transaction(self._engine.execution_options(**WRITE_FIRST)) as connection:
+        with self._audit.transaction() as connection:
             if connection.execute(select(func.count()).select_from(keys)).scalar_one():
                 return None
             if not file.exists():
@@ -114,26 +190,117 @@ class Keys:
             key = file.read_text(encoding="ascii").strip()
             if _KEY.fullmatch(key) is None:
                 raise ValueError(f"{file} holds no Rosette key and the database has none: move the file away, restart")
-            connection.execute(insert(keys), _row(key, Role.ADMIN, "first admin key"))
+            self._insert(connection, _made(key, Role.ADMIN, "first admin key", self._now()), SERVER)
         return file
 
+    def _look_up(self, presented: bytes, digest: str) -> Verdict | None:
+        now = self._clock()
+        if self._own is not None and hmac.compare_digest(self._own, digest):
+            return Verdict(Caller(OWN_KEY_ID, Role.ADMIN, OWN_KEY_ID), None, now, now + FRESH_S)
+        match = _KEY.fullmatch(presented.decode("latin-1"))
+        if match is None:
+            return None
+        with transaction(self._engine) as connection:
+            row = connection.execute(select(keys).where(keys.c.id == match["id"])).one_or_none()
+        if not hmac.compare_digest(row.sha256 if row else _NOBODY, digest) or row is None:
+            return None
+        entry = _entry(row)
+        if not entry.opens(datetime.fromtimestamp(now, UTC)):
+            return None
+        self._note_use(entry)
+        expires_at = entry.expires_at.timestamp() if entry.expires_at else None
+        return Verdict(Caller(entry.id, entry.role, entry.name), expires_at, now, now + FRESH_S)
 
-def _row(key: str, role: Role, name: str) -> dict[str, Any]:
-    return {
-        "id": key[4:16],
-        "sha256": sha256(key.encode()).hexdigest(),
-        "role": role.value,
-        "name": name,
-        "created_at": _now(),
-    }
+    def _note_use(self, entry: KeyEntry) -> None:
+        now = self._now()
+        if entry.last_used_at and now - entry.last_used_at < USE_RESOLUTION:
+            return
+        change = update(keys).where(keys.c.id == entry.id).values(last_used_at=now)
+        # A database that can be read but not written still says who may come in.
+        with suppress(RecordsUnavailable), transaction(self._engine) as connection:
+            connection.execute(change)
+
+    def _insert(self, connection: Connection, made: NewKey, actor: Actor) -> None:
+        row = {
+            "id": made.id,
+            "sha256": _digest(made.key.encode()),
+            "role": made.role.value,
+            "name": made.name,
+            "created_at": made.created_at,
+            "expires_at": made.expires_at,
+        }
+        connection.execute(insert(keys), row)
+        self._audit.append(connection, actor, Event("key.create", made.id, after=made.summary()))
+
+    def _revoke(self, connection: Connection, key_id: str, actor: Actor) -> KeyEntry:
+        now = self._now()
+        entries = {row.id: _entry(row) for row in connection.execute(select(keys))}
+        before = entries.get(key_id)
+        if before is None:
+            raise UnknownKey("There is no key with this id: list the keys to see theirs.")
+        if before.revoked_at:
+            raise KeyRevoked(f"The key {key_id} was revoked at {before.revoked_at:%Y-%m-%d %H:%M:%S} UTC.")
+        admins = {entry.id for entry in entries.values() if entry.role is Role.ADMIN and entry.opens(now)}
+        if admins == {key_id} and self._own is None:
+            raise LastAdminKey(f"Without the key {key_id} nobody could get in as admin: make another admin key first.")
+        after = replace(before, revoked_at=now)
+        connection.execute(update(keys).where(keys.c.id == key_id).values(revoked_at=now))
+        self._audit.append(connection, actor, Event("key.revoke", key_id, before.summary(), after.summary()))
+        return after
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+
+def _checked_name(name: str) -> str:
+    name = name.strip()
+    if not 0 < len(name) <= NAME_LENGTH or not name.isprintable():
+        raise InvalidParameter(
+            f"The name has {len(name)} characters, expected 1 to {NAME_LENGTH} printable ones: "
+            "say which person or machine the key is for."
+        )
+    return name
+
+
+def _checked_expiry(expires_at: datetime, now: datetime) -> datetime:
+    if expires_at.tzinfo is None:
+        raise InvalidParameter("The expiry has no time zone, expected one such as 2030-01-31T12:00:00Z.")
+    if not timedelta(0) < expires_at - now <= LONGEST:
+        raise InvalidParameter(f"The expiry {expires_at.isoformat()} does not lie within the next 100 years.")
+    return expires_at.astimezone(UTC)
+
+
+def _made(key: str, role: Role, name: str, now: datetime, expires_at: datetime | None = None) -> NewKey:
+    return NewKey(
+        id=key[4:16],
+        role=role,
+        name=name,
+        created_at=now,
+        expires_at=expires_at,
+        last_used_at=None,
+        revoked_at=None,
+        key=key,
+    )
+
+
+def _entry(row: Row[Any]) -> KeyEntry:
+    return KeyEntry(
+        id=row.id,
+        role=Role(row.role),
+        name=row.name,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        last_used_at=row.last_used_at,
+        revoked_at=row.revoked_at,
+    )
+
+
+def _digest(key: bytes) -> str:
+    return sha256(key).hexdigest()
 
 
 def _new_key() -> str:
     return f"rsk_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _write_secret(file: Path, text: str) -> None:

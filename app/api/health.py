@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import Annotated
+from typing import Annotated, Literal
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app import problems
 from app.api.query import KnownParameters
@@ -24,7 +24,10 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    status: str = "ready"
+    status: Literal["ready", "degraded"] = "ready"
+    detail: str = Field(
+        "", description="Why the server is degraded: such as a model that was activated and failed here."
+    )
     model: str
     version: str
     sha256: str
@@ -53,7 +56,7 @@ class Readiness:
 
     def _check(self) -> dict[str, str]:
         failed = {}
-        if self._services.model_error:
+        if self._services.serving.state.engine is None:
             failed["model"] = self._services.model_error
         try:
             self._services.predictions.check_writable()
@@ -87,5 +90,11 @@ async def readyz(
     failed = await readiness.failed()
     if failed:
         raise problems.NotReady("; ".join(f"{part}: {why}" for part, why in failed.items()), failed=sorted(failed))
-    engine = services.engine
-    return Ready(model=engine.manifest.name, version=engine.manifest.version, sha256=engine.network.sha256)
+    engine, detail = services.engine, services.model_error
+    return Ready(
+        status="degraded" if detail else "ready",
+        detail=detail,
+        model=engine.manifest.name,
+        version=engine.manifest.version,
+        sha256=engine.network.sha256,
+    )

@@ -34,13 +34,11 @@ _BODY: dict[str, Any] = {
     response_model=Answer,
     openapi_extra=_BODY,
     responses=problems.responses(
+        *problems.ALWAYS,
         problems.BodyIncomplete,
-        problems.Unauthorized,
-        problems.Forbidden,
         problems.BodyTooSlow,
         problems.BodyTooLarge,
         problems.UnsupportedContentType,
-        problems.InvalidParameter,
         problems.InvalidForm,
         problems.EmptyBody,
         problems.NotAnImage,
@@ -50,10 +48,7 @@ _BODY: dict[str, Any] = {
         problems.WrongMode,
         problems.Animation,
         problems.UnsupportedTiff,
-        problems.Problem,
-        problems.Busy,
         problems.NoModel,
-        problems.RecordsUnavailable,
     ),
 )
 async def predict(
@@ -82,6 +77,9 @@ async def predict(
     data = await body.read(request)
 
     def answer_and_record() -> str:
-        return services.predictions.record(engine.answer(data, rotations), rotations, caller.key_id)
+        answer = engine.answer(data, rotations)
+        recorded = services.predictions.record(answer, rotations, caller.key_id)
+        services.shadow.offer(data, answer)
+        return recorded
 
     return Response(await services.workers.run(answer_and_record), media_type="application/json")

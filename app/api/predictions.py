@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app import problems
+from app.access.caller import Caller, Role
 from app.access.dependencies import MayRead
-from app.access.keys import Caller, Role
 from app.api.query import KnownParameters
 from app.diagnosis.report import Answer
 from app.services import Services, services_of
@@ -20,14 +20,6 @@ from app.services import Services, services_of
 router = APIRouter(prefix="/predictions", tags=["predictions"])
 
 MAX_LIMIT = 200
-_PROBLEMS = (
-    problems.Unauthorized,
-    problems.Forbidden,
-    problems.InvalidParameter,
-    problems.Problem,
-    problems.Busy,
-    problems.RecordsUnavailable,
-)
 
 
 class PredictionPage(BaseModel):
@@ -36,7 +28,7 @@ class PredictionPage(BaseModel):
 
 
 @router.get(
-    "", summary="List recorded answers", response_model=PredictionPage, responses=problems.responses(*_PROBLEMS)
+    "", summary="List recorded answers", response_model=PredictionPage, responses=problems.responses(*problems.ALWAYS)
 )
 async def list_predictions(
     caller: MayRead,
@@ -45,7 +37,7 @@ async def list_predictions(
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
     cursor: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
 ) -> Response:
-    """Recorded answers, newest first: all of them for roles read and admin, a key's own for role predict."""
+    """Recorded answers, newest first: all of them for roles read, review and admin, a key's own for role predict."""
     page = await services.workers.run(partial(services.predictions.page, limit, cursor, _own(caller)))
     following = f'"{page.next}"' if page.next else "null"
     text = f'{{"predictions":[{",".join(page.answers)}],"next":{following}}}'
@@ -56,7 +48,7 @@ async def list_predictions(
     "/{prediction_id}",
     summary="Read one recorded answer",
     response_model=Answer,
-    responses=problems.responses(*_PROBLEMS, problems.UnknownPrediction),
+    responses=problems.responses(*problems.ALWAYS, problems.UnknownPrediction),
 )
 async def read_prediction(
     caller: MayRead,

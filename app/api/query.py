@@ -16,7 +16,7 @@ class KnownParameters:
     def __init__(self, *names: str) -> None:
         self.names = names
 
-    def __call__(self, request: Request) -> None:
+    async def __call__(self, request: Request) -> None:
         query = request.scope["query_string"].decode("latin-1")
         for name, times in Counter(name for name, _ in parse_qsl(query, keep_blank_values=True)).items():
             if name not in self.names:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from app.access.keys import Keys, Role
+from app.access.caller import Role
+from app.access.keys import Keys
+from app.commands.database import shell_actor, the_database
 from app.commands.errors import readable_errors
-from app.records.database import open_database
-from app.records.migrations import migrate
+from app.records.audit import AuditTrail
 from app.settings import Settings
 
 keys = typer.Typer(help="Make, list and revoke the server's keys.", no_args_is_help=True)
@@ -20,39 +22,40 @@ keys = typer.Typer(help="Make, list and revoke the server's keys.", no_args_is_h
 
 @keys.command("add")
 def add_key(
+    name: Annotated[str, typer.Option(help="Which person or machine the key is for; the audit trail names it.")],
     role: Annotated[Role, typer.Option(help="What the key may do.")] = Role.PREDICT,
-    name: Annotated[str, typer.Option(help="Whose key it is.")] = "",
+    expires_days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="Days for which it opens; by default it never expires.")
+    ] = None,
 ) -> None:
     """Make a key and print it; it is shown this once."""
+    expires_at = None if expires_days is None else datetime.now(UTC) + timedelta(days=expires_days)
     with readable_errors():
-        typer.echo(_keys().add(role, name))
+        typer.echo(_keys().add(role, name, shell_actor(), expires_at).key)
 
 
 @keys.command("list")
 def list_keys() -> None:
-    """List the keys' ids, roles and names."""
+    """List the keys' ids, roles, names and times (UTC)."""
     with readable_errors():
-        table = Table("id", "role", "name", "made", "revoked")
+        table = Table("id", "role", "name", "made", "expires", "last used", "revoked")
         for key in _keys().listing():
-            table.add_row(key.id, key.role, key.name, _time(key.created_at), _time(key.revoked_at))
+            times = (key.created_at, key.expires_at, key.last_used_at, key.revoked_at)
+            table.add_row(key.id, key.role, escape(key.name), *map(_minute, times))
         Console().print(table)
 
 
 @keys.command("revoke")
 def revoke_key(key_id: Annotated[str, typer.Argument(help="The 12 characters after rsk_.")]) -> None:
-    """Make a key worthless at once."""
+    """Make a key worthless; a server that has just seen it takes it for up to 60 seconds more."""
     with readable_errors():
-        if not _keys().revoke(key_id):
-            raise ValueError(f"there is no valid key {key_id}: `rosette keys list` shows them")
+        _keys().revoke(key_id, shell_actor())
 
 
-def _time(time: datetime | None) -> str:
+def _minute(time: datetime | None) -> str:
     return f"{time:%Y-%m-%d %H:%M}" if time else ""
 
 
 def _keys() -> Keys:
-    settings = Settings()
-    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = open_database(settings.sqlalchemy_url())
-    migrate(database)
-    return Keys(database)
+    database = the_database()
+    return Keys(database, AuditTrail(database), Settings().read_admin_key())

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from app.commands.errors import readable_errors
-from app.diagnosis.engine import Engine
+from app.diagnosis.engine import Engine, shipped_artifacts
 from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
 from app.main import create_app
@@ -46,7 +46,7 @@ def predict(
     Exits with 1 if any image was refused.
     """
     with readable_errors():
-        engine = Engine.load(model or Settings().model)
+        engine = Engine.load(model or Settings().model or shipped_artifacts()[0])
     if as_json is None:
         as_json = not sys.stdout.isatty()
     decision = Column("decision", min_width=len("not_assessable"))

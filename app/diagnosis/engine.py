@@ -12,7 +12,8 @@ import model_zoo
 from app.diagnosis.decode import decode
 from app.diagnosis.orbit import Rotations, measure_orbit
 from app.diagnosis.report import Answer, PatchReport, Timing, report
-from model_zoo.network import Network, check_golden_cases
+from model_zoo.network import Network
+from model_zoo.proof import Report, prove
 from model_zoo.quality import measure
 from model_zoo.symmetry import Group
 
@@ -25,30 +26,49 @@ class ModelError(ValueError):
 
 
 class Engine:
-    """Answers from one network; all methods may be called from many threads at once."""
+    """Answers from one network; all methods may be called from many threads at once.
 
-    def __init__(self, network: Network) -> None:
+    Attributes:
+        proof: what was proved of the network when it was opened here.
+    """
+
+    def __init__(self, network: Network, proof: Report) -> None:
         self.network = network
+        self.proof = proof
         self.manifest = network.manifest
         self._group = Group.parse(self.manifest.group.name)
         self._exact_subgroup = Group.parse(self.manifest.exact_subgroup)
 
     @classmethod
-    def load(cls, path: Path | None = None) -> Engine:
-        """Open an artifact, by default the shipped one, and replay its golden cases.
+    def open(cls, data: bytes) -> Engine:
+        """Open an artifact and prove it on this machine.
 
         Raises:
-            ModelError: if there is no such artifact, it cannot be opened, or it answers wrongly.
+            ModelError: if it cannot be opened, is no INT8 artifact, or fails a proof.
         """
-        path = path or shipped_artifact()
         try:
-            network = Network(path.read_bytes())
-            check_golden_cases(network)
+            network = Network(data)
         except Exception as error:  # onnxruntime's errors share no public base class
-            raise ModelError(f"the model {path} cannot be used: {error}") from error
+            raise ModelError(f"it cannot be opened: {error}") from error
         if network.manifest.precision != "int8":
-            raise ModelError(f"the model {path} is {network.manifest.precision}; only int8 artifacts are served")
-        return cls(network)
+            raise ModelError(f"it is {network.manifest.precision}, and only int8 artifacts are served")
+        proof = prove(network)
+        for step in proof.steps:
+            if not step.passed:
+                raise ModelError(f"{step.name}: {step.detail}")
+        return cls(network, proof)
+
+    @classmethod
+    def load(cls, path: Path) -> Engine:
+        """Open and prove an artifact's file.
+
+        Raises:
+            ModelError: if there is no such file, or as :meth:`open`.
+        """
+        try:
+            return cls.open(path.read_bytes())
+        except (OSError, ModelError) as error:
+            raise ModelError(f"the model {path} cannot be used: {error}") from error
 
     def answer(self, data: bytes, rotations: Rotations) -> Answer:
         """Decode, assess, turn, infer and report.
@@ -82,18 +102,16 @@ class Engine:
         )
 
 
-def shipped_artifact() -> Path:
-    """The only ``model_zoo/accurate-*.int8.onnx``.
+def shipped_artifacts() -> list[Path]:
+    """The INT8 artifacts in ``model_zoo/``, the one that serves by default first.
 
     Raises:
-        ModelError: if there is none, or more than one.
+        ModelError: if that one is missing.
     """
-    found = sorted(MODEL_ZOO.glob(f"{DEFAULT_NAME}-*.int8.onnx"))
-    if len(found) != 1:
-        raise ModelError(
-            f"{MODEL_ZOO} holds {len(found)} files {DEFAULT_NAME}-*.int8.onnx, expected one: set ROSETTE_MODEL"
-        )
-    return found[0]
+    found = sorted(MODEL_ZOO.glob("*.int8.onnx"), key=lambda path: (not path.name.startswith(DEFAULT_NAME), path.name))
+    if not found or not found[0].name.startswith(DEFAULT_NAME):
+        raise ModelError(f"{MODEL_ZOO} holds no file {DEFAULT_NAME}-*.int8.onnx: set ROSETTE_MODEL")
+    return found
 
 
 def _milliseconds(start: float, end: float) -> float:

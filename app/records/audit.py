@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, insert, select, text
 
@@ -16,6 +17,8 @@ from app.records.database import WRITE_FIRST, transaction
 from app.records.tables import audit
 
 ORIGIN = "0" * 64
+FETCHED = 100
+HEAD = re.compile(r"(?P<number>[1-9][0-9]{0,17}):(?P<hash>[0-9a-f]{64})")
 _LOCK = 0x5265636F726473  # "Records": one advisory lock for all servers of a PostgreSQL database
 
 
@@ -63,24 +66,65 @@ class Entry:
     hash: str
 
     def right_hash(self) -> str:
-        """SHA-256 over every other column, the previous row's hash among them."""
+        """SHA-256 of the other columns, the previous row's hash among them, as a JSON array in UTF-8 without spaces."""
         columns = [
             self.number, self.at, self.who, self.address, self.action, self.subject, self.before, self.after,
             self.previous,
         ]  # fmt: skip
-        return sha256(json.dumps(columns, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+        # SQLite keeps bytes in a column of texts if told to: a row changed so has to be found, not to raise.
+        return sha256(json.dumps(columns, ensure_ascii=False, separators=(",", ":"), default=repr).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Head:
-    """The last row's number and hash; whoever keeps it elsewhere can find a cut tail."""
+    """The last row's number and hash; whoever keeps it elsewhere can find a cut tail. Its text is ``NUMBER:HASH``."""
 
     number: int
     hash: str
 
+    def __str__(self) -> str:
+        return f"{self.number}:{self.hash}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The head whose text this is.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        match = HEAD.fullmatch(text)
+        if match is None:
+            raise ValueError(
+                f"{text!r} is no head of an audit trail, expected NUMBER:HASH as `rosette audit head` prints"
+            )
+        return cls(int(match["number"]), match["hash"])
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What walking the chain found.
+
+    Attributes:
+        rows: rows that fit, up to the first broken link.
+        head: the last row that fits; None if there is none.
+        broken: the first broken link in words; None if the chain is whole.
+    """
+
+    rows: int
+    head: Head | None
+    broken: str | None
+
+
+@dataclass(frozen=True)
+class EntryPage:
+    """Rows, newest first, and the number to continue before, None on the last page."""
+
+    entries: list[Entry]
+    next: int | None
+
 
 class AuditTrail:
-    """Appends to the trail, one writer at a time across all servers of a database.
+    """Appends to the trail, one writer at a time across all servers of a database; reads and verifies it.
 
     Every method raises RecordsUnavailable when the database fails.
     """
@@ -98,7 +142,7 @@ class AuditTrail:
 
     def append(self, connection: Connection, actor: Actor, event: Event) -> Entry:
         """Append a row within :meth:`transaction`."""
-        last = connection.execute(select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)).first()
+        last = _head(connection)
         number, previous = (last.number + 1, last.hash) if last else (1, ORIGIN)
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         texts = [None if side is None else json.dumps(side, ensure_ascii=False) for side in (event.before, event.after)]
@@ -113,3 +157,65 @@ class AuditTrail:
         """Append a row in a transaction of its own."""
         with self.transaction() as connection:
             return self.append(connection, actor, event)
+
+    def last(self, connection: Connection, action: str) -> Entry | None:
+        """The last row of an action, seen from within :meth:`transaction`."""
+        query = select(audit).where(audit.c.action == action).order_by(audit.c.number.desc()).limit(1)
+        row = connection.execute(query).first()
+        return Entry(*row) if row else None
+
+    def head(self) -> Head | None:
+        """The last row's number and hash; None if there is no row."""
+        with transaction(self._engine) as connection:
+            return _head(connection)
+
+    def page(self, limit: int, before: int | None = None) -> EntryPage:
+        """At most ``limit`` rows with numbers below ``before``, newest first."""
+        query = select(audit).order_by(audit.c.number.desc()).limit(limit + 1)
+        if before is not None:
+            query = query.where(audit.c.number < before)
+        with transaction(self._engine) as connection:
+            entries = [Entry(*row) for row in connection.execute(query)]
+        shown = entries[:limit]
+        return EntryPage(shown, shown[-1].number if len(entries) > limit else None)
+
+    def verify(self, head: Head | None = None) -> Verification:
+        """Walk the chain from its first row, in constant memory, up to the first broken link.
+
+        Args:
+            head: a head that was kept elsewhere; without one, neither a cut tail nor a chain that was made anew
+                can be told from the true one.
+        """
+        rows, last, broken = 0, None, None
+        query = select(audit).order_by(audit.c.number)
+        with (
+            transaction(self._engine) as connection,
+            connection.execute(query, execution_options={"yield_per": FETCHED}) as found,
+        ):
+            for entry in (Entry(*row) for row in found):
+                broken = _broken(entry, last, head)
+                if broken:
+                    break
+                rows, last = rows + 1, Head(entry.number, entry.hash)
+        if head and not broken and rows < head.number:
+            broken = f"row {head.number} of the given head is missing: the trail's tail was cut after row {rows}"
+        return Verification(rows, last, broken)
+
+
+def _head(connection: Connection) -> Head | None:
+    row = connection.execute(select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)).first()
+    return Head(*row) if row else None
+
+
+def _broken(entry: Entry, last: Head | None, head: Head | None) -> str | None:
+    """Why this row does not fit after the last one, or to the head that was given."""
+    number, previous = (last.number + 1, last.hash) if last else (1, ORIGIN)
+    if entry.number != number:
+        return f"row {number} is missing: row {entry.number} stands in its place"
+    if entry.hash != entry.right_hash():
+        return f"row {number} was changed: its hash does not fit its columns"
+    if entry.previous != previous:
+        return f"row {number} follows another row {number - 1}: it carries another hash than that row has"
+    if head and number == head.number and entry.hash != head.hash:
+        return f"row {number} has another hash than the given head: this is another history"
+    return None

@@ -55,6 +55,13 @@ def open_database(url: str, connections: int = 8) -> Engine:
     return engine
 
 
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    parsed = make_url(url).set(password=None)
+    secrets = [name for name in parsed.query if "password" in name.lower()]
+    return parsed.difference_update_query(secrets).render_as_string()
+
+
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
     """A transaction, committed when the block ends.

@@ -6,11 +6,24 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from app.records.database import WRITE_FIRST
 
 _LOCK = 0x526F7365747465  # "Rosette": one advisory lock for all servers of a PostgreSQL database
+
+TRIGGERS = {
+    "sqlite": {"audit_update", "audit_delete", "audit_replace"},
+    "postgresql": {"audit_change", "audit_truncate"},
+}
+_FIND_TRIGGERS = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'audit'",
+    "postgresql": "SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass('audit') AND tgenabled IN ('O', 'A')",
+}
+
+
+class UnprotectedTrailError(ValueError):
+    """The database would let rows of the audit trail be changed or removed."""
 
 
 def scripts() -> Path:
@@ -19,16 +32,38 @@ def scripts() -> Path:
     return installed if installed.is_dir() else Path(__file__).resolve().parents[2] / "alembic"
 
 
-def migrate(engine: Engine) -> None:
+def migrate(engine: Engine, folder: Path | None = None) -> None:
     """Run the missing migrations in one transaction under a lock that other servers wait for.
+
+    Args:
+        engine: the database.
+        folder: the migrations; by default those of this version.
 
     Raises:
         SQLAlchemyError: if the database cannot be reached or changed.
+        UnprotectedTrailError: if the audit trail's triggers are missing afterwards; then nothing is migrated.
     """
     config = Config()
-    config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
+    config.set_main_option("script_location", str(folder or scripts()).replace("%", "%%"))
     with engine.execution_options(**WRITE_FIRST).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        check_triggers(connection)
+
+
+def check_triggers(connection: Connection) -> None:
+    """See that the database itself refuses to change the audit trail.
+
+    Raises:
+        UnprotectedTrailError: naming the triggers that are missing or disabled.
+    """
+    dialect = connection.dialect.name
+    missing = TRIGGERS[dialect] - set(connection.execute(text(_FIND_TRIGGERS[dialect])).scalars())
+    if missing:
+        raise UnprotectedTrailError(
+            f"the table audit lacks its triggers {', '.join(sorted(missing))}, so rows could be changed or removed: "
+            "find out who dropped them, run `rosette audit verify --head` with the last head in the server's log, "
+            "and make them again as migration 0002 does"
+        )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
     DateTime,
+    Dialect,
     Double,
     ForeignKey,
     Index,
@@ -16,7 +19,25 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
 )
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A moment, aware and in UTC, also from SQLite, which forgets the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+    python_type = datetime
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or value.tzinfo is not None:
+            return value.astimezone(UTC) if value else None
+        return value.replace(tzinfo=UTC)
+
 
 metadata = MetaData(
     naming_convention={
@@ -34,17 +55,17 @@ keys = Table(
     Column("sha256", String(64), nullable=False),
     Column("role", String(16), nullable=False),
     Column("name", String(200), nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
-    Column("revoked_at", DateTime(timezone=True)),
-    Column("expires_at", DateTime(timezone=True)),
-    Column("last_used_at", DateTime(timezone=True)),
+    Column("created_at", UtcTime(), nullable=False),
+    Column("revoked_at", UtcTime()),
+    Column("expires_at", UtcTime()),
+    Column("last_used_at", UtcTime()),
 )
 
 predictions = Table(
     "predictions",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("created_at", UtcTime(), nullable=False),
     Column("key_id", String(32), nullable=False),
     Column("model_name", String(63), nullable=False),
     Column("model_version", String(32), nullable=False),
@@ -83,9 +104,9 @@ models = Table(
     Column("report", Text(), nullable=False),
     Column("origin", String(16), nullable=False),
     Column("uploaded_by", String(240), nullable=False),
-    Column("uploaded_at", DateTime(timezone=True), nullable=False),
-    Column("retired_at", DateTime(timezone=True)),
-    Column("shadow_since", DateTime(timezone=True)),
+    Column("uploaded_at", UtcTime(), nullable=False),
+    Column("retired_at", UtcTime()),
+    Column("shadow_since", UtcTime()),
 )
 
 # The last row names the model that serves.
@@ -95,20 +116,20 @@ activations = Table(
     Column("number", Integer(), primary_key=True, autoincrement=False),
     Column("model_id", String(64), ForeignKey("models.id"), nullable=False),
     Column("activated_by", String(240), nullable=False),
-    Column("activated_at", DateTime(timezone=True), nullable=False),
+    Column("activated_at", UtcTime(), nullable=False),
 )
 
-# What a shadow model would have answered, beside what the active one did.
+# What a shadow model would have answered, beside what the active one did; null where it was not assessable.
 shadow_scores = Table(
     "shadow_scores",
     metadata,
     Column("prediction_id", String(36), primary_key=True),
     Column("shadow_id", String(64), ForeignKey("models.id"), primary_key=True),
     Column("active_id", String(64), nullable=False),
-    Column("shadow_probability", Double(), nullable=False),
-    Column("active_probability", Double(), nullable=False),
-    Column("shadow_label", String(16), nullable=False),
-    Column("active_label", String(16), nullable=False),
+    Column("shadow_label", String(16)),
+    Column("active_label", String(16)),
+    Column("shadow_probability", Double()),
+    Column("active_probability", Double()),
     Index(None, "shadow_id", "active_id"),
 )
 

@@ -14,9 +14,12 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import Engine
 
-from app.access.keys import Role
+from app.access.caller import Role
 from app.main import create_app
+from app.records.audit import Actor
+from app.records.database import open_database
 from app.server import Server, make_server
 from app.services import Services
 from app.settings import Settings
@@ -24,6 +27,7 @@ from model_zoo.network import Network
 from model_zoo.synthetic import synthetic_patch
 from model_zoo.turns import Patch
 
+TESTER = Actor("a test")
 KEPT = ("ROSETTE_TEST_", "ROSETTE_SHARED")
 
 
@@ -41,6 +45,16 @@ def encoded(pixels: Patch, file_format: str = "PNG", **options: Any) -> bytes:
     return stream.getvalue()
 
 
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class RunningServer:
     """A server on a free port, in a thread, from ``with`` until the block ends.
 
@@ -49,6 +63,8 @@ class RunningServer:
     """
 
     def __init__(self, home: Path, model: Path, **settings: Any) -> None:
+        # Most tests share one address, and many try wrong keys.
+        settings = {"failed_tries": 1000} | settings
         self.settings = Settings(home=home, model=model, port=0, host="127.0.0.1", **settings)
         self.app = create_app(self.settings)
         self.services: Services = self.app.state.services
@@ -90,7 +106,10 @@ class RunningServer:
         )
 
     def new_client(self, role: Role) -> httpx.Client:
-        return self.client_of(self.services.keys.add(role, f"a test's {role} key"))
+        return self.client_of(self.new_key(role))
+
+    def new_key(self, role: Role) -> str:
+        return self.services.keys.add(role, f"a test's {role} key", TESTER).key
 
     def recorded(self) -> int:
         return len(self.services.predictions.page(10_000).answers)
@@ -101,6 +120,31 @@ def server(tmp_path_factory: pytest.TempPathFactory, artifact_path: Path) -> Ite
     """One server that most tests share."""
     with RunningServer(tmp_path_factory.mktemp("home"), artifact_path) as running:
         yield running
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_database(f"sqlite:///{tmp_path / 'rosette.db'}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def postgres(postgres_url: str) -> Iterator[Engine]:
+    engine = open_database(Settings(database_url=postgres_url).sqlalchemy_url())
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> Engine:
+    engine: Engine = request.getfixturevalue(request.param)
+    return engine
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.access.caller import Role
 from tests.app.conftest import RunningServer, assert_problem
 
 OPEN = {"/livez", "/readyz", "/docs", "/openapi.json", "/docs/assets/{name}"}
@@ -26,7 +27,7 @@ def routes(router: Any) -> Iterator[tuple[str, str]]:
 
 def test_every_route_but_the_open_ones_needs_a_key(server: RunningServer) -> None:
     closed = sorted({(method, path) for method, path in routes(server.app) if path not in OPEN})
-    assert {path for _, path in closed} >= {"/predict", "/predictions", "/predictions/{prediction_id}"}
+    assert {path for _, path in closed} >= {"/predict", "/predictions", "/predictions/{prediction_id}", "/admin/keys"}
     with server.client_of("rsk_000000000000_" + "A" * 43) as stranger, httpx.Client(base_url=server.url) as nobody:
         for method, path in closed:
             concrete = re.sub(r"\{[^}]*\}", "x", path)
@@ -42,6 +43,34 @@ def test_every_route_is_described_with_its_key(server: RunningServer) -> None:
     for method, path in set(routes(server.app)):
         if path not in OPEN:
             assert described[path][method.lower()]["security"] == [{"key": []}]
+
+
+@pytest.mark.parametrize("role", sorted({*Role} - {Role.ADMIN}))
+def test_admin_routes_are_for_admins(server: RunningServer, role: Role) -> None:
+    closed = sorted({(method, path) for method, path in routes(server.app) if path.startswith("/admin/")})
+    assert ("POST", "/admin/keys") in closed
+    with server.new_client(role) as client:
+        for method, path in closed:
+            response = client.request(method, re.sub(r"\{[^}]*\}", "x", path))
+            assert response.status_code == 403, (method, path)
+            if method != "HEAD":
+                assert f"The key's role is {role}" in assert_problem(response, 403, "forbidden")["detail"]
+
+
+@pytest.mark.parametrize(
+    ("role", "ask", "read"),
+    [
+        (Role.PREDICT, 415, 200),
+        (Role.READ, 403, 200),
+        (Role.REVIEW, 403, 200),
+        (Role.METRICS, 403, 403),
+        (Role.ADMIN, 415, 200),
+    ],
+)
+def test_roles_on_predictions(server: RunningServer, role: Role, ask: int, read: int) -> None:
+    with server.new_client(role) as client:
+        assert client.post("/predict").status_code == ask
+        assert client.get("/predictions").status_code == read
 
 
 def test_open_routes_need_no_key(server: RunningServer) -> None:

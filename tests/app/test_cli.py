@@ -1,4 +1,4 @@
-"""``rosette predict`` and ``rosette keys``."""
+"""``rosette predict``, and how the server greets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from app.access.keys import Role
+from app.access.caller import Role
 from app.commands.keys import keys
 from app.commands.server import greeting, predict
 from app.services import Services
@@ -81,23 +81,6 @@ def test_a_missing_model_is_named(rosette: typer.Typer, patch_file: Path, tmp_pa
     done = CliRunner().invoke(rosette, ["predict", str(patch_file), "--model", str(tmp_path / "none.onnx")])
     assert done.exit_code == 1
     assert "none.onnx cannot be used" in done.stderr
-
-
-def test_keys_are_made_listed_and_revoked(
-    rosette: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ROSETTE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COLUMNS", "200")
-    key = CliRunner().invoke(rosette, ["keys", "add", "--role", "read", "--name", "the ward"]).stdout.strip()
-    assert key.startswith("rsk_")
-    listed = CliRunner().invoke(rosette, ["keys", "list"]).stdout
-    assert key[4:16] in listed
-    assert "the ward" in listed
-    assert key[17:] not in listed
-    assert CliRunner().invoke(rosette, ["keys", "revoke", key[4:16]]).exit_code == 0
-    again = CliRunner().invoke(rosette, ["keys", "revoke", key[4:16]])
-    assert again.exit_code == 1
-    assert "no valid key" in again.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,49 +13,19 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, inspect, make_url, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import OperationalError
 
-from app.access.keys import Keys, Role
+from app.access.caller import Role
+from app.access.keys import Keys
 from app.problems import RecordsUnavailable
+from app.records.audit import SERVER, AuditTrail, Event
 from app.records.database import open_database, transaction
-from app.records.migrations import migrate, scripts
+from app.records.migrations import TRIGGERS, UnprotectedTrailError, check_triggers, migrate, scripts
 from app.records.predictions import PredictionLog
 from app.records.tables import metadata
-from app.settings import Settings
 from tests.conftest import ROOT
-
-
-@pytest.fixture
-def sqlite(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_database(f"sqlite:///{tmp_path / 'rosette.db'}")
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def postgres() -> Iterator[Engine]:
-    """A new database beside the one that ROSETTE_TEST_POSTGRES_URL names."""
-    url = os.environ.get("ROSETTE_TEST_POSTGRES_URL")
-    if not url:
-        pytest.skip("no PostgreSQL: set ROSETTE_TEST_POSTGRES_URL to one in which databases may be made")
-    url = Settings(database_url=url).sqlalchemy_url()
-    name = f"rosette_test_{os.getpid()}"
-    beside = create_engine(url, isolation_level="AUTOCOMMIT")
-    with beside.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine = open_database(make_url(url).set(database=name).render_as_string(hide_password=False))
-    yield engine
-    engine.dispose()
-    with beside.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name}"))
-    beside.dispose()
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest) -> Engine:
-    engine: Engine = request.getfixturevalue(request.param)
-    return engine
 
 
 def test_sqlite_is_durable(sqlite: Engine) -> None:
@@ -81,9 +51,10 @@ def test_the_migrated_schema_is_the_tables(database: Engine) -> None:
 
 def test_migrating_again_changes_nothing(database: Engine) -> None:
     migrate(database)
-    key = Keys(database).add(Role.READ, "kept")
+    keys = Keys(database, AuditTrail(database))
+    key = keys.add(Role.READ, "kept", SERVER).key
     migrate(database)
-    assert Keys(database).caller(key.encode()) is not None
+    assert keys.caller(key.encode()) is not None
 
 
 def test_migrations_go_back(sqlite: Engine) -> None:
@@ -94,6 +65,59 @@ def test_migrations_go_back(sqlite: Engine) -> None:
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
     assert inspect(sqlite).get_table_names() == ["alembic_version"]
+
+
+def test_the_audit_trail_is_protected_at_head(database: Engine) -> None:
+    migrate(database)
+    with database.connect() as connection:
+        check_triggers(connection)
+
+
+@pytest.mark.parametrize("trigger", ["audit_update", "audit_delete", "audit_replace"])
+def test_a_dropped_trigger_stops_the_start_on_sqlite(sqlite: Engine, trigger: str) -> None:
+    migrate(sqlite)
+    with sqlite.begin() as connection:
+        connection.execute(text(f"DROP TRIGGER {trigger}"))
+    with pytest.raises(UnprotectedTrailError, match=rf"the table audit lacks its triggers {trigger}, so rows could"):
+        migrate(sqlite)
+
+
+@pytest.mark.parametrize("trigger", ["audit_change", "audit_truncate"])
+@pytest.mark.parametrize("how", ["DROP TRIGGER {} ON audit", "ALTER TABLE audit DISABLE TRIGGER {}"])
+def test_a_dropped_or_disabled_trigger_stops_the_start_on_postgresql(postgres: Engine, how: str, trigger: str) -> None:
+    migrate(postgres)
+    with postgres.begin() as connection:
+        connection.execute(text(how.format(trigger)))
+    with pytest.raises(UnprotectedTrailError, match=rf"the table audit lacks its triggers {trigger}, so rows could"):
+        migrate(postgres)
+
+
+def test_a_migration_that_recreates_the_trail_without_its_triggers_is_undone(database: Engine, tmp_path: Path) -> None:
+    migrate(database)
+    entry = AuditTrail(database).record(SERVER, Event("test", "kept"))
+    head = ScriptDirectory(str(scripts())).get_current_head()
+    folder = tmp_path / "alembic"
+    shutil.copytree(scripts(), folder)
+    (folder / "versions" / "careless.py").write_text(
+        f"""
+from alembic import op
+
+revision, down_revision, branch_labels, depends_on = "careless", {head!r}, None, None
+
+
+def upgrade():
+    op.execute("CREATE TABLE copied AS SELECT * FROM audit")
+    op.execute("DROP TABLE audit")
+    op.execute("ALTER TABLE copied RENAME TO audit")
+"""
+    )
+    with pytest.raises(UnprotectedTrailError) as refused:
+        migrate(database, folder)
+    assert all(trigger in str(refused.value) for trigger in TRIGGERS[database.dialect.name])
+    with database.connect() as connection:
+        check_triggers(connection)
+        assert MigrationContext.configure(connection).get_current_revision() == head
+    assert AuditTrail(database).page(2).entries == [entry]
 
 
 def test_the_alembic_command_uses_the_settings(tmp_path: Path) -> None:
@@ -140,12 +164,13 @@ def test_a_database_that_fails_is_a_problem_that_hides_statement_and_values(sqli
 
 def test_a_failed_transaction_leaves_nothing_behind(database: Engine) -> None:
     migrate(database)
-    Keys(database).add(Role.READ, "kept")
-    before = Keys(database).listing()
+    keys = Keys(database, AuditTrail(database))
+    keys.add(Role.READ, "kept", SERVER)
+    before = keys.listing()
     with pytest.raises(RecordsUnavailable), transaction(database) as connection:
         connection.execute(text("UPDATE keys SET name = 'changed'")).connection.exec_driver_sql("SELECT nothing")
     PredictionLog(database).check_writable()
-    assert Keys(database).listing() == before
+    assert keys.listing() == before
     assert PredictionLog(database).page(1).answers == []
 
 

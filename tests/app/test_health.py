@@ -21,6 +21,7 @@ def test_a_server_says_that_it_is_ready_and_with_what(server: RunningServer, net
     manifest = network.manifest
     assert httpx.get(f"{server.url}/readyz").json() == {
         "status": "ready",
+        "detail": "",
         "model": manifest.name,
         "version": manifest.version,
         "sha256": network.sha256,

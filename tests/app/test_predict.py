@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app.access.keys import Role
+from app.access.caller import Role
 from app.diagnosis.report import Answer
 from model_zoo.network import Network
 from model_zoo.synthetic import synthetic_patch

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from app.access.keys import Role
+from app.access.caller import Role
 from app.records.tables import predictions
 from tests.app.conftest import RunningServer, assert_problem
 

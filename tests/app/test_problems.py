@@ -10,10 +10,10 @@ import pytest
 from fastapi import FastAPI
 
 from app import problems
-from app.access.keys import Role
+from app.access.caller import Role
 from app.main import create_app
 from app.settings import Settings
-from tests.app.conftest import assert_problem
+from tests.app.conftest import TESTER, assert_problem
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_an_unexpected_error_is_a_problem_without_its_inside(app: FastAPI) -> No
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport) as client:
-            key = app.state.services.keys.add(Role.ADMIN, "test")
+            key = app.state.services.keys.add(Role.ADMIN, "test", TESTER).key
             return await client.get("http://x/livez/fail", headers={"Authorization": f"Bearer {key}"})
 
     response = asyncio.run(ask())

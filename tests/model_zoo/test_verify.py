@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from model_zoo.artifact import parse
-from model_zoo.verify import Report, verify
-from tests.model_zoo.resealing import (
-    Change,
-    first,
-    initializer,
-    producer,
-    readers,
-    resealed,
-    set_values,
-    stored_weights,
-    with_manifest,
-)
+from model_zoo.proof import Report, Step
+from model_zoo.verify import verify
+from tests.model_zoo import changes
+from tests.model_zoo.resealing import Change, first, resealed, stored_weights, with_manifest
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +31,25 @@ def test_the_shipped_artifact_passes(data: bytes) -> None:
     details = {step.name: step.detail for step in report.steps}
     assert list(details) == [
         "file",
-        "manifest",
         "dialect",
+        "manifest",
         "operators",
         "shapes",
         "graph hash",
         "weights",
         "integer graph",
         "network",
+        "latency",
         "golden cases",
+        "finite answers",
+        "moving answers",
         "exact invariance",
     ]
     assert details["weights"].startswith("largest |weight| 64,")
     assert details["golden cases"] == "8 of 8 bit for bit, largest residual 0"
     assert details["exact invariance"].startswith("0 of ")
+    assert details["finite answers"].startswith("32 of 32, ")
+    assert details["latency"].endswith(" ms for one patch on one thread, limit 50 ms")
     assert all(step.milliseconds > 0 for step in report.steps)
 
 
@@ -70,7 +66,7 @@ def test_its_float_twin_passes_with_the_residual_reported(float_artifact_path: P
 def test_a_truncated_file_fails(data: bytes, kept: float) -> None:
     report = verify(data[: int(kept if kept >= 1 else kept * len(data))])
     assert not report.passed
-    assert failures(report).keys() <= {"file", "manifest"}
+    assert failures(report).keys() <= {"file", "dialect", "manifest"}
 
 
 def test_junk_fails_at_once() -> None:
@@ -120,89 +116,30 @@ def test_a_conventional_network_has_nothing_to_compare(data: bytes) -> None:
     assert report.steps[-1].detail == "C1: a conventional network, nothing to compare"
 
 
-def over_wide_weight(model: onnx.ModelProto) -> None:
-    tensor = stored_weights(model, first(model, "Gemm"))
-    values = numpy_helper.to_array(tensor).copy()
-    values.flat[0] = -65
-    set_values(tensor, values)
-
-
-def shifted_weights(model: onnx.ModelProto) -> None:
-    zero_point = initializer(model, producer(model, first(model, "Gemm").input[1]).input[2])
-    set_values(zero_point, numpy_helper.to_array(zero_point) + np.int8(1))
-
-
-def unsigned_weights(model: onnx.ModelProto) -> None:
-    dequantize = producer(model, first(model, "Gemm").input[1])
-    for name in (dequantize.input[0], dequantize.input[2]):
-        tensor = initializer(model, name)
-        set_values(tensor, np.abs(numpy_helper.to_array(tensor)).astype(np.uint8))
-
-
-def float_weights(model: onnx.ModelProto) -> None:
-    gemm = first(model, "Gemm")
-    shape = stored_weights(model, gemm).dims
-    model.graph.initializer.append(numpy_helper.from_array(np.ones(shape, np.float32), "float.weight"))
-    gemm.input[1] = "float.weight"
-
-
-def zero_point_left_out(model: onnx.ModelProto) -> None:
-    del first(model, "QuantizeLinear").input[2]
-
-
-def float_gemm(model: onnx.ModelProto) -> None:
-    """Take away the Q/DQ pair before the Gemm."""
-    gemm = first(model, "Gemm")
-    dequantize = producer(model, gemm.input[0])
-    flatten = producer(model, dequantize.input[0])
-    quantize = producer(model, flatten.input[0])
-    flatten.input[0], gemm.input[0] = quantize.input[0], flatten.output[0]
-    model.graph.node.remove(quantize)
-    model.graph.node.remove(dequantize)
-
-
-def float_maximum(model: onnx.ModelProto) -> None:
-    """Pool over the group in float, between unequal scales, so that no optimizer can put it back."""
-    maximum = first(model, "ReduceMax")
-    parameters = readers(model, maximum.output[0])[0].input[1:]
-    scale = numpy_helper.to_array(initializer(model, parameters[0])) * np.float32(1.5)
-    model.graph.initializer.append(numpy_helper.from_array(scale, "wider"))
-    position = list(model.graph.node).index(maximum)
-    dequantize = helper.make_node("DequantizeLinear", [maximum.input[0], "wider", parameters[1]], ["real"])
-    quantize = helper.make_node("QuantizeLinear", ["real.max", *parameters], [maximum.output[0]])
-    maximum.input[0], maximum.output[0] = "real", "real.max"
-    model.graph.node.insert(position + 1, quantize)
-    model.graph.node.insert(position, dequantize)
-
-
-def untied_residual(model: onnx.ModelProto) -> None:
-    dequantize = producer(model, first(model, "Add").input[0])
-    scale = initializer(model, dequantize.input[1])
-    set_values(scale, numpy_helper.to_array(scale) * np.float32(1.5))
-
-
-def less_symmetric_filter(model: onnx.ModelProto) -> None:
-    tensor = stored_weights(model, first(model, "Conv"))
-    values = numpy_helper.to_array(tensor).copy()
-    values.flat[0] = -64 if values.flat[0] > 0 else 64
-    set_values(tensor, values)
-
-
-ALSO_NOTICED: dict[Change, set[str]] = {float_gemm: {"exact invariance"}, float_weights: {"integer graph"}}
+ALSO_NOTICED: dict[Change, set[str]] = {
+    changes.float_gemm: {"exact invariance"},
+    changes.float_convolution: {"exact invariance"},
+    changes.float_weights: {"integer graph", "moving answers"},
+    changes.nan_scale: {"finite answers"},
+}
 
 
 @pytest.mark.parametrize(
     ("change", "step", "words"),
     [
-        (over_wide_weight, "weights", "a weight of magnitude 65, expected at most 64"),
-        (shifted_weights, "weights", "zero point other than 0"),
-        (unsigned_weights, "weights", "are uint8, expected int8"),
-        (float_weights, "weights", "do not come from a DequantizeLinear"),
-        (zero_point_left_out, "weights", "is not stored in the graph, expected an initializer"),
-        (float_gemm, "integer graph", "is left after optimization"),
-        (float_maximum, "integer graph", "computes in float"),
-        (untied_residual, "integer graph", "tie them"),
-        (less_symmetric_filter, "exact invariance", "expected equal bits"),
+        (changes.over_wide_weight, "weights", "a weight of magnitude 65, expected at most 64"),
+        (changes.shifted_weights, "weights", "zero point other than 0"),
+        (changes.unsigned_weights, "weights", "are uint8, expected int8"),
+        (changes.float_weights, "weights", "do not come from a DequantizeLinear"),
+        (changes.zero_point_left_out, "weights", "is not stored in the graph, expected an initializer"),
+        (changes.float_gemm, "integer graph", "is left after optimization"),
+        (changes.float_maximum, "integer graph", "computes in float"),
+        (changes.untied_residual, "integer graph", "tie them"),
+        (changes.float_convolution, "integer graph", "is left after optimization"),
+        (changes.nan_scale, "weights", "is not a positive finite number"),
+        (changes.infinite_answers, "finite answers", "32 of 32 answers hold NaN or infinity"),
+        (changes.constant_answers, "moving answers", "1 different margins for 32 patches"),
+        (changes.less_symmetric_filter, "exact invariance", "expected equal bits"),
     ],
 )
 def test_a_sealed_graph_that_breaks_a_promise_fails_in_one_step(
@@ -213,100 +150,44 @@ def test_a_sealed_graph_that_breaks_a_promise_fails_in_one_step(
     assert found.keys() - {step} <= ALSO_NOTICED.get(change, set())
 
 
-def external_data(model: onnx.ModelProto) -> None:
-    tensor = model.graph.initializer[0]
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="/etc/passwd")
-
-
-def other_opset(model: onnx.ModelProto) -> None:
-    model.opset_import[0].version = 21
-
-
-def second_domain(model: onnx.ModelProto) -> None:
-    model.opset_import.add(domain="com.microsoft", version=1)
-
-
-def foreign_node(model: onnx.ModelProto) -> None:
-    model.graph.node[0].domain = "com.microsoft"
-
-
-def future_ir(model: onnx.ModelProto) -> None:
-    model.ir_version = 99
-
-
-def function(model: onnx.ModelProto) -> None:
-    model.functions.add(name="f", domain="")
-
-
-def sparse(model: onnx.ModelProto) -> None:
-    model.graph.sparse_initializer.add()
-
-
-def subgraph(model: onnx.ModelProto) -> None:
-    model.graph.node[0].attribute.append(helper.make_attribute("body", helper.make_graph([], "body", [], [])))
-
-
-def foreign_operator(model: onnx.ModelProto) -> None:
-    first(model, "ReduceMax").op_type = "ReduceMean"
-
-
-def second_output(model: onnx.ModelProto) -> None:
-    model.graph.output.append(helper.make_tensor_value_info("masked", TensorProto.UINT8, ["N", 96, 96, 3]))
-
-
-def other_input(model: onnx.ModelProto) -> None:
-    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 95
-
-
-def fixed_batch(model: onnx.ModelProto) -> None:
-    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
-
-
-def cycle(model: onnx.ModelProto) -> None:
-    first(model, "Transpose").input[0] = model.graph.node[-1].output[0]
-
-
-def stray_byte(model: onnx.ModelProto) -> None:
-    stored_weights(model, first(model, "Conv")).raw_data += b"\0"
-
-
-def huge_padding(model: onnx.ModelProto) -> None:
-    """Grow all feature maps, which only the Reshape would notice, after they were computed."""
-    (padding,) = [attribute for attribute in first(model, "Conv").attribute if attribute.name == "pads"]
-    padding.ints[:] = [3000] * 4
-
-
-def impossible_reshape(model: onnx.ModelProto) -> None:
-    shape = initializer(model, first(model, "Reshape").input[1])
-    values = numpy_helper.to_array(shape).copy()
-    values[0], values[1] = -1, 13
-    set_values(shape, values)
-
-
-def stored_weights_taken_away(model: onnx.ModelProto) -> None:
-    tensor = stored_weights(model, first(model, "Conv"))
-    model.graph.initializer.remove(tensor)
-
-
 @pytest.mark.parametrize(
     ("change", "step", "words"),
     [
-        (external_data, "dialect", "is external data"),
-        (other_opset, "dialect", "expected only ('ai.onnx', 17)"),
-        (second_domain, "dialect", "com.microsoft"),
-        (foreign_node, "dialect", "expected the standard domain"),
-        (future_ir, "dialect", "the IR version is 99"),
-        (function, "dialect", "functions"),
-        (sparse, "dialect", "sparse"),
-        (subgraph, "dialect", "GRAPH attribute 'body'"),
-        (foreign_operator, "operators", "ReduceMean are not allowed in an int8 artifact"),
-        (second_output, "shapes", "expected only 'logits'"),
-        (other_input, "shapes", "expected uint8"),
-        (fixed_batch, "shapes", "expected uint8"),
-        (cycle, "shapes", "topologically sorted"),
-        (huge_padding, "shapes", "values for each patch, expected at most 4,194,304"),
-        (stored_weights_taken_away, "shapes", "is not output of any previous nodes"),
+        (changes.external_data, "dialect", "is external data"),
+        (changes.other_opset, "dialect", "expected only ('ai.onnx', 17)"),
+        (changes.second_domain, "dialect", "com.microsoft"),
+        (changes.foreign_node, "dialect", "expected the standard domain"),
+        (changes.future_ir, "dialect", "the IR version is 99"),
+        (changes.function, "dialect", "holds functions"),
+        (changes.sparse, "dialect", "holds sparse_initializer"),
+        (changes.subgraph, "dialect", "holds g, expected only"),
+        (changes.sparse_external_data, "dialect", "holds sparse_initializer"),
+        (changes.constant_external_data, "dialect", "attribute 'value' of Constant 'secret' holds t, expected only"),
+        (changes.disguised_external_data, "dialect", "attribute 'group' of Conv"),
+        (changes.branch_external_data, "dialect", "_branch' of If 'chosen' holds g"),
+        (changes.function_external_data, "dialect", "holds functions"),
+        (changes.training_information, "dialect", "holds training_info"),
+        (changes.unknown_field, "dialect", "9 bytes belong to no field"),
+        (changes.namesakes, "dialect", "several tensors have the name"),
+        (changes.gigantic_tensor, "dialect", "declares the shape [1099511627776, 1048576] of 4 bytes a value"),
+        (changes.wrapped_tensor, "dialect", "declares the shape [4294967296, 4294967296] of 1 bytes a value"),
+        (changes.gigantic_type, "dialect", "holds value_info"),
+        (changes.huge_integer, "dialect", "holds an integer beyond ±65,536"),
+        (changes.stray_byte, "dialect", "of 1 bytes a value, but holds"),
+        (changes.foreign_type, "dialect", "is of data type 10, expected"),
+        (changes.too_many_nodes, "dialect", "the graph's nodes are 100,177, expected at most 2,048"),
+        (changes.too_many_initializers, "dialect", "the graph's initializers are 100,"),
+        (changes.too_many_inputs, "dialect", "the inputs of Conv"),
+        (changes.foreign_operator, "operators", "ReduceMean are not allowed in an int8 artifact"),
+        (changes.second_output, "shapes", "expected only 'logits'"),
+        (changes.other_input, "shapes", "expected uint8"),
+        (changes.fixed_batch, "shapes", "expected uint8"),
+        (changes.cycle, "shapes", "topologically sorted"),
+        (changes.huge_padding, "shapes", "values for each patch, expected at most 4,194,304"),
+        (changes.heavy_convolution, "shapes", "times for each patch, expected at most 2,147,483,648"),
+        (changes.growing_batch, "shapes", "a tensor holds 5,760,000 values for each patch"),
+        (changes.impossible_reshape, "shapes", "Dimension could not be inferred"),
+        (changes.stored_weights_taken_away, "shapes", "is not output of any previous nodes"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -317,9 +198,33 @@ def test_a_graph_outside_the_dialect_is_never_run(data: bytes, change: Change, s
     assert words in report.steps[-1].detail
 
 
-@pytest.mark.parametrize(("change", "step"), [(stray_byte, "network"), (impossible_reshape, "golden cases")])
-def test_a_graph_that_cannot_run_gives_a_report(
-    data: bytes, change: Change, step: str, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert step in failures(verify(resealed(data, change, replay=False)))
+def test_a_graph_that_cannot_run_gives_a_report(data: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    found = failures(verify(resealed(data, changes.scales_too_many, replay=False)))
+    assert "scale must be 1D tensor" in found["latency"]
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_slow_network_is_asked_nothing_more(data: bytes) -> None:
+    report = verify(with_manifest(data, latency_limit_ms=1e-6))
+    assert list(failures(report)) == ["latency"]
+    assert report.steps[-1].name == "latency"
+    assert "expected at most the 1e-06 ms that the manifest vouches for" in report.steps[-1].detail
+
+
+def test_each_step_is_told_as_soon_as_it_is_made(data: bytes) -> None:
+    told: list[Step] = []
+    assert verify(data, told.append).steps == tuple(told)
+
+
+def test_where_only_int8_is_served_a_float_twin_is_refused(data: bytes, float_artifact_path: Path) -> None:
+    report = verify(float_artifact_path.read_bytes(), only_int8=True)
+    assert list(failures(report)) == ["precision"]
+    assert "expected int8" in report.steps[-1].detail
+    assert verify(data, only_int8=True).passed
+
+
+def test_verification_writes_no_file(data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert verify(data).passed
+    assert list(tmp_path.iterdir()) == []

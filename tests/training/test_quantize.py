@@ -13,7 +13,7 @@ import torch
 from onnx import numpy_helper
 
 from model_zoo.artifact import graph_sha256, write
-from model_zoo.dialect import RefusedError, check_operators
+from model_zoo.dialect import check_operators
 from model_zoo.golden import golden_cases
 from model_zoo.manifest import (
     Calibration,
@@ -24,6 +24,7 @@ from model_zoo.manifest import (
     QualityReference,
     TrainingData,
 )
+from model_zoo.proof import RefusedError
 from model_zoo.symmetry import Group
 from model_zoo.turns import Patch, turn
 from model_zoo.verify import verify

@@ -13,8 +13,9 @@ import onnx
 from pydantic import JsonValue
 
 from model_zoo.artifact import graph_sha256
-from model_zoo.dialect import RefusedError, check_weights
+from model_zoo.dialect import check_weights
 from model_zoo.network import probability
+from model_zoo.proof import RefusedError
 from model_zoo.symmetry import Group
 from training.calibrate import fit_operating_point
 from training.data import Patches, in_calibrating_half

@@ -1,0 +1,27 @@
+"""From which address a request comes."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+from starlette.types import Scope
+
+UNKNOWN = "unknown"
+
+
+def client_address(scope: Scope) -> str:
+    """The IP address of a request's client, ``unknown`` when it has none.
+
+    A proxy may have written anything in its place; an IPv4 address mapped to IPv6 is given as IPv4.
+    """
+    client = scope.get("client")
+    try:
+        address: IPv4Address | IPv6Address = ip_address(client[0].partition("%")[0] if client else "")
+    except ValueError:
+        return UNKNOWN
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def neighbourhood(address: str) -> str:
+    """What one client commands: an IPv4 address, or the /64 network of an IPv6 address."""
+    return str(IPv6Network((address, 64), strict=False)) if ":" in address else address

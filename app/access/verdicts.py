@@ -1,0 +1,88 @@
+"""Which keys were found valid lately."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+
+from app.access.caller import Caller
+
+FRESH_S = 60.0
+SIZE = 4096
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A key that the database confirmed. Times are seconds since the epoch.
+
+    Attributes:
+        expires_at: when the key expires; None for never.
+        confirmed_at: when the database said so last.
+        fresh_until: until when nobody need ask again.
+    """
+
+    caller: Caller
+    expires_at: float | None
+    confirmed_at: float
+    fresh_until: float
+
+    def fresh(self, now: float) -> bool:
+        return now < self.fresh_until
+
+
+class Verdicts:
+    """The verdicts used last, by the SHA-256 of the key; safe to use from several threads.
+
+    How long a look into a dictionary takes tells nothing here: nobody can choose the bits of a SHA-256.
+
+    Args:
+        grace_s: seconds after its last confirmation for which a verdict is remembered.
+    """
+
+    def __init__(self, grace_s: float) -> None:
+        self._grace_s = grace_s
+        self._verdicts: OrderedDict[str, Verdict] = OrderedDict()
+        self._lock = Lock()
+        self._revocations = 0
+
+    @property
+    def revocations(self) -> int:
+        """How often a key was forgotten; :meth:`keep` wants it as it was before the database was asked."""
+        return self._revocations
+
+    def find(self, digest: str, now: float) -> Verdict | None:
+        """The verdict for a key, unless it is too old, or the key has expired."""
+        with self._lock:
+            verdict = self._verdicts.get(digest)
+            if verdict is None:
+                return None
+            # A clock that was set back must not lengthen a verdict's life.
+            remembered = 0 <= now - verdict.confirmed_at < self._grace_s
+            if not remembered or (verdict.expires_at is not None and now >= verdict.expires_at):
+                del self._verdicts[digest]
+                return None
+            self._verdicts.move_to_end(digest)
+            return verdict
+
+    def keep(self, digest: str, verdict: Verdict, revocations: int) -> None:
+        """Remember a verdict, unless a key was revoked since the database was asked."""
+        with self._lock:
+            if revocations != self._revocations:
+                return
+            self._verdicts[digest] = verdict
+            self._verdicts.move_to_end(digest)
+            if len(self._verdicts) > SIZE:
+                self._verdicts.popitem(last=False)
+
+    def drop(self, digest: str) -> None:
+        """Forget the key with this SHA-256."""
+        with self._lock:
+            self._verdicts.pop(digest, None)
+
+    def revoke(self, key_id: str) -> None:
+        """Forget the key with this id, and whatever is being asked about it right now."""
+        with self._lock:
+            self._revocations += 1
+            for digest in [digest for digest, known in self._verdicts.items() if known.caller.key_id == key_id]:
+                del self._verdicts[digest]

@@ -1,0 +1,106 @@
+"""``/admin/keys``: who may come in."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from app import problems
+from app.access.caller import Role
+from app.access.dependencies import MayAdminister
+from app.access.keys import NAME_LENGTH
+from app.api.json_body import JsonReader, described
+from app.api.query import KnownParameters
+from app.services import Services, services_of
+
+router = APIRouter(prefix="/admin/keys", tags=["keys"])
+
+
+class KeyWanted(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    role: Role
+    name: str = Field(description=f"Which person or machine it is for: 1 to {NAME_LENGTH} printable characters.")
+    expires_at: datetime | None = Field(
+        default=None, description="From when on it opens nothing, with a time zone; null or missing for never."
+    )
+
+
+class Key(BaseModel):
+    """What is known of a key, except the key."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str = Field(description="The 12 characters after `rsk_`.")
+    role: Role
+    name: str = Field(description="Which person or machine it is for.")
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None = Field(description="To the minute.")
+    revoked_at: datetime | None
+
+
+class KeyMade(Key):
+    """A new key."""
+
+    key: str = Field(description="The key itself, shown this once.")
+
+
+class KeyList(BaseModel):
+    keys: list[Key] = Field(description="Oldest first.")
+
+
+@router.get("", summary="List the keys", responses=problems.responses(*problems.ALWAYS))
+async def list_keys(
+    _: MayAdminister,
+    __: Annotated[None, Depends(KnownParameters())],
+    services: Annotated[Services, Depends(services_of)],
+) -> KeyList:
+    """Every key that was ever made, without the keys themselves."""
+    entries = await services.workers.run(services.keys.listing)
+    return KeyList(keys=[Key.model_validate(entry) for entry in entries])
+
+
+@router.post(
+    "",
+    summary="Make a key",
+    status_code=201,
+    openapi_extra=described(KeyWanted),
+    responses=problems.responses(
+        *problems.ALWAYS,
+        problems.BodyIncomplete,
+        problems.BodyTooSlow,
+        problems.BodyTooLarge,
+        problems.UnsupportedContentType,
+        problems.InvalidJson,
+    ),
+)
+async def make_key(
+    request: Request,
+    caller: MayAdminister,
+    _: Annotated[None, Depends(KnownParameters())],
+    services: Annotated[Services, Depends(services_of)],
+) -> KeyMade:
+    """The key is shown in this answer and never again."""
+    wanted = await JsonReader(KeyWanted, services.settings.body_timeout_s).parse(request)
+    add = partial(services.keys.add, wanted.role, wanted.name, caller.actor, wanted.expires_at)
+    return KeyMade.model_validate(await services.workers.run(add))
+
+
+@router.post(
+    "/{key_id}/revoke",
+    summary="Revoke a key",
+    responses=problems.responses(*problems.ALWAYS, problems.UnknownKey, problems.KeyRevoked, problems.LastAdminKey),
+)
+async def revoke_key(
+    caller: MayAdminister,
+    _: Annotated[None, Depends(KnownParameters())],
+    services: Annotated[Services, Depends(services_of)],
+    key_id: str,
+) -> Key:
+    """The key opens nothing from now on; in other servers of the same database within 60 seconds."""
+    return Key.model_validate(await services.workers.run(partial(services.keys.revoke, key_id, caller.actor)))

@@ -1,0 +1,286 @@
+"""``/admin/models``: which models there are, which one serves, and bringing in another."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, Field, JsonValue
+from starlette.responses import Response
+
+from app import problems
+from app.access.dependencies import MayAdminister
+from app.api.body import MULTIPART
+from app.api.query import KnownParameters
+from app.api.upload import RAW, SIGNATURE_HEADER, ArtifactReader
+from app.records.models import Activation, ModelEntry
+from app.registry.registry import Admission
+from app.registry.sandbox import SandboxUnavailable
+from app.services import Services, services_of
+
+router = APIRouter(prefix="/admin/models", tags=["models"])
+
+_FILE = {"type": "string", "format": "binary", "description": "The .onnx file, at most 64 MB"}
+_SIGNATURE = {"type": "string", "description": "Base64 of the Ed25519 signature"}
+_UPLOAD: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            MULTIPART: {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "additionalProperties": False,
+                    "properties": {"file": _FILE, "signature": _SIGNATURE},
+                }
+            },
+            RAW: {"schema": _FILE},
+        },
+    },
+    "parameters": [
+        {"name": SIGNATURE_HEADER, "in": "header", "required": False, "schema": _SIGNATURE, "description": "Raw bodies"}
+    ],
+}
+NoParameters = Annotated[None, Depends(KnownParameters())]
+TheServices = Annotated[Services, Depends(services_of)]
+
+State = Literal["active", "shadow", "vetted", "retired"]
+
+
+class Model(BaseModel):
+    id: str = Field(description="SHA-256 of the artifact.")
+    name: str
+    version: str
+    state: State
+    bytes: int
+    signed: bool
+    origin: Literal["release", "upload"] = Field(description="`release`: it came with the server.")
+    uploaded_by: str
+    uploaded_at: datetime
+    retired_at: datetime | None
+    shadow_since: datetime | None
+
+
+class Models(BaseModel):
+    models: list[Model] = Field(description="Newest first.")
+    active: str | None
+
+
+class VettingStep(BaseModel):
+    name: str
+    passed: bool
+    detail: str
+    milliseconds: float
+
+
+class VettingReport(BaseModel):
+    passed: bool
+    steps: list[VettingStep]
+
+
+class ShadowDisagreement(BaseModel):
+    """How the model, as a shadow, answered the same live patches as the active one."""
+
+    active_id: str
+    patches: int
+    labels_differ: int
+    low: float | None = Field(description="95 % Wilson interval of the share of labels that differ.")
+    high: float | None
+    mean_difference: float | None = Field(description="Of the probabilities, absolute.")
+    largest_difference: float | None
+
+
+class ModelDetail(Model):
+    manifest: dict[str, JsonValue] = Field(description="Without the golden cases, which are in the file.")
+    report: VettingReport
+    shadow: list[ShadowDisagreement] = Field(description="One entry for each model that it was compared with.")
+
+
+class Activated(BaseModel):
+    number: int
+    id: str
+    activated_by: str
+    activated_at: datetime
+    serves_here: bool = Field(description="Whether the server that answers this serves it already.")
+    error: str = Field(description="Why it does not; empty if it does.")
+
+
+_HERE_ALREADY: dict[int | str, dict[str, Any]] = {
+    200: {"model": ModelDetail, "description": "These bytes were here already"}
+}
+_DOWNLOAD: dict[int | str, dict[str, Any]] = {200: {"content": {RAW: {"schema": _FILE}}}}
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Upload an artifact",
+    response_model=ModelDetail,
+    openapi_extra=_UPLOAD,
+    responses=_HERE_ALREADY
+    | problems.responses(
+        *problems.ALWAYS,
+        problems.BodyIncomplete,
+        problems.BodyTooSlow,
+        problems.BodyTooLarge,
+        problems.UnsupportedContentType,
+        problems.InvalidForm,
+        problems.EmptyBody,
+        problems.ArtifactRefused,
+        problems.VettingUnavailable,
+    ),
+)
+async def upload_model(
+    request: Request, response: Response, caller: MayAdminister, _: NoParameters, services: TheServices
+) -> ModelDetail:
+    """Vet an artifact and store it. It is not activated. The same bytes twice are one model."""
+    reader = ArtifactReader(services.settings.home, services.settings.upload_timeout_s)
+    reader.check_headers(request)
+    if services.vetting.borrowed_tokens:
+        raise problems.Busy("Another artifact is being vetted: try again when it is done.")
+    async with services.vetting, reader.receive(request) as upload:
+        admit = partial(services.registry.admit, upload, caller.actor)
+        try:
+            admission: Admission = await to_thread.run_sync(admit, limiter=CapacityLimiter(1))
+        except SandboxUnavailable as error:
+            raise problems.VettingUnavailable(
+                f"Artifacts cannot be vetted on this server, so none is accepted: {error}."
+            ) from error
+    response.status_code = 201 if admission.new else 200
+    response.headers["Location"] = f"{router.prefix}/{admission.entry.id}"
+    return await services.workers.run(partial(_detail, services, admission.entry))
+
+
+@router.get("", summary="List the models", responses=problems.responses(*problems.ALWAYS))
+async def list_models(caller: MayAdminister, _: NoParameters, services: TheServices) -> Models:
+    """Every model, and which one is active."""
+    entries, active = await services.workers.run(services.registry.listing)
+    return Models(
+        models=[Model(**_summary(entry, active)) for entry in entries], active=active.model_id if active else None
+    )
+
+
+@router.post(
+    "/rollback",
+    summary="Go back to the model before",
+    responses=problems.responses(*problems.ALWAYS, problems.NothingToRollBackTo),
+)
+async def roll_back(caller: MayAdminister, _: NoParameters, services: TheServices) -> Activated:
+    """Activate the model that served before the active one."""
+    activation = await services.workers.run(partial(services.registry.roll_back, caller.actor))
+    return await _followed(services, activation)
+
+
+@router.get(
+    "/{model_id}", summary="Look at a model", responses=problems.responses(*problems.ALWAYS, problems.UnknownModel)
+)
+async def read_model(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> ModelDetail:
+    """What it says of itself, how it was vetted, and how it disagreed with other models as a shadow."""
+    return await services.workers.run(lambda: _detail(services, services.registry.find(model_id)))
+
+
+@router.get(
+    "/{model_id}/file",
+    summary="Download an artifact",
+    response_class=Response,
+    responses=_DOWNLOAD | problems.responses(*problems.ALWAYS, problems.UnknownModel),
+)
+async def read_file(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> Response:
+    """The artifact's bytes."""
+    entry = await services.workers.run(partial(services.registry.find, model_id))
+    data = await services.workers.run(partial(services.registry.data_of, entry))
+    name = f"{entry.name}-{entry.version}.int8.onnx"
+    return Response(data, media_type=RAW, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
+
+@router.post(
+    "/{model_id}/activate",
+    summary="Put a model into service",
+    responses=problems.responses(*problems.ALWAYS, problems.UnknownModel, problems.ModelInUse),
+)
+async def activate_model(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> Activated:
+    """Every server of this database serves it within two seconds; requests in flight finish with the model before."""
+    activation = await services.workers.run(partial(services.registry.activate, model_id, caller.actor))
+    return await _followed(services, activation)
+
+
+@router.post(
+    "/{model_id}/retire",
+    summary="Take a model out of choice",
+    responses=problems.responses(*problems.ALWAYS, problems.UnknownModel, problems.ModelInUse),
+)
+async def retire_model(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> ModelDetail:
+    """Its bytes stay, since predictions name it; uploading them again brings it back."""
+    entry = await services.workers.run(partial(services.registry.retire, model_id, caller.actor))
+    return await services.workers.run(partial(_detail, services, entry))
+
+
+@router.post(
+    "/{model_id}/shadow",
+    summary="Let a model score beside the active one",
+    responses=problems.responses(*problems.ALWAYS, problems.UnknownModel, problems.ModelInUse),
+)
+async def start_shadow(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> ModelDetail:
+    """It scores live patches without answering, as far as there is time; at most one model does."""
+    await services.workers.run(partial(services.registry.shadow, model_id, caller.actor))
+    await services.workers.run(services.serving.follow)
+    return await services.workers.run(lambda: _detail(services, services.registry.find(model_id)))
+
+
+@router.delete("/shadow", status_code=204, summary="Stop the shadow", responses=problems.responses(*problems.ALWAYS))
+async def stop_shadow(caller: MayAdminister, _: NoParameters, services: TheServices) -> None:
+    """Its scores stay."""
+    await services.workers.run(partial(services.registry.shadow, None, caller.actor))
+    await services.workers.run(services.serving.follow)
+
+
+async def _followed(services: Services, activation: Activation) -> Activated:
+    state = await services.workers.run(services.serving.follow)
+    serves = state.engine is not None and state.engine.network.sha256 == activation.model_id
+    return Activated(
+        number=activation.number,
+        id=activation.model_id,
+        activated_by=activation.activated_by,
+        activated_at=activation.activated_at,
+        serves_here=serves,
+        error="" if serves else state.error,
+    )
+
+
+def _detail(services: Services, entry: ModelEntry) -> ModelDetail:
+    _, active = services.registry.listing()
+    disagreements = services.shadow_scores.disagreements(entry.id)
+    return ModelDetail(
+        **_summary(entry, active),
+        manifest=json.loads(entry.manifest),
+        report=VettingReport.model_validate_json(entry.report),
+        shadow=[ShadowDisagreement(**asdict(found)) for found in disagreements],
+    )
+
+
+def _summary(entry: ModelEntry, active: Activation | None) -> dict[str, Any]:
+    state: State = "vetted"
+    if entry.retired_at is not None:
+        state = "retired"
+    elif active is not None and active.model_id == entry.id:
+        state = "active"
+    elif entry.shadow_since is not None:
+        state = "shadow"
+    return {
+        "id": entry.id,
+        "name": entry.name,
+        "version": entry.version,
+        "state": state,
+        "bytes": entry.size,
+        "signed": entry.signature is not None,
+        "origin": entry.origin,
+        "uploaded_by": entry.uploaded_by,
+        "uploaded_at": entry.uploaded_at,
+        "retired_at": entry.retired_at,
+        "shadow_since": entry.shadow_since,
+    }

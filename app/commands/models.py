@@ -1,0 +1,164 @@
+"""``rosette models``: the artifacts in files, and those in the server's registry."""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.commands.database import shell_actor, the_database
+from app.commands.errors import readable_errors
+from app.problems import ArtifactRefused
+from app.records.audit import AuditTrail
+from app.records.models import ModelEntry
+from app.registry.registry import Registry, Upload
+from app.registry.signatures import TrustedKeys, new_private_key, public_key, sign
+from app.settings import Settings
+from model_zoo.commands import show_files, verify_files
+from model_zoo.proof import Step
+
+models = typer.Typer(help="Look into artifacts, sign them, and put them into service.", no_args_is_help=True)
+models.command("verify")(verify_files)
+models.command("show")(show_files)
+
+ModelId = Annotated[str, typer.Argument(help="The model's id, or its first characters.")]
+Artifact = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, metavar="FILE")]
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the registry's models, newest first."""
+    with readable_errors():
+        entries, active = _registry().listing()
+        if not entries:
+            typer.echo(
+                "There is no model yet: `rosette serve` registers the shipped ones, `rosette models upload` others."
+            )
+            return
+        table = Table("id", "name", "version", "state", "signed", "by", "uploaded")
+        for entry in entries:
+            state = "retired" if entry.retired_at else "shadow" if entry.shadow_since else "vetted"
+            state = "active" if active and active.model_id == entry.id else state
+            signed = "yes" if entry.signature else "no"
+            at = f"{entry.uploaded_at:%Y-%m-%d %H:%M}"
+            table.add_row(entry.id[:12], entry.name, entry.version, state, signed, entry.uploaded_by, at)
+        Console().print(table)
+
+
+@models.command("upload")
+def upload_model(
+    file: Artifact,
+    signature: Annotated[
+        Path | None, typer.Option(help="File with the signature; by default FILE.sig, if there is one.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Vet an artifact and store it in the registry; it is not activated."""
+    with readable_errors():
+        beside = Path(f"{file}.sig")
+        signed = signature or (beside if beside.exists() else None)
+        with file.open("rb") as opened:
+            digest = sha256()
+            while piece := opened.read(2**20):
+                digest.update(piece)
+            text = signed.read_text(encoding="ascii", errors="replace").strip() if signed else None
+            upload = Upload(opened, opened.tell(), digest.hexdigest(), text)
+            try:
+                admission = _registry().admit(upload, shell_actor(), _tell)
+            except ArtifactRefused as refused:
+                raise ValueError(f"{file} was refused. {refused.detail}") from refused
+        was = "stored" if admission.new else "here already"
+        typer.echo(f"{_named(admission.entry)} is {was}. Next: rosette models activate {admission.entry.id[:12]}")
+
+
+@models.command("activate")
+def activate_model(model_id: ModelId) -> None:
+    """Put a model into service on every server of this database."""
+    with readable_errors():
+        registry = _registry()
+        entry = _resolved(registry, model_id)
+        registry.activate(entry.id, shell_actor())
+        typer.echo(f"{_named(entry)} is active.")
+
+
+@models.command("rollback")
+def roll_back() -> None:
+    """Put the model into service that served before the active one."""
+    with readable_errors():
+        registry = _registry()
+        activation = registry.roll_back(shell_actor())
+        typer.echo(f"{_named(registry.find(activation.model_id))} is active.")
+
+
+@models.command("retire")
+def retire_model(model_id: ModelId) -> None:
+    """Take a model out of choice."""
+    with readable_errors():
+        registry = _registry()
+        typer.echo(f"{_named(registry.retire(_resolved(registry, model_id).id, shell_actor()))} is retired.")
+
+
+@models.command("shadow")
+def shadow_model(
+    model_id: Annotated[
+        str | None, typer.Argument(help="The model's id, or its first characters; none stops it.")
+    ] = None,
+) -> None:
+    """Let a model score live patches beside the active one, without answering."""
+    with readable_errors():
+        registry = _registry()
+        entry = _resolved(registry, model_id) if model_id else None
+        registry.shadow(entry.id if entry else None, shell_actor())
+        typer.echo(f"{_named(entry)} is the shadow." if entry else "No model is the shadow.")
+
+
+@models.command("keygen")
+def make_key(
+    out: Annotated[Path, typer.Argument(metavar="OUT.pem", help="The private key's file; must not exist.")],
+) -> None:
+    """Make an Ed25519 key for signing artifacts, and print its public half for ROSETTE_TRUSTED_KEYS."""
+    with readable_errors():
+        pem = new_private_key()
+        with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(pem)
+        typer.echo(public_key(pem))
+
+
+@models.command("sign")
+def sign_file(
+    file: Artifact,
+    key: Annotated[Path, typer.Option(help="The private key's file.", exists=True, dir_okay=False, readable=True)],
+) -> None:
+    """Sign an artifact; writes FILE.sig, and prints the signature."""
+    with readable_errors():
+        signature = sign(sha256(file.read_bytes()).hexdigest(), key.read_text(encoding="ascii"))
+        Path(f"{file}.sig").write_text(signature + "\n", encoding="ascii")
+        typer.echo(signature)
+
+
+def _registry() -> Registry:
+    database = the_database()
+    return Registry(database, AuditTrail(database), TrustedKeys.parse(Settings().trusted_keys or ""))
+
+
+def _resolved(registry: Registry, beginning: str) -> ModelEntry:
+    found = [entry for entry in registry.listing()[0] if entry.id.startswith(beginning.lower())]
+    if len(found) != 1:
+        raise ValueError(
+            f"{len(found)} models have an id that begins with {beginning!r}: `rosette models list` shows them"
+        )
+    return found[0]
+
+
+def _named(entry: ModelEntry) -> str:
+    return f"{entry.name} {entry.version} ({entry.id[:12]})"
+
+
+def _tell(step: Step) -> None:
+    typer.echo(
+        f"  {'ok    ' if step.passed else 'FAILED'}  {step.name:<16}  {step.milliseconds:7.1f} ms  {step.detail}"
+    )

@@ -1,0 +1,107 @@
+"""The models' rows: artifact bytes, and which of them serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, insert, select, update
+
+from app.records.tables import activations, models
+
+_DESCRIPTION = [column for column in models.columns if column.name != "data"]
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """What is known of a model, except its bytes.
+
+    Attributes:
+        id: SHA-256 of the artifact's bytes, hexadecimal.
+        size: of the artifact, bytes.
+        manifest: JSON.
+        report: the vetting's JSON.
+        origin: ``"release"`` if it came with the server, ``"upload"`` if an administrator brought it.
+    """
+
+    id: str
+    name: str
+    version: str
+    size: int
+    signature: bytes | None
+    manifest: str
+    report: str
+    origin: str
+    uploaded_by: str
+    uploaded_at: datetime
+    retired_at: datetime | None = None
+    shadow_since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Activation:
+    """That a model was put into service."""
+
+    number: int
+    model_id: str
+    activated_by: str
+    activated_at: datetime
+
+
+def listing(connection: Connection) -> list[ModelEntry]:
+    """Every model, newest first."""
+    query = select(*_DESCRIPTION).order_by(models.c.uploaded_at.desc(), models.c.id)
+    return [ModelEntry(**row._mapping) for row in connection.execute(query)]
+
+
+def find(connection: Connection, model_id: str) -> ModelEntry | None:
+    row = connection.execute(select(*_DESCRIPTION).where(models.c.id == model_id)).one_or_none()
+    return ModelEntry(**row._mapping) if row else None
+
+
+def data_of(connection: Connection, model_id: str) -> bytes | None:
+    """The artifact's bytes."""
+    return connection.execute(select(models.c.data).where(models.c.id == model_id)).scalar_one_or_none()
+
+
+def add(connection: Connection, entry: ModelEntry, data: bytes) -> None:
+    connection.execute(insert(models), vars(entry) | {"data": data})
+
+
+def change(connection: Connection, model_id: str, **values: object) -> None:
+    """Set ``signature``, ``retired_at`` or ``shadow_since``."""
+    connection.execute(update(models).where(models.c.id == model_id).values(**values))
+
+
+def shadow_id(connection: Connection) -> str | None:
+    """The model that scores beside the active one, if any."""
+    return connection.execute(select(models.c.id).where(models.c.shadow_since.is_not(None))).scalar_one_or_none()
+
+
+def stop_shadow(connection: Connection) -> None:
+    connection.execute(update(models).where(models.c.shadow_since.is_not(None)).values(shadow_since=None))
+
+
+def active(connection: Connection) -> Activation | None:
+    """The last activation: that model serves."""
+    row = connection.execute(select(activations).order_by(activations.c.number.desc()).limit(1)).one_or_none()
+    return Activation(**row._mapping) if row else None
+
+
+def before(connection: Connection, current: Activation) -> str | None:
+    """The model that served before the active one, without those that have been retired."""
+    query = (
+        select(activations.c.model_id)
+        .join(models, models.c.id == activations.c.model_id)
+        .where(activations.c.model_id != current.model_id, models.c.retired_at.is_(None))
+        .order_by(activations.c.number.desc())
+        .limit(1)
+    )
+    return connection.execute(query).scalar_one_or_none()
+
+
+def activate(connection: Connection, model_id: str, who: str) -> Activation:
+    last = active(connection)
+    activation = Activation(last.number + 1 if last else 1, model_id, who, datetime.now(UTC))
+    connection.execute(insert(activations), vars(activation))
+    return activation

@@ -1,0 +1,89 @@
+"""What a shadow model would have answered, beside what was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+from sqlalchemy import Engine, case, func, insert, select
+
+from app.records.database import transaction
+from app.records.tables import shadow_scores
+
+_Z95 = 1.959964
+
+
+@dataclass(frozen=True)
+class Score:
+    """The two answers to one patch; None where the patch was not assessable."""
+
+    prediction_id: str
+    shadow_id: str
+    active_id: str
+    shadow_label: str | None
+    active_label: str | None
+    shadow_probability: float | None
+    active_probability: float | None
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """How a shadow model's answers differ from the active one's, on the same live patches.
+
+    Attributes:
+        patches: that both answered.
+        labels_differ: of them; not assessable counts as a label.
+        low, high: 95 % Wilson interval of the share of labels that differ; None without patches.
+        mean_difference, largest_difference: of the probabilities, absolute, where both were assessable.
+    """
+
+    active_id: str
+    patches: int
+    labels_differ: int
+    low: float | None
+    high: float | None
+    mean_difference: float | None
+    largest_difference: float | None
+
+
+class ShadowScores:
+    """Writes and sums up scores.
+
+    Every method raises RecordsUnavailable when the database fails.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def record(self, scores: Sequence[Score]) -> None:
+        with transaction(self._engine) as connection:
+            connection.execute(insert(shadow_scores), [vars(score) for score in scores])
+
+    def disagreements(self, shadow_id: str) -> list[Disagreement]:
+        """Of a shadow model with each model that it has been compared with."""
+        columns = shadow_scores.c
+        shadow_label, active_label = (func.coalesce(c, "none") for c in (columns.shadow_label, columns.active_label))
+        difference = func.abs(columns.shadow_probability - columns.active_probability)
+        differ = case((shadow_label != active_label, 1), else_=0)
+        query = (
+            select(columns.active_id, func.count(), func.sum(differ), func.avg(difference), func.max(difference))
+            .where(columns.shadow_id == shadow_id)
+            .group_by(columns.active_id)
+            .order_by(columns.active_id)
+        )
+        with transaction(self._engine) as connection:
+            return [
+                Disagreement(active_id, patches, int(differing), *wilson(int(differing), patches), mean, largest)
+                for active_id, patches, differing, mean, largest in connection.execute(query)
+            ]
+
+
+def wilson(successes: int, n: int) -> tuple[float | None, float | None]:
+    """The 95 % interval of a share (Wilson 1927); None for n = 0."""
+    if n == 0:
+        return None, None
+    share, spread = successes / n, _Z95**2 / n
+    centre = (share + spread / 2) / (1 + spread)
+    half = sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    return max(0.0, centre - half), min(1.0, centre + half)

@@ -1,0 +1,168 @@
+"""A process without rights: it may compute on what it was given, and write to its standard output."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from errno import ENOSYS, EPERM
+from pathlib import Path
+
+MEMORY_BYTES = 2**30
+CPU_SECONDS = 8
+
+_STDIN, _STDOUT = 0, 1
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_PROT_EXEC = 4
+_NEEDED = (
+    "brk",
+    "clock_gettime",
+    "exit",
+    "exit_group",
+    "futex",
+    "getcpu",
+    "getpid",
+    "getrandom",
+    "gettid",
+    "madvise",
+    "mremap",
+    "munmap",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "sched_getaffinity",
+    "sched_yield",
+)
+
+
+class SandboxUnavailable(RuntimeError):  # noqa: N818 - a state of this machine, not a fault of the caller
+    """This machine cannot take a process's rights away; the text says why."""
+
+
+def give_up_rights(*, memory_bytes: int = MEMORY_BYTES, cpu_seconds: int = CPU_SECONDS) -> str:
+    """Take from this process, for good, all but computing, reading its standard input and writing its standard output.
+
+    The kernel then refuses every other system call: no file can be opened, not even for reading, no socket made, no
+    process or thread started, traced or signalled, no memory made executable. What is needed must be imported before.
+    Standard error and all further descriptors are closed, and the environment is emptied. The process is the first
+    that the kernel kills when the machine runs out of memory, and dies with the thread that started it.
+
+    Args:
+        memory_bytes: largest address space, including what is already in use.
+        cpu_seconds: processor time after which the kernel ends the process by SIGXCPU.
+
+    Returns:
+        What was taken, in words.
+
+    Raises:
+        SandboxUnavailable: if this machine offers no such sandbox. The process may already have lost some rights.
+    """
+    load_filter = _filter()
+    try:
+        with suppress(OSError):  # where /proc is not ours to write, nothing is lost but this precedence
+            Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+        os.environ.clear()
+        _close_all_but_standard_input_and_output()
+        _limit(memory_bytes, cpu_seconds)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _prctl(_PR_SET_DUMPABLE, 0)
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        load_filter()
+    except (OSError, ValueError) as error:
+        raise SandboxUnavailable(f"the kernel refuses to take rights away: {error}") from error
+    confirm_no_rights()
+    return (
+        f"no files, network, processes or signals; {memory_bytes // 2**20:,} MiB of memory, "
+        f"{cpu_seconds} s of processor time"
+    )
+
+
+def _filter() -> Callable[[], None]:
+    """Builds the list of allowed system calls, and gives what loads it into the kernel."""
+    try:
+        from pyseccomp import (  # type: ignore[import-untyped]
+            ALLOW,
+            EQ,
+            ERRNO,
+            KILL_PROCESS,
+            MASKED_EQ,
+            Arg,
+            Attr,
+            SyscallFilter,
+        )
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        raise SandboxUnavailable(f"libseccomp cannot be loaded, install it (Debian: libseccomp2): {error}") from error
+    try:
+        calls = SyscallFilter(ERRNO(EPERM))
+        calls.set_attr(Attr.ACT_BADARCH, KILL_PROCESS)
+        calls.set_attr(Attr.CTL_TSYNC, 1)
+        calls.add_rule(ERRNO(ENOSYS), "clone3")  # says that an older call is to be tried, which is refused
+        calls.add_rule(ALLOW, "read", Arg(0, EQ, _STDIN))
+        calls.add_rule(ALLOW, "write", Arg(0, EQ, _STDOUT))
+        for call in ("mmap", "mprotect"):
+            calls.add_rule(ALLOW, call, Arg(2, MASKED_EQ, _PROT_EXEC, 0))
+        for call in _NEEDED:
+            calls.add_rule(ALLOW, call)
+    except OSError as error:
+        raise SandboxUnavailable(f"libseccomp cannot filter system calls here: {error}") from error
+    load: Callable[[], None] = calls.load
+    return load
+
+
+def _close_all_but_standard_input_and_output() -> None:
+    for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        if descriptor not in (_STDIN, _STDOUT):
+            with suppress(OSError):  # that of the listing itself is closed already
+                os.close(descriptor)
+
+
+def _limit(memory_bytes: int, cpu_seconds: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
+    limits = {
+        resource.RLIMIT_AS: memory_bytes,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_NOFILE: 2,
+        resource.RLIMIT_NPROC: 0,
+    }
+    for kind, limit in limits.items():
+        resource.setrlimit(kind, (limit, limit))
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl {option}: {os.strerror(number)}")
+
+
+def confirm_no_rights() -> None:
+    """Try what must be impossible for this process by now.
+
+    Raises:
+        SandboxUnavailable: naming what was possible all the same.
+    """
+    attempts: dict[str, Callable[[], object]] = {
+        "open a file": lambda: os.open("/", os.O_RDONLY),
+        "open a file for writing": lambda: os.open("/dev/null", os.O_WRONLY),
+        "make a socket": lambda: socket.socket(socket.AF_UNIX),
+        "start a process": _fork,
+        "run a program": lambda: os.execv("/nowhere", ["nowhere"]),  # noqa: S606
+        "signal a process": lambda: os.kill(os.getpid(), 0),
+    }
+    for what, attempt in attempts.items():
+        try:
+            attempt()
+        except OSError as error:
+            if error.errno == EPERM:
+                continue
+            raise SandboxUnavailable(f"the kernel did not refuse to {what}, but said: {error}") from error
+        raise SandboxUnavailable(f"the kernel let a process without rights {what}")
+
+
+def _fork() -> None:
+    if os.fork() == 0:
+        os._exit(0)

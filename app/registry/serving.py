@@ -1,0 +1,133 @@
+"""Which model answers here: follows the last activation in the database, and swaps whole models between answers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from hashlib import sha256
+
+from sqlalchemy import Engine as Database
+
+from app.diagnosis.engine import Engine, ModelError
+from app.problems import NoModel, Problem
+from app.records import models
+from app.records.database import transaction
+from app.registry.registry import Registry
+from app.registry.signatures import SignatureRefusedError
+
+POLL_S = 0.5
+
+log = logging.getLogger("rosette.models")
+
+
+@dataclass(frozen=True)
+class State:
+    """What serves, and what else was asked for.
+
+    Attributes:
+        engine: answers; None before any model could be loaded.
+        shadow: scores beside it, if any.
+        error: why the model that should serve, or the shadow, does not; empty if it does.
+    """
+
+    engine: Engine | None = None
+    shadow: Engine | None = None
+    error: str = "the server is starting"
+
+
+class Serving:
+    """Keeps the active model loaded, in a thread that looks for a new activation twice a second.
+
+    Whoever took :attr:`engine` before a swap finishes with it; then nothing refers to it, and it is freed.
+
+    Args:
+        database: where activations are.
+        registry: the models.
+    """
+
+    def __init__(self, database: Database, registry: Registry) -> None:
+        self._database = database
+        self._registry = registry
+        self._refused: dict[str, str] = {}
+        self._wanted: tuple[int, str | None] | None = None
+        self._following = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="serving", daemon=True)
+        self.state = State()
+
+    @property
+    def engine(self) -> Engine:
+        """The model that answers.
+
+        Raises:
+            NoModel: if none could be loaded.
+        """
+        engine = self.state.engine
+        if engine is None:
+            raise NoModel("No model is loaded, so nothing can be answered: /readyz says why.")
+        return engine
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def follow(self) -> State:
+        """Bring this server to the last activation now; gives what serves afterwards.
+
+        A model that cannot be used here leaves the one before in service, and is not tried again until another
+        activation is made.
+
+        Raises:
+            RecordsUnavailable: if the database fails; the model that serves goes on.
+        """
+        with self._following:
+            with transaction(self._database) as connection:
+                activation = models.active(connection)
+                shadow_id = models.shadow_id(connection)
+            active_id = activation.model_id if activation else None
+            wanted = (activation.number if activation else 0, shadow_id)
+            if wanted != self._wanted:
+                self._refused.clear()
+                self._wanted = wanted
+            engine = self._engine_of(active_id) or self.state.engine
+            shadow = self._engine_of(shadow_id)
+            error = "; ".join(self._refused.values())
+            if engine is None and not error:
+                error = "no model is active: activate one"
+            self.state = State(engine, shadow, error)
+            return self.state
+
+    def _engine_of(self, model_id: str | None) -> Engine | None:
+        """The model, loaded and proved; None if there is none, or it cannot be used here."""
+        if model_id is None or model_id in self._refused:
+            return None
+        for loaded in (self.state.engine, self.state.shadow):
+            if loaded is not None and loaded.network.sha256 == model_id:
+                return loaded
+        try:
+            entry = self._registry.find(model_id)
+            self._registry.check_trust(entry)
+            data = self._registry.data_of(entry)
+            if sha256(data).hexdigest() != model_id:
+                raise ModelError("its stored bytes have been changed")
+            engine = Engine.open(data)
+        except (ModelError, SignatureRefusedError) as error:
+            self._refused[model_id] = f"the model {model_id[:12]} is not used here: {error}"
+            log.error(self._refused[model_id])
+            return None
+        log.info("loaded the model %s %s (%s)", entry.name, entry.version, model_id[:12])
+        return engine
+
+    def _run(self) -> None:
+        while not self._stop.wait(POLL_S):
+            try:
+                self.follow()
+            except Problem as problem:
+                log.warning("cannot look for another model: %s", problem.detail)
+            except Exception:
+                log.exception("cannot look for another model")

@@ -1,0 +1,13 @@
+"""Which Rosette this is."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+
+def version() -> str:
+    """The installed version; ``0`` in a checkout that is not installed."""
+    try:
+        return metadata.version("rosette")
+    except metadata.PackageNotFoundError:
+        return "0"

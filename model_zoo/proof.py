@@ -1,0 +1,192 @@
+"""Proofs that run an opened network: its answers come in time, are the promised ones, finite, alive and invariant.
+
+``onnx`` is not needed for any of them, so that a server can prove a network whenever it loads one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from statistics import median
+from time import perf_counter, thread_time
+
+import numpy as np
+
+from model_zoo.golden import Logits, decode, golden_patches
+from model_zoo.network import FLOAT_TOLERANCE, Network, golden_answers
+from model_zoo.symmetry import Group
+from model_zoo.turns import SIDE, Patch, turn
+
+NOISE_PATCHES = 24
+LATENCY_RUNS = 9
+MAX_DETAIL = 2000
+
+
+class RefusedError(ValueError):
+    """An artifact breaks a rule of its format or a promise of its manifest."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One check.
+
+    Attributes:
+        detail: the measured figure, or what was wrong.
+        milliseconds: wall-clock time of the check.
+    """
+
+    name: str
+    passed: bool
+    detail: str
+    milliseconds: float
+
+
+Tell = Callable[[Step], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The steps that were made; those that make no sense after a failure are left out."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(step.passed for step in self.steps)
+
+
+def nobody(step: Step) -> None:
+    """Hears of a step and does nothing."""
+
+
+class Examination:
+    """Makes checks one after the other, whatever they raise, and tells of each as soon as it is made."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._steps: list[Step] = []
+
+    def passes(self, name: str, check: Callable[[], str]) -> bool:
+        """Make one check, which gives what it measured, or raises what was wrong."""
+        started = perf_counter()
+        try:
+            detail, passed = check(), True
+        except ValueError as error:
+            detail, passed = str(error), False
+        except Exception as error:  # bytes from outside: onnx and onnxruntime raise types of their own, none documented
+            detail, passed = f"{type(error).__name__}: {error}", False
+        self.add(Step(name, passed, detail[:MAX_DETAIL], 1e3 * (perf_counter() - started)))
+        return passed
+
+    def add(self, step: Step) -> None:
+        """Take over a step that was made elsewhere."""
+        self._steps.append(step)
+        self._tell(step)
+
+    @property
+    def report(self) -> Report:
+        return Report(tuple(self._steps))
+
+
+def prove(network: Network, tell: Tell = nobody) -> Report:
+    """Prove that a network's answers may be trusted on this machine.
+
+    Args:
+        network: opened with one thread.
+        tell: called with each step as soon as it is made.
+
+    Returns:
+        The steps ``latency``, ``golden cases``, ``finite answers``, ``moving answers`` and ``exact invariance``. A
+        network too slow is asked nothing more, and answers that are not finite or do not move are not turned.
+    """
+    examination, proof = Examination(tell), _Proof(network)
+    if examination.passes("latency", proof.latency):
+        examination.passes("golden cases", proof.golden_cases)
+        if examination.passes("finite answers", proof.finite) and examination.passes("moving answers", proof.moving):
+            examination.passes("exact invariance", proof.exact_invariance)
+    return examination.report
+
+
+class _Proof:
+    """A network under proof; ``finite`` fills in the answers that the later proofs read."""
+
+    answers: Logits
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.must_be_exact = network.manifest.precision == "int8"
+
+    def latency(self) -> str:
+        """Processor time of this thread, so that other work on a busy machine fails no network."""
+        patch, limit = probes()[:1], self.network.manifest.latency_limit_ms
+        self.network.logits(patch)  # the first run also allocates
+        times: list[float] = []
+        for _ in range(LATENCY_RUNS):
+            started = thread_time()
+            self.network.logits(patch)
+            times.append(1e3 * (thread_time() - started))
+            if sum(time > limit for time in times) > LATENCY_RUNS // 2:
+                raise RefusedError(
+                    f"one patch takes {median(times):.1f} ms of one thread, expected at most the {limit:g} ms that the "
+                    "manifest vouches for"
+                )
+        return f"median {median(times):.2f} ms for one patch on one thread, limit {limit:g} ms"
+
+    def golden_cases(self) -> str:
+        with np.errstate(invalid="ignore"):  # infinity from infinity leaves NaN, which is near nothing
+            answers = golden_answers(self.network)
+        residual = float(np.max([answer.residual for answer in answers]))
+        exact = sum(answer.exact for answer in answers)
+        detail = f"{exact} of {len(answers)} bit for bit, largest residual {residual:.3g}"
+        if failed := [
+            a.name for a in answers if not (a.exact if self.must_be_exact else a.residual <= FLOAT_TOLERANCE)
+        ]:
+            expected = "equal bits" if self.must_be_exact else f"at most {FLOAT_TOLERANCE}"
+            raise RefusedError(f"{detail}, expected {expected}: {', '.join(failed)}")
+        return detail
+
+    def finite(self) -> str:
+        self.answers = self.network.logits(probes())
+        expected = (len(probes()), 2)
+        if self.answers.shape != expected:
+            raise RefusedError(f"{expected[0]} patches give logits {self.answers.shape}, expected {expected}")
+        unusable = int((~np.isfinite(self.answers)).any(axis=1).sum())
+        if unusable:
+            raise RefusedError(f"{unusable} of {len(self.answers)} answers hold NaN or infinity")
+        return f"{len(self.answers)} of {len(self.answers)}, within ±{float(np.abs(self.answers).max()):.3g}"
+
+    def moving(self) -> str:
+        """The margin between the two logits, which alone decides, differs for at least half of the probes.
+
+        A network without a dead layer gives each of these unlike patches a margin of its own.
+        """
+        margins = sorted(set((self.answers[:, 1] - self.answers[:, 0]).tolist()))
+        detail = f"{len(margins)} different margins for {len(self.answers)} patches"
+        if 2 * len(margins) < len(self.answers):
+            raise RefusedError(f"{detail}, expected at least half as many: the answers hardly depend on the patch")
+        return f"{detail}, from {margins[0]:.3g} to {margins[-1]:.3g}"
+
+    def exact_invariance(self) -> str:
+        group = Group.parse(self.network.manifest.exact_subgroup)
+        if len(group) == 1:
+            return "C1: a conventional network, nothing to compare"
+        differing, compared, residual = 0, 0, 0.0
+        for element in range(1, len(group)):
+            answers = self.network.logits(np.stack([turn(patch, group, element) for patch in probes()]))
+            differing += int((answers.view(np.uint32) != self.answers.view(np.uint32)).any(axis=1).sum())
+            compared += len(answers)
+            residual = max(residual, float(np.abs(answers.astype(np.float64) - self.answers).max()))
+        detail = f"{differing} of {compared} answers differ under {group.name}, by at most {residual:.3g}"
+        if differing and self.must_be_exact:
+            raise RefusedError(
+                f"{detail}, expected equal bits: project the filters onto the exact subgroup before rounding"
+            )
+        return detail
+
+
+@cache
+def probes() -> Patch:
+    """24 patches of noise and the eight stored synthetic ones, uint8 [32, 96, 96, 3]; files are read only once."""
+    noise = np.random.default_rng(0).integers(0, 256, (NOISE_PATCHES, SIDE, SIDE, 3), dtype=np.uint8)
+    return np.concatenate([noise, np.stack([decode(name, png) for name, png in golden_patches().items()])])

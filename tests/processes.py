@@ -1,0 +1,61 @@
+"""Servers in processes of their own, which tests can kill."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+KEY = "the-soak-test-brings-its-own-admin-key"
+START_S = 60.0
+
+
+class Server:
+    """``rosette serve`` in a process of its own, its output drained so that it never waits for a reader."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.url: str | None = None
+        self._output: list[str] = []
+        self._listens = threading.Event()
+        assert process.stdout is not None
+        self._drain = threading.Thread(target=self._read, args=[process.stdout])
+        self._drain.start()
+
+    def _read(self, output: IO[str]) -> None:
+        for line in output:
+            self._output.append(line)
+            if " listens at " in line:
+                self.url = line.partition(" listens at ")[2].split(",")[0]
+                self._listens.set()
+        self._listens.set()
+
+    def wait_until_it_listens(self) -> str:
+        self._listens.wait(START_S)
+        assert self.url is not None, "the server did not start:\n" + "".join(self._output)
+        return self.url
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._drain.join()
+
+
+@contextmanager
+def serving(home: Path, model: Path | None, **settings: str) -> Iterator[Server]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ROSETTE_")}
+    environment |= {"ROSETTE_HOME": str(home), "ROSETTE_PORT": "0", "ROSETTE_MODEL": str(model or "")} | settings
+    command = [str(Path(sys.executable).with_name("rosette")), "serve"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        server = Server(process)
+        try:
+            yield server
+        finally:
+            server.kill()
