@@ -66,12 +66,13 @@ def check_dialect(model: ModelProto) -> str:
     graph = model.graph
     _check_length("the graph's nodes", graph.node, MAX_NODES)
     _check_length("the graph's initializers", graph.initializer, MAX_INITIALIZERS)
-    for name, entries in {
+    few: dict[str, Sequence[object]] = {
         "the graph's inputs": graph.input,
         "the graph's outputs": graph.output,
         "the model's opsets": model.opset_import,
         "the model's metadata entries": model.metadata_props,
-    }.items():
+    }
+    for name, entries in few.items():
         _check_length(name, entries, MAX_ENTRIES)
     _check_fields(model, "the model")
     _check_nothing_is_unknown(model)

@@ -120,6 +120,14 @@ def test_the_process_is_light(
     assert ready < 5 * max(1.0, os.getloadavg()[0])
 
 
+def test_the_process_reports_to_nobody(tmp_path: Path) -> None:
+    """onnxruntime would collect in the user's cache folder what it reports to its makers."""
+    bare = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    program = [sys.executable, "-c", "import app.main, onnxruntime; onnxruntime.get_available_providers()"]
+    subprocess.run(program, check=True, cwd=ROOT, env=bare | {"HOME": str(tmp_path)})
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
