@@ -16,6 +16,7 @@ from app.records.audit import AuditTrail
 from app.records.database import open_database
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
+from app.records.reviews import Reviews
 from app.records.shadow_scores import ShadowScores
 from app.records.start import record_settings
 from app.registry.registry import Registry
@@ -47,6 +48,7 @@ class Services:
         self.failed_tries = FailedTries(settings.failed_tries)
         self.predictions = PredictionLog(self.database)
         self.workers = Workers(settings.workers, settings.queue)
+        self.reviews = Reviews(self.database, self.audit)
         self.registry = Registry(self.database, self.audit, TrustedKeys.parse(settings.trusted_keys or ""))
         self.serving = Serving(self.database, self.registry)
         self.shadow_scores = ShadowScores(self.database)

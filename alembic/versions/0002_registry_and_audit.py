@@ -1,4 +1,4 @@
-"""The model registry, the audit trail, and keys that expire."""
+"""The model registry, the audit trail, reviews, and keys that expire."""
 
 from __future__ import annotations
 
@@ -63,6 +63,18 @@ def upgrade() -> None:
     )
     op.create_index("ix_shadow_scores_shadow_id_active_id", "shadow_scores", ["shadow_id", "active_id"])
     op.create_table(
+        "reviews",
+        sa.Column("id", sa.String(36), nullable=False),
+        sa.Column("prediction_id", sa.String(36), nullable=False),
+        sa.Column("reviewer", sa.String(240), nullable=False),
+        sa.Column("reviewed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("verdict", sa.String(16), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_reviews"),
+        sa.ForeignKeyConstraint(["prediction_id"], ["predictions.id"], name="fk_reviews_prediction_id_predictions"),
+    )
+    op.create_index("ix_reviews_prediction_id", "reviews", ["prediction_id"])
+    op.create_table(
         "audit",
         sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("at", sa.String(27), nullable=False),
@@ -94,6 +106,7 @@ def downgrade() -> None:
     op.drop_table("audit")
     if op.get_bind().dialect.name == "postgresql":
         op.execute("DROP FUNCTION audit_refuses()")
+    op.drop_table("reviews")
     op.drop_table("shadow_scores")
     op.drop_table("activations")
     op.drop_table("models")

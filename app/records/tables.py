@@ -133,6 +133,19 @@ shadow_scores = Table(
     Index(None, "shadow_id", "active_id"),
 )
 
+# What people decided, beside what the model did; nothing here changes a prediction.
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("prediction_id", String(36), ForeignKey("predictions.id"), nullable=False),
+    Column("reviewer", String(240), nullable=False),
+    Column("reviewed_at", UtcTime(), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("note", Text(), nullable=False),
+    Index(None, "prediction_id"),
+)
+
 # Append-only: triggers refuse to change, remove or replace a row.
 audit = Table(
     "audit",

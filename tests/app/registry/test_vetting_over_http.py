@@ -1,0 +1,65 @@
+"""Uploads that meet a server: every hostile kind at one server, and a server that cannot vet."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from time import monotonic
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from tests.app.conftest import RunningServer, assert_problem
+from tests.app.registry.conftest import id_of, upload
+from tests.app.registry.hostile import HOSTILE
+from tests.app.test_process import process, url_in
+
+LIMIT_S = 10
+
+
+@pytest.mark.soak
+def test_every_hostile_upload_leaves_a_server_unharmed(
+    tmp_path: Path, artifact_path: Path, accurate: bytes, png: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    times = []
+    with RunningServer(tmp_path / "home", artifact_path) as server:
+        files = sorted(path.name for path in server.settings.home.iterdir())
+        for kind, hostile in HOSTILE.items():
+            content = hostile.make(accurate, tmp_path / "folder")
+            began = monotonic()
+            response = upload(server.client, content)
+            times.append(monotonic() - began)
+            slug = response.json()["type"].removeprefix("/problems/")
+            expected = {"empty file": "empty-body", "oversized": "body-too-large"}.get(kind, "artifact-refused")
+            assert (kind, slug) == (kind, expected)
+            assert times[-1] < LIMIT_S, kind
+            answer = server.client.post("/predict", content=png, headers={"Content-Type": "image/png"})
+            assert answer.json()["model"]["sha256"] == id_of(accurate)
+        assert len(server.client.get("/admin/models").json()["models"]) == 1
+        assert sorted(path.name for path in server.settings.home.iterdir()) == files
+        with server.services.database.connect() as connection:
+            refused = connection.execute(text("SELECT count(*) FROM audit WHERE action = 'model.refuse'")).scalar_one()
+    assert refused == len(HOSTILE) - 2
+    with capsys.disabled():
+        print(f"\n[{len(HOSTILE)} hostile uploads, each refused within {min(times):.2f} to {max(times):.2f} s]")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="vetting needs Linux")
+def test_a_server_that_cannot_vet_accepts_no_upload_and_says_why(
+    tmp_path: Path, artifact_path: Path, fast: bytes
+) -> None:
+    """As under an outer sandbox that forbids to make another."""
+    program = (
+        "from pyseccomp import ALLOW, ERRNO, SyscallFilter\n"
+        "outer = SyscallFilter(ALLOW); outer.add_rule(ERRNO(38), 'seccomp'); outer.load()\n"
+        "import sys; from model_zoo.cli import main; sys.argv[1:] = ['serve']; main()"
+    )
+    with process(tmp_path, artifact_path, command=[sys.executable, "-c", program]) as (_, said):
+        key = (tmp_path / "admin.key").read_text().strip()
+        with httpx.Client(base_url=url_in(said), headers={"Authorization": f"Bearer {key}"}, timeout=60) as client:
+            problem = assert_problem(upload(client, fast), 503, "vetting-unavailable")
+            assert "cannot be vetted on this server, so none is accepted: libseccomp cannot" in problem["detail"]
+            assert len(client.get("/admin/models").json()["models"]) == 1
+            assert client.get("/readyz").json()["status"] == "ready"
