@@ -10,6 +10,7 @@ from hashlib import sha256
 from sqlalchemy import Engine as Database
 
 from app.diagnosis.engine import Engine, ModelError
+from app.memory import return_freed_memory
 from app.problems import NoModel, Problem
 from app.records import models
 from app.records.database import transaction
@@ -99,7 +100,10 @@ class Serving:
             error = "; ".join(self._refused.values())
             if engine is None and not error:
                 error = "no model is active: activate one"
+            loaded = {engine, shadow} - {self.state.engine, self.state.shadow, None}
             self.state = State(engine, shadow, error)
+            if loaded:
+                return_freed_memory()
             return self.state
 
     def _engine_of(self, model_id: str | None) -> Engine | None:
