@@ -11,7 +11,7 @@ from fastapi import Request
 from app.access.guard import LOOKUPS
 from app.access.keys import Keys
 from app.access.throttle import FailedTries
-from app.diagnosis.engine import Engine, ModelError, shipped_artifacts
+from app.diagnosis.engine import Engine, ModelError
 from app.records.audit import AuditTrail
 from app.records.database import open_database
 from app.records.migrations import migrate
@@ -19,6 +19,7 @@ from app.records.predictions import PredictionLog
 from app.records.reviews import Reviews
 from app.records.shadow_scores import ShadowScores
 from app.records.start import record_settings
+from app.registry import release
 from app.registry.registry import Registry
 from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
@@ -69,8 +70,13 @@ class Services:
         migrate(self.database)
         record_settings(self.audit, self.settings)
         self.admin_key_file = self.keys.ensure_admin(self.settings.home)
-        self._register_release()
+        try:
+            release.register(self.registry, self.settings.model)
+        except ModelError as error:
+            self._release_error = str(error)
+            log.error(self._release_error)
         self.serving.follow()
+        release.warn_if_another_serves(self.registry, self.serving)
         self.serving.start()
         self.shadow.start()
         self._started = True
@@ -94,18 +100,6 @@ class Services:
         """Why the model that should serve does not; empty if it does."""
         state = self.serving.state
         return state.error if state.engine is not None else self._release_error or state.error
-
-    def _register_release(self) -> None:
-        """Register the artifacts that came with this server, or the one that the settings name."""
-        try:
-            for path in [self.settings.model] if self.settings.model else shipped_artifacts():
-                try:
-                    self.registry.release(path.read_bytes())
-                except (OSError, ModelError) as error:
-                    raise ModelError(f"the model {path} cannot be used: {error}") from error
-        except ModelError as error:
-            self._release_error = str(error)
-            log.error(self._release_error)
 
 
 def services_of(request: Request) -> Services:

@@ -212,6 +212,10 @@ class Registry:
                 connection, actor, Event("model.shadow", subject, {"shadow": old}, {"shadow": new.id if new else None})
             )
 
+    def is_own(self, model_id: str) -> bool:
+        """Whether the model is one that came with this server."""
+        return model_id in self._own
+
     def check_trust(self, entry: ModelEntry) -> None:
         """Look at a stored model's signature once more.
 

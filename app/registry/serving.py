@@ -128,10 +128,15 @@ class Serving:
         return engine
 
     def _run(self) -> None:
+        said = ""
         while not self._stop.wait(POLL_S):
             try:
                 self.follow()
+                trouble = ""
             except Problem as problem:
-                log.warning("cannot look for another model: %s", problem.detail)
-            except Exception:
-                log.exception("cannot look for another model")
+                trouble = problem.detail
+            except Exception as error:
+                trouble = f"{type(error).__name__}: {error}"
+            if trouble != said:  # once for each outage, not twice a second
+                said = trouble
+                log.warning("cannot look for another model: %s", trouble) if trouble else log.info("following again")
