@@ -29,7 +29,7 @@ from model_zoo.verify import verify
 from training import metrics
 from training.calibrate import fit_consistency, fit_operating_point, fit_quality
 from training.data import Patches, halves_of_valid, load
-from training.fit import Run
+from training.fit import Recipe, Run
 from training.score import Scorer
 
 MICRONS_PER_PIXEL = 0.97
@@ -189,6 +189,11 @@ def learning_curve(run: Path) -> list[str]:
     return rows
 
 
+def _told(recipe: Recipe) -> str:
+    """How the network was fitted, setting by setting."""
+    return "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in asdict(recipe).items() if value != "")
+
+
 def card(run: Path, int8: Path, fp32: Path) -> str:
     """The model card of a release, in Markdown."""
     manifest, settings = _manifest(int8), Run.read(run)
@@ -196,10 +201,10 @@ def card(run: Path, int8: Path, fp32: Path) -> str:
         [
             f"# {manifest.name} {manifest.version}",
             "",
-            f"`{int8.name}` ({int8.stat().st_size:,} bytes) and its float twin `{fp32.name}`; "
-            f"{settings.recipe.epochs} epochs, seed {settings.recipe.seed}.",
+            f"`{int8.name}` ({int8.stat().st_size:,} bytes) and its float twin `{fp32.name}`.",
             "",
             *facts(manifest),
+            f"- Fitted with {_told(settings.recipe)}.",
             "",
             "## Figures",
             "",
