@@ -13,9 +13,10 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import problems
 from app.access.guard import Guard
-from app.api import audit, docs, health, keys, models, predict, predictions, reviews
+from app.api import audit, docs, exports, health, keys, models, predict, predictions, reviews
 from app.api.connection import Connection
 from app.diagnosis.report import NOTICE
+from app.records.retention import keep_no_longer
 from app.records.witness import log_head
 from app.services import Services
 from app.settings import Settings
@@ -51,6 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         try:
             async with create_task_group() as tasks:
                 tasks.start_soon(log_head, services.audit)
+                tasks.start_soon(keep_no_longer, services.retention)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
@@ -70,7 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.services = services
     app.state.readiness = health.Readiness(services)
     problems.install(app)
-    for module in (predict, predictions, reviews, models, keys, audit, health):
+    for module in (predict, exports, predictions, reviews, models, keys, audit, health):
         app.include_router(module.router)
     app.openapi = partial(docs.describe, app)  # type: ignore[method-assign]
     if services.settings.docs:

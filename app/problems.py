@@ -159,6 +159,10 @@ class LastAdminKey(Problem):
     status, slug, title = 409, "last-admin-key", "No other admin key would be left"
 
 
+class IdempotencyMismatch(Problem):
+    status, slug, title = 422, "idempotency-mismatch", "The idempotency key was used for another request"
+
+
 class UnknownPrediction(Problem):
     status, slug, title = 404, "unknown-prediction", "There is no such prediction"
 

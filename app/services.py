@@ -16,6 +16,7 @@ from app.records.audit import AuditTrail
 from app.records.database import open_database
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
+from app.records.retention import Retention
 from app.records.reviews import Reviews
 from app.records.shadow_scores import ShadowScores
 from app.records.start import record_settings
@@ -27,8 +28,9 @@ from app.registry.signatures import TrustedKeys
 from app.settings import Settings
 from app.work import Workers
 
-# Connections of the thread that follows activations, of the shadow's, of an upload and of the readiness check.
-_OTHERS = 4
+# Connections of the thread that follows activations, of the shadow's, of an upload, of the readiness check and of
+# the retention.
+_OTHERS = 5
 
 log = logging.getLogger("rosette.models")
 
@@ -48,6 +50,7 @@ class Services:
         self.keys = Keys(self.database, self.audit, settings.read_admin_key(), settings.key_grace_s)
         self.failed_tries = FailedTries(settings.failed_tries)
         self.predictions = PredictionLog(self.database)
+        self.retention = Retention(self.database, self.audit, settings.retention_days)
         self.workers = Workers(settings.workers, settings.queue)
         self.reviews = Reviews(self.database, self.audit)
         self.registry = Registry(self.database, self.audit, TrustedKeys.parse(settings.trusted_keys or ""))

@@ -43,6 +43,7 @@ class Settings(BaseSettings):
         model: the artifact to serve; by default the one shipped in ``model_zoo``.
         trusted_keys: public keys, separated by commas, whose signatures models must carry.
         upload_timeout_s: seconds within which a whole uploaded model must have arrived.
+        retention_days: days for which predictions are kept; by default for ever.
         docs: whether ``/docs`` and ``/openapi.json`` are served.
         workers: threads that decode, infer and commit; by default one for each core.
         queue: requests that may wait for a worker; more are refused with 503.
@@ -72,6 +73,7 @@ class Settings(BaseSettings):
     model: Path | None = None
     trusted_keys: str | None = None
     upload_timeout_s: float = Field(default=600, gt=0)
+    retention_days: int | None = Field(default=None, ge=1, le=36500)
     docs: bool = True
     workers: int = Field(default_factory=usable_cores, ge=1, le=1024)
     queue: int = Field(default=64, ge=0)

@@ -36,6 +36,10 @@ class Workers:
             Busy: if the queue is full.
         """
         self.refuse_when_full()
+        return await self.resume(call)
+
+    async def resume(self, call: Callable[[], T]) -> T:
+        """Run a further call of a response that has begun: it waits like the others, but is never refused."""
         self._room -= 1
         try:
             return await to_thread.run_sync(call, limiter=self._limiter)

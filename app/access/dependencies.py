@@ -34,5 +34,6 @@ class RequireRole:
 
 MayPredict = Annotated[Caller, Depends(RequireRole(Role.PREDICT))]
 MayRead = Annotated[Caller, Depends(RequireRole(Role.PREDICT, Role.READ, Role.REVIEW))]
+MayExport = Annotated[Caller, Depends(RequireRole(Role.READ, Role.REVIEW))]
 MayReview = Annotated[Caller, Depends(RequireRole(Role.REVIEW))]
 MayAdminister = Annotated[Caller, Depends(RequireRole())]

@@ -10,9 +10,13 @@ from starlette.responses import Response
 from app import problems
 from app.access.dependencies import MayPredict
 from app.api.body import FIELD, MULTIPART, RAW_TYPES, BodyReader
+from app.api.filters import IDENTIFIER
+from app.api.idempotency import REPLAYED, IdempotencyKey
 from app.api.query import KnownParameters
 from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
+from app.records.idempotency import Repeatable, fingerprint
+from app.records.predictions import Recorded
 from app.services import Services, services_of
 
 router = APIRouter(tags=["predictions"])
@@ -41,6 +45,7 @@ _BODY: dict[str, Any] = {
         problems.UnsupportedContentType,
         problems.InvalidForm,
         problems.EmptyBody,
+        problems.IdempotencyMismatch,
         problems.NotAnImage,
         problems.TruncatedImage,
         problems.ImageTooLarge,
@@ -54,8 +59,9 @@ _BODY: dict[str, Any] = {
 async def predict(
     request: Request,
     caller: MayPredict,
-    _: Annotated[None, Depends(KnownParameters("rotations"))],
+    _: Annotated[None, Depends(KnownParameters("rotations", "case_id", "slide_id"))],
     services: Annotated[Services, Depends(services_of)],
+    idempotency_key: IdempotencyKey,
     rotations: Annotated[
         Rotations,
         Query(
@@ -64,11 +70,16 @@ async def predict(
             "`none`: the patch as given. `all`: every element."
         ),
     ] = Rotations.FULL,
+    case_id: Annotated[
+        str | None, Query(pattern=IDENTIFIER, description="A pseudonym, for the caller's bookkeeping.")
+    ] = None,
+    slide_id: Annotated[str | None, Query(pattern=IDENTIFIER, description="The same.")] = None,
 ) -> Response:
     """Is there metastatic tissue in the centre 32×32 pixels of a 96×96 patch, and does the answer depend on how it lay?
 
     The pixels are taken as stored: EXIF orientation, ICC profiles and gamma are ignored, not applied. The answer has
-    been recorded when it arrives. Research use only.
+    been recorded when it arrives. With an `Idempotency-Key`, a repeat within 24 hours gets the first answer. Research
+    use only.
     """
     body = BodyReader(services.settings.max_body_bytes, services.settings.body_timeout_s)
     body.check_headers(request)
@@ -76,10 +87,18 @@ async def predict(
     services.workers.refuse_when_full()
     data = await body.read(request)
 
-    def answer_and_record() -> str:
-        answer = engine.answer(data, rotations)
-        recorded = services.predictions.record(answer, rotations, caller.key_id)
-        services.shadow.offer(data, answer)
+    def answer_and_record() -> Recorded:
+        repeatable = None
+        if idempotency_key is not None:
+            repeatable = Repeatable(caller.key_id, idempotency_key, fingerprint(data, rotations, case_id, slide_id))
+            if first := services.predictions.first_answer(repeatable):
+                return first
+        answer = engine.answer(data, rotations).model_copy(update={"case_id": case_id, "slide_id": slide_id})
+        recorded = services.predictions.record(answer, rotations, caller.key_id, repeatable)
+        if not recorded.replayed:
+            services.shadow.offer(data, answer)
         return recorded
 
-    return Response(await services.workers.run(answer_and_record), media_type="application/json")
+    recorded = await services.workers.run(answer_and_record)
+    headers = {REPLAYED: "true"} if recorded.replayed else None
+    return Response(recorded.text, headers=headers, media_type="application/json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 from uuid import UUID
@@ -13,8 +14,10 @@ from starlette.responses import Response
 from app import problems
 from app.access.caller import Caller, Role
 from app.access.dependencies import MayRead
+from app.api.filters import NAMES, Wanted
 from app.api.query import KnownParameters
 from app.diagnosis.report import Answer
+from app.records.predictions import Page
 from app.services import Services, services_of
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
@@ -32,13 +35,24 @@ class PredictionPage(BaseModel):
 )
 async def list_predictions(
     caller: MayRead,
-    _: Annotated[None, Depends(KnownParameters("limit", "cursor"))],
+    _: Annotated[None, Depends(KnownParameters("limit", "cursor", *NAMES))],
     services: Annotated[Services, Depends(services_of)],
+    wanted: Wanted,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
     cursor: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
 ) -> Response:
-    """Recorded answers, newest first: all of them for roles read, review and admin, a key's own for role predict."""
-    page = await services.workers.run(partial(services.predictions.page, limit, cursor, _own(caller)))
+    """Recorded answers, newest first: all of them for roles read, review and admin, a key's own for role predict.
+
+    Of those, the ones that fit every filter that is given.
+    """
+    own = _own(caller)
+    if own and wanted.key not in (None, own):
+        page = Page([], None)
+    else:
+        confined = replace(wanted, key=own or wanted.key)
+        page = await services.workers.run(
+            partial(services.predictions.page, limit, confined, str(cursor) if cursor else None)
+        )
     following = f'"{page.next}"' if page.next else "null"
     text = f'{{"predictions":[{",".join(page.answers)}],"next":{following}}}'
     return Response(text, media_type="application/json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 
@@ -19,6 +19,7 @@ from model_zoo.symmetry import Group
 
 MODEL_ZOO = Path(model_zoo.__file__).parent
 DEFAULT_NAME = "accurate"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ModelError(ValueError):
@@ -77,7 +78,7 @@ class Engine:
             ImageProblem: if the bytes are no patch.
         """
         start = perf_counter()
-        created_at = datetime.now(UTC)
+        answer_id = uuid7()
         patch = decode(data)
         decoded = perf_counter()
         quality = measure(patch.pixels, self.manifest.quality)
@@ -86,8 +87,8 @@ class Engine:
         inferred = perf_counter()
         probabilities = self.network.probabilities(orbit.logits[list(orbit.known)])
         return report(
-            answer_id=uuid7(),
-            created_at=created_at.replace(microsecond=created_at.microsecond // 1000 * 1000),
+            answer_id=answer_id,
+            created_at=_EPOCH + timedelta(milliseconds=answer_id.int >> 80),
             manifest=self.manifest,
             model_sha256=self.network.sha256,
             patch=PatchReport(sha256=patch.sha256, format=patch.format),

@@ -6,7 +6,7 @@ from typing import Any
 
 EXAMPLE: dict[str, Any] = {
     "id": "01a2093c-9772-76e4-af72-f6e896e1104f",
-    "created_at": "2026-11-23T16:28:15.580000Z",
+    "created_at": "2026-11-23T16:28:15.602000Z",
     "model": {"name": "accurate", "version": "1.0.0", "sha256": "b7e08fce" * 8},
     "label": "metastasis",
     "probability": 0.8676326460613037,
@@ -36,6 +36,8 @@ EXAMPLE: dict[str, Any] = {
         "assessable": True,
     },
     "patch": {"sha256": "60cf4b55" * 8, "format": "PNG"},
+    "case_id": "case-17",
+    "slide_id": "case-17.2",
     "timing_ms": {"decode": 0.559, "infer": 16.73, "total": 17.969},
     "notice": "Research use only. Not a medical device: not for diagnosis or treatment decisions.",
 }

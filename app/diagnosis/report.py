@@ -81,7 +81,7 @@ class Answer(_Part):
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: UUID = Field(description="A version 7 UUID: ids rise with time.")
-    created_at: AwareDatetime
+    created_at: AwareDatetime = Field(description="The id's own time.")
     model: ModelReport
     label: Label | None = Field(description="By threshold; null when not assessable.")
     probability: Probability | None = Field(
@@ -93,6 +93,8 @@ class Answer(_Part):
     consistency: ConsistencyReport
     quality: QualityReport
     patch: PatchReport
+    case_id: str | None = Field(None, description="What the request said, for the caller's bookkeeping.")
+    slide_id: str | None = Field(None, description="The same.")
     timing_ms: Timing
     notice: str = NOTICE
 

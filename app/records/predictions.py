@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Column, Engine, Row, insert, select
 
 from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
 from app.records.database import transaction
+from app.records.filters import EVERYTHING, Filter
+from app.records.idempotency import Repeatable, claim, first_answer
 from app.records.tables import predictions
 
 
@@ -22,6 +26,14 @@ class Page:
     next: str | None
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """The JSON that may leave, and whether it is that of an earlier request."""
+
+    text: str
+    replayed: bool = False
+
+
 class PredictionLog:
     """Writes and reads recorded answers.
 
@@ -31,34 +43,28 @@ class PredictionLog:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def record(self, answer: Answer, rotations: Rotations, key_id: str) -> str:
-        """Commit an answer; gives the JSON that was recorded, which is what may leave."""
-        text = answer.model_dump_json()
-        row = {
-            "id": str(answer.id),
-            "created_at": answer.created_at,
-            "key_id": key_id,
-            "model_name": answer.model.name,
-            "model_version": answer.model.version,
-            "model_sha256": answer.model.sha256,
-            "patch_sha256": answer.patch.sha256,
-            "patch_format": answer.patch.format,
-            "rotations": rotations.value,
-            "label": answer.label,
-            "probability": answer.probability,
-            "decision": answer.decision,
-            "logit_no_metastasis": answer.logits[0],
-            "logit_metastasis": answer.logits[1],
-            "exact": answer.consistency.exact,
-            "max_deviation": answer.consistency.max_deviation,
-            "consistent": answer.consistency.consistent,
-            **answer.quality.model_dump(),
-            "total_ms": answer.timing_ms.total,
-            "answer": text,
-        }
+    def first_answer(self, request: Repeatable) -> Recorded | None:
+        """What the first such request was answered; None if this is the first.
+
+        Raises:
+            IdempotencyMismatch: if that was another request.
+        """
         with transaction(self._engine) as connection:
-            connection.execute(insert(predictions), row)
-        return text
+            text = first_answer(connection, request)
+        return None if text is None else Recorded(text, replayed=True)
+
+    def record(self, answer: Answer, rotations: Rotations, key_id: str, request: Repeatable | None = None) -> Recorded:
+        """Commit an answer, unless ``request`` has been answered in the meantime; gives the JSON that was recorded.
+
+        Raises:
+            IdempotencyMismatch: if another request with this idempotency key has been answered in the meantime.
+        """
+        values = row(answer, rotations, key_id)
+        with transaction(self._engine) as connection:
+            if request and (first := claim(connection, request, values["id"])) is not None:
+                return Recorded(first, replayed=True)
+            connection.execute(insert(predictions), values)
+        return Recorded(values["answer"])
 
     def find(self, prediction_id: UUID, key_id: str | None = None) -> str | None:
         """The recorded JSON, or None; ``key_id`` confines the search to one key's answers."""
@@ -68,23 +74,55 @@ class PredictionLog:
         with transaction(self._engine) as connection:
             return connection.execute(query).scalar_one_or_none()
 
-    def page(self, limit: int, cursor: UUID | None = None, key_id: str | None = None) -> Page:
+    def page(self, limit: int, wanted: Filter = EVERYTHING, cursor: str | None = None) -> Page:
         """At most ``limit`` answers older than ``cursor``, newest first."""
-        query = select(predictions.c.id, predictions.c.answer).order_by(predictions.c.id.desc()).limit(limit + 1)
-        if cursor is not None:
-            query = query.where(predictions.c.id < str(cursor))
-        if key_id is not None:
-            query = query.where(predictions.c.key_id == key_id)
-        with transaction(self._engine) as connection:
-            rows = connection.execute(query).all()
+        rows = self.rows((predictions.c.id, predictions.c.answer), limit + 1, wanted, cursor)
         shown = rows[:limit]
         return Page([row.answer for row in shown], shown[-1].id if len(rows) > limit else None)
+
+    def rows(
+        self, columns: Sequence[Column[Any]], limit: int, wanted: Filter, cursor: str | None = None
+    ) -> Sequence[Row[Any]]:
+        """Columns of at most ``limit`` predictions older than ``cursor``, newest first."""
+        query = select(*columns).where(*wanted.conditions()).order_by(predictions.c.id.desc()).limit(limit)
+        if cursor is not None:
+            query = query.where(predictions.c.id < cursor)
+        with transaction(self._engine) as connection:
+            return connection.execute(query).all()
 
     def check_writable(self) -> None:
         """Write a row and take it back."""
         with transaction(self._engine) as connection:
             connection.execute(insert(predictions), _PROBE)
             connection.rollback()
+
+
+def row(answer: Answer, rotations: Rotations, key_id: str) -> dict[str, Any]:
+    """An answer as a row of the table; ``answer`` in it is the JSON."""
+    return {
+        "id": str(answer.id),
+        "created_at": answer.created_at,
+        "key_id": key_id,
+        "model_name": answer.model.name,
+        "model_version": answer.model.version,
+        "model_sha256": answer.model.sha256,
+        "patch_sha256": answer.patch.sha256,
+        "patch_format": answer.patch.format,
+        "case_id": answer.case_id,
+        "slide_id": answer.slide_id,
+        "rotations": rotations.value,
+        "label": answer.label,
+        "probability": answer.probability,
+        "decision": answer.decision,
+        "logit_no_metastasis": answer.logits[0],
+        "logit_metastasis": answer.logits[1],
+        "exact": answer.consistency.exact,
+        "max_deviation": answer.consistency.max_deviation,
+        "consistent": answer.consistency.consistent,
+        **answer.quality.model_dump(),
+        "total_ms": answer.timing_ms.total,
+        "answer": answer.model_dump_json(),
+    }
 
 
 _VALUES = {str: "-", float: 0.0, bool: False, datetime: datetime(2000, 1, 1, tzinfo=UTC)}

@@ -72,6 +72,8 @@ predictions = Table(
     Column("model_sha256", String(64), nullable=False),
     Column("patch_sha256", String(64), nullable=False),
     Column("patch_format", String(8), nullable=False),
+    Column("case_id", String(64)),
+    Column("slide_id", String(64)),
     Column("rotations", String(8), nullable=False),
     Column("label", String(16)),
     Column("probability", Double()),
@@ -88,6 +90,26 @@ predictions = Table(
     Column("total_ms", Double(), nullable=False),
     Column("answer", Text(), nullable=False),
     Index(None, "key_id", "id"),
+    Index(None, "key_id", "decision", "id"),
+    Index(None, "label", "id"),
+    Index(None, "decision", "id"),
+    Index(None, "model_name", "id"),
+    Index(None, "model_sha256", "id"),
+    Index(None, "slide_id", "id"),
+    Index(None, "case_id", "id"),
+    Index(None, "patch_sha256", "id"),
+)
+
+# Which prediction answered the first request with an Idempotency-Key.
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("key_id", String(32), primary_key=True),
+    Column("idempotency_key", String(128), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("prediction_id", String(36), nullable=False),
+    Column("created_at", UtcTime(), nullable=False),
+    Index(None, "prediction_id"),
 )
 
 # Artifact bytes are written once. ``id`` is their SHA-256; ``manifest`` and ``report`` are JSON.

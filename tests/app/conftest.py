@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from uuid import UUID
 
 import httpx
 import numpy as np
@@ -17,6 +20,8 @@ from PIL import Image
 from sqlalchemy import Engine
 
 from app.access.caller import Role
+from app.diagnosis.example import EXAMPLE
+from app.diagnosis.report import Answer
 from app.main import create_app
 from app.records.audit import Actor
 from app.records.database import open_database
@@ -43,6 +48,15 @@ def encoded(pixels: Patch, file_format: str = "PNG", **options: Any) -> bytes:
     stream = BytesIO()
     Image.fromarray(pixels).save(stream, file_format, **options)
     return stream.getvalue()
+
+
+_counted = count()
+
+
+def answer_of(moment: datetime, **changes: Any) -> Answer:
+    """The example of an answer, given at this moment, with an id of that time."""
+    answer_id = UUID(int=(int(moment.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | next(_counted))
+    return Answer.model_validate(EXAMPLE | {"id": answer_id, "created_at": moment} | changes)
 
 
 class Clock:

@@ -1,0 +1,101 @@
+"""``GET /predictions/export.*``: recorded answers as files, streamed, and told in the audit trail."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Annotated, Any
+
+from anyio import CancelScope
+from fastapi import APIRouter, Depends
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from app import problems
+from app.access.dependencies import MayExport
+from app.api.filters import NAMES, Wanted
+from app.api.query import KnownParameters
+from app.records.audit import Actor, Event
+from app.records.exports import CSV, JSONL, Format, Piece, piece
+from app.records.filters import Filter
+from app.services import Services, services_of
+
+ACTION = "predictions.export"
+
+router = APIRouter(prefix="/predictions", tags=["predictions"])
+logger = logging.getLogger("rosette.audit")
+
+
+class Export(StreamingResponse):
+    """Sends one piece after the other; when that ends or breaks off, a row of the audit trail says how far it came."""
+
+    def __init__(self, services: Services, actor: Actor, file: Format, wanted: Filter, first: Piece) -> None:
+        self._services = services
+        self._actor = actor
+        self._file = file
+        self._wanted = wanted
+        self._rows = 0
+        self._complete = False
+        headers = {"Content-Disposition": f'attachment; filename="predictions.{file.suffix}"'}
+        super().__init__(self._pieces(first), media_type=file.media_type, headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with CancelScope(shield=True):
+                await self._services.workers.resume(self._record)
+
+    async def _pieces(self, following: Piece) -> AsyncIterator[str]:
+        yield self._file.head
+        while True:
+            self._rows += following.rows
+            yield following.text
+            if following.next is None:
+                break
+            read = partial(piece, self._services.predictions, self._file, self._wanted, following.next)
+            following = await self._services.workers.resume(read)
+        self._complete = True
+
+    def _record(self) -> None:
+        after = {"filters": self._wanted.described(), "rows": self._rows, "complete": self._complete}
+        try:
+            self._services.audit.record(self._actor, Event(ACTION, self._file.suffix, after=after))
+        except problems.RecordsUnavailable as problem:
+            logger.error("An export by %s is not in the audit trail (%s): %s", self._actor.who, after, problem.detail)
+
+
+def _described(file: Format) -> dict[str, Any]:
+    return {
+        "response_class": Response,
+        "responses": problems.responses(*problems.ALWAYS)
+        | {200: {"content": {file.media_type: {"schema": {"type": "string"}}}}},
+    }
+
+
+async def _export(services: Services, actor: Actor, file: Format, wanted: Filter) -> Response:
+    first = await services.workers.run(partial(piece, services.predictions, file, wanted))
+    return Export(services, actor, file, wanted, first)
+
+
+@router.get("/export.csv", summary="Export recorded answers as CSV", **_described(CSV))
+async def export_csv(
+    caller: MayExport,
+    _: Annotated[None, Depends(KnownParameters(*NAMES))],
+    services: Annotated[Services, Depends(services_of)],
+    wanted: Wanted,
+) -> Response:
+    """The answers' columns, newest first; text that a spreadsheet would take for a formula gets an apostrophe."""
+    return await _export(services, caller.actor, CSV, wanted)
+
+
+@router.get("/export.jsonl", summary="Export recorded answers as JSON lines", **_described(JSONL))
+async def export_jsonl(
+    caller: MayExport,
+    _: Annotated[None, Depends(KnownParameters(*NAMES))],
+    services: Annotated[Services, Depends(services_of)],
+    wanted: Wanted,
+) -> Response:
+    """The answers word for word, one a line, newest first."""
+    return await _export(services, caller.actor, JSONL, wanted)

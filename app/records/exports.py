@@ -1,0 +1,87 @@
+"""Predictions as files: CSV for spreadsheets, JSON lines with the answers word for word."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column
+
+from app.records.filters import Filter
+from app.records.predictions import PredictionLog
+from app.records.tables import predictions
+
+Values = tuple[Any, ...]
+
+TOGETHER = 500
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+CSV_COLUMNS = tuple(column for column in predictions.columns if column.name != "answer")
+
+
+@dataclass(frozen=True)
+class Format:
+    """How rows are written.
+
+    Attributes:
+        suffix: of the file's name.
+        columns: what is read of a row.
+        head: what stands before the first row.
+        text: writes rows.
+    """
+
+    suffix: str
+    media_type: str
+    columns: Sequence[Column[Any]]
+    head: str
+    text: Callable[[Sequence[Values]], str]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some rows of an export, and the id to continue after, None at the end."""
+
+    text: str
+    rows: int
+    next: str | None
+
+
+def piece(log: PredictionLog, file: Format, wanted: Filter, cursor: str | None = None) -> Piece:
+    """The next rows, newest first.
+
+    Each piece is a query of its own: a client that reads slowly holds neither a connection nor a snapshot.
+
+    Raises:
+        RecordsUnavailable: if the database fails.
+    """
+    rows = log.rows((predictions.c.id, *file.columns), TOGETHER, wanted, cursor)
+    return Piece(file.text([tuple(row[1:]) for row in rows]), len(rows), rows[-1][0] if len(rows) == TOGETHER else None)
+
+
+def _csv(rows: Sequence[Values]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream).writerows([_cell(value) for value in row] for row in rows)
+    return stream.getvalue()
+
+
+def _cell(value: object) -> object:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case datetime():
+            return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        case str() if value.startswith(FORMULA):
+            return f"'{value}"
+        case _:
+            return value
+
+
+def _lines(rows: Sequence[Values]) -> str:
+    return "".join(f"{answer}\n" for (answer,) in rows)
+
+
+CSV = Format("csv", "text/csv", CSV_COLUMNS, ",".join(column.name for column in CSV_COLUMNS) + "\r\n", _csv)
+JSONL = Format("jsonl", "application/x-ndjson", (predictions.c.answer,), "", _lines)

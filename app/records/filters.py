@@ -1,0 +1,77 @@
+"""Which predictions are meant."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement
+
+from app.records.tables import predictions
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What a prediction must be to be meant: all of it; None for what does not matter.
+
+    Attributes:
+        since: not answered before this aware time.
+        until: answered before this aware time.
+        model: SHA-256 or name.
+        patch: SHA-256 of the decoded RGB bytes.
+        key: id of the key that asked.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    model: str | None = None
+    label: str | None = None
+    decision: str | None = None
+    patch: str | None = None
+    case_id: str | None = None
+    slide_id: str | None = None
+    key: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The same in SQL. An answer's time is its id's, so that every index serves a range of time, too."""
+        columns = predictions.c
+        model = columns.model_sha256 if SHA256.fullmatch(self.model or "") else columns.model_name
+        equal = [
+            (model, self.model),
+            (columns.label, self.label),
+            (columns.decision, self.decision),
+            (columns.patch_sha256, self.patch),
+            (columns.case_id, self.case_id),
+            (columns.slide_id, self.slide_id),
+            (columns.key_id, self.key),
+        ]
+        found: list[ColumnElement[bool]] = [column == value for column, value in equal if value is not None]
+        if self.since is not None:
+            found.append(columns.id >= first_id(self.since))
+        if self.until is not None:
+            found.append(columns.id < first_id(self.until))
+        return found
+
+    def described(self) -> dict[str, str]:
+        """What was set, as JSON, times in ISO 8601."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in values.items()
+            if value is not None
+        }
+
+
+EVERYTHING = Filter()
+
+
+def first_id(moment: datetime) -> str:
+    """What no id of an answer from ``moment`` (aware) on lies below, and every earlier answer's does."""
+    milliseconds = max(0, -((_EPOCH - moment) // _MILLISECOND))
+    return str(UUID(int=milliseconds << 80))
