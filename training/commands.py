@@ -75,14 +75,16 @@ def quantize(
     run: RunFolder,
     data: Data,
     probes: Annotated[int, typer.Option(min=1, help="Validation patches on which each step is measured.")] = 256,
+    absorb: Annotated[bool, typer.Option(help="Absorb high biases; it is approximate, so compare.")] = True,
 ) -> None:
     """Quantize a run's best weights without data; writes int8.onnx and fp32.onnx beside them."""
     from training.data import load
     from training.quantize.pipeline import QuantizationError
     from training.quantize.run import quantize_run
+    from training.quantize.scheme import Scheme
 
     try:
-        figures = quantize_run(run, load(data, "valid").images[:probes])
+        figures = quantize_run(run, load(data, "valid").images[:probes], Scheme(absorb=absorb))
     except (QuantizationError, DataError, ValueError, FileNotFoundError) as error:
         typer.secho(f"rosette quantize: {error}", err=True, fg="red")
         raise typer.Exit(1 if isinstance(error, QuantizationError) else 2) from error

@@ -262,6 +262,7 @@ def test_the_figures_say_what_was_done() -> None:
     recipe = figures.recipe()
     assert recipe["weight_bound"] == 64
     assert recipe["absorbed_fields"] == figures.absorbed_fields
+    assert ("absorption" in str(recipe["method"])) == (figures.absorbed_fields > 0)
 
 
 def test_a_changed_function_is_refused(images: Patch) -> None:

@@ -47,8 +47,9 @@ class Figures:
 
     def recipe(self) -> dict[str, float | int | str]:
         """For the manifest: the data-free recipe with its figures."""
+        absorption = "high-bias absorption, " if self.absorbed_fields else ""
         return {
-            "method": "data-free: cross-layer equalization, high-bias absorption, analytic bias correction",
+            "method": f"data-free: cross-layer equalization, {absorption}analytic bias correction",
             "weight_bound": WEIGHT_BOUND,
             "weight_scales": "one per field, tied over the group",
             "activation_deviations": DEVIATIONS,

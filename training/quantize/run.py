@@ -11,21 +11,23 @@ import onnx
 
 from training.fit import fitted_network
 from training.quantize.pipeline import Figures, quantize
+from training.quantize.scheme import DEFAULT, Scheme
 
 FIGURES = "quantization.json"
 
 
-def quantize_run(run: Path, probes: npt.NDArray[np.uint8]) -> Figures:
+def quantize_run(run: Path, probes: npt.NDArray[np.uint8], scheme: Scheme = DEFAULT) -> Figures:
     """Quantize a run's best weights without data; ``quantization.json`` is written last.
 
     Args:
         probes: uint8 [N, 96, 96, 3]; what the figures are measured on.
+        scheme: which steps are taken.
 
     Raises:
         QuantizationError: if a step that must not change the float network changed it.
         FileNotFoundError: if the run has not finished an epoch.
     """
-    quantized = quantize(fitted_network(run), probes)
+    quantized = quantize(fitted_network(run), probes, scheme)
     onnx.save(quantized.int8, run / "int8.onnx")
     onnx.save(quantized.float32, run / "fp32.onnx")
     (run / FIGURES).write_text(json.dumps(quantized.figures.recipe(), indent=2) + "\n")
