@@ -34,9 +34,10 @@ from training.layers import project_exactly
 from training.mobilenetv2 import InvertedResidual, MobileNetV2, Topology
 from training.quantize.equalize import absorb_high_biases, equalize, rectified_pairs
 from training.quantize.export import export_int8
-from training.quantize.folded import FoldedNetwork, Layer, fold
+from training.quantize.folded import Layer, fold
 from training.quantize.pipeline import QuantizationError, Quantized, quantize
 from training.quantize.ranges import Quantizer, data_free_ranges
+from training.quantize.scheme import Scheme
 from training.quantize.weights import WEIGHT_BOUND, round_filters
 from training.score import Scorer
 
@@ -109,7 +110,7 @@ def linear(layer: Layer) -> Layer:
     return changed
 
 
-def with_high_biases() -> FoldedNetwork:
+def with_high_biases() -> MobileNetV2:
     """The C4 network with β = 5 and γ = 0.5 in all of its expansions, depthwise layers and head."""
     torch.manual_seed(0)
     network = MobileNetV2(tiny_topology("C4"))
@@ -122,11 +123,11 @@ def with_high_biases() -> FoldedNetwork:
             module.momentum = None
     with torch.no_grad():
         network.train()(as_input(synthetic_patches(16).images))
-    return fold(network.eval())
+    return network.eval()
 
 
 def test_absorption_touches_high_biases_and_nearly_keeps_the_function(images: Patch) -> None:
-    folded = with_high_biases()
+    folded = fold(with_high_biases())
     x = as_input(images).double()
     before = folded.forward(x)
     expected = [layer.fields for layer, reader in rectified_pairs(folded) if not reader.padded and layer.mean.min() > 4]
@@ -263,6 +264,15 @@ def test_the_figures_say_what_was_done() -> None:
     assert recipe["weight_bound"] == 64
     assert recipe["absorbed_fields"] == figures.absorbed_fields
     assert ("absorption" in str(recipe["method"])) == (figures.absorbed_fields > 0)
+
+
+def test_absorption_can_be_left_out(images: Patch) -> None:
+    network = with_high_biases()
+    absorbed, left = (quantize(network, images, Scheme(absorb=absorb)).figures for absorb in (True, False))
+    assert absorbed.absorbed_fields > 0
+    assert absorbed.absorbed_delta > 0
+    assert (left.absorbed_fields, left.absorbed_delta) == (0, 0)
+    assert "absorption" not in str(left.recipe()["method"])
 
 
 def test_a_changed_function_is_refused(images: Patch) -> None:
