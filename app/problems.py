@@ -91,6 +91,10 @@ class BodyIncomplete(Problem):
     status, slug, title = 400, "body-incomplete", "The connection closed before the body had arrived"
 
 
+class ClientGone(Problem):
+    status, slug, title = 400, "client-gone", "The client has left"
+
+
 class UnsupportedContentType(Problem):
     status, slug, title = 415, "unsupported-content-type", "The content type or encoding is not supported"
 
@@ -147,6 +151,13 @@ class TooManyTries(Problem):
         super().__init__(detail, headers={"Retry-After": str(wait_s)})
 
 
+class RateExceeded(Problem):
+    status, slug, title = 429, "rate-exceeded", "The key sends too many patches"
+
+    def __init__(self, detail: str, wait_s: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(wait_s)})
+
+
 class UnknownKey(Problem):
     status, slug, title = 404, "unknown-key", "There is no such key"
 
@@ -161,6 +172,12 @@ class LastAdminKey(Problem):
 
 class IdempotencyMismatch(Problem):
     status, slug, title = 422, "idempotency-mismatch", "The idempotency key was used for another request"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key came with another patch or other parameters within the last 24 hours: "
+            "send a new key with each new request."
+        )
 
 
 class UnknownPrediction(Problem):
@@ -196,6 +213,13 @@ class Busy(Problem):
 
 class NoModel(Problem):
     status, slug, title = 503, "no-model", "No model is loaded"
+
+
+class NotYetReadable(Problem):
+    status, slug, title = 503, "not-yet-readable", "The answer is recorded, but not in the database yet"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "2"})
 
 
 class RecordsUnavailable(Problem):

@@ -7,13 +7,14 @@ import json
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import h11
+import httptools
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.config import LOGGING_CONFIG
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.problems import MEDIA_TYPE, problem_body
 from app.settings import Settings
@@ -27,20 +28,39 @@ LOGGING = LOGGING_CONFIG | {
 }
 
 
-class PatientProtocol(H11Protocol, asyncio.BufferedProtocol):
+class PatientProtocol(asyncio.BufferedProtocol):
     """HTTP/1.1 that reads no more of a body than it must before the application asks for it.
 
     uvicorn reads ahead: with its own protocols some 300 KB of a body arrive while a key is looked up.
     Here one read fetches at most 16 KB, and reading stops until the application calls for the body.
-    Headers must arrive in time, and protocol errors are answered with problem+json.
+    Headers are bounded and must arrive in time, and protocol errors are answered with problem+json.
+    (uvloop reads into a buffer of ours only if the protocol is nothing but a BufferedProtocol, so uvicorn's is held.)
     """
 
     header_timeout_s = 10.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        self._http = _Parser(self.header_timeout_s, *args, **kwargs)
         self._buffer = bytearray(READ_SIZE)
+        self.connection_lost = self._http.connection_lost  # type: ignore[method-assign]
+        self.connection_made = self._http.connection_made  # type: ignore[method-assign, assignment]
+        self.pause_writing = self._http.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = self._http.resume_writing  # type: ignore[method-assign]
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._http.data_received(bytes(self._buffer[:nbytes]))
+
+
+class _Parser(HttpToolsProtocol):
+    def __init__(self, header_timeout_s: float, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._header_timeout_s = header_timeout_s
         self._header_timer: asyncio.TimerHandle | None = None
+        self._header_bytes = 0
+        self._in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -50,47 +70,52 @@ class PatientProtocol(H11Protocol, asyncio.BufferedProtocol):
         self._stop_watching_headers()
         super().connection_lost(exc)
 
-    def get_buffer(self, sizehint: int) -> bytearray:
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(self._buffer[:nbytes]))
-
-    def handle_events(self) -> None:
-        super().handle_events()
-        if self.conn.their_state is h11.IDLE:
-            if self.conn.trailing_data[0]:
-                self._watch_headers()
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
             return
-        self._stop_watching_headers()
-        if self.conn.their_state is h11.SEND_BODY and not self.cycle.response_complete:
+        if not self._in_body:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADERS + READ_SIZE:
+                self._refuse("headers-too-large", "The headers are too large", 431, f"Over {MAX_HEADERS} bytes.")
+                return
+        super().data_received(data)
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and cycle.more_body and not cycle.response_complete:
             self.flow.pause_reading()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._watch_headers()
+
+    def on_headers_complete(self) -> None:
+        self._in_body = True
+        self._stop_watching_headers()
+        if self.parser.get_http_version() == "1.1" and [name for name, _ in self.headers].count(b"host") != 1:
+            raise ValueError("expected exactly one Host header")
+        super().on_headers_complete()
+        self.scope["state"]["gone"] = partial(getattr, self.cycle, "disconnected")
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        self._header_bytes = 0
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         error = sys.exc_info()[1]
-        status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400
-        if status == 431:
-            body = problem_body("headers-too-large", "The headers are too large", 431, f"Over {MAX_HEADERS} bytes.")
-        else:
-            body = problem_body("malformed-request", "The request is not HTTP/1.1", 400, str(error) or msg)
-        content = json.dumps(body).encode()
-        headers = [
-            ("Content-Type", MEDIA_TYPE),
-            ("Content-Length", str(len(content))),
-            ("Connection", "close"),
-        ]
-        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            for event in (
-                h11.Response(status_code=body["status"], headers=headers),
-                h11.Data(data=content),
-                h11.EndOfMessage(),
-            ):
-                self.transport.write(self.conn.send(event) or b"")
+        cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
+        self._refuse("malformed-request", "The request is not HTTP/1.1", 400, str(cause or error or msg))
+
+    def _refuse(self, slug: str, title: str, status: int, detail: str) -> None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            content = json.dumps(problem_body(slug, title, status, detail)).encode()
+            headers = f"Content-Type: {MEDIA_TYPE}\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+            self.transport.write(STATUS_LINE[status] + headers.encode() + content)
         self.transport.close()
 
     def _watch_headers(self) -> None:
         if self._header_timer is None:
-            self._header_timer = self.loop.call_later(self.header_timeout_s, self.transport.close)
+            self._header_timer = self.loop.call_later(self._header_timeout_s, self.transport.close)
 
     def _stop_watching_headers(self) -> None:
         if self._header_timer is not None:
@@ -105,6 +130,11 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._ready = ready
 
+    async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await super()._serve(sockets)
+        # uvicorn would end the process by the signal that told it to stop; who stopped cleanly exits with 0.
+        self._captured_signals.clear()
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
@@ -118,12 +148,11 @@ def make_server(app: FastAPI, settings: Settings, ready: Callable[[int], None]) 
         app,
         host=settings.host,
         port=settings.port,
-        loop="asyncio",
+        loop="uvloop",
         http=protocol,
         ws="none",
         proxy_headers=False,
         server_header=False,
-        h11_max_incomplete_event_size=MAX_HEADERS,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
         log_config=LOGGING,

@@ -10,7 +10,8 @@ from fastapi import Request
 
 from app.access.guard import LOOKUPS
 from app.access.keys import Keys
-from app.access.throttle import FailedTries
+from app.access.throttle import FailedTries, KeyRates
+from app.answering import Answering
 from app.diagnosis.engine import Engine, ModelError
 from app.records.audit import AuditTrail
 from app.records.database import open_database
@@ -20,6 +21,7 @@ from app.records.retention import Retention
 from app.records.reviews import Reviews
 from app.records.shadow_scores import ShadowScores
 from app.records.start import record_settings
+from app.records.writer import Writer
 from app.registry import release
 from app.registry.registry import Registry
 from app.registry.serving import Serving
@@ -28,9 +30,10 @@ from app.registry.signatures import TrustedKeys
 from app.settings import Settings
 from app.work import Workers
 
-# Connections of the thread that follows activations, of the shadow's, of an upload, of the readiness check and of
-# the retention.
-_OTHERS = 5
+IO_THREADS = 4
+# Connections of the thread that follows activations, of the shadow's, of an upload, of the readiness check, of the
+# retention, of the writer and of its keeper.
+_OTHERS = 7
 
 log = logging.getLogger("rosette.models")
 
@@ -40,23 +43,31 @@ class Services:
 
     Attributes:
         admin_key_file: where the first admin key was written in this start, if it was.
+        workers: threads that decode and infer.
+        io: threads that wait for the database.
+        batches: admits so many batches at a time.
         vetting: admits one upload at a time.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.database = open_database(settings.sqlalchemy_url(), connections=settings.workers + LOOKUPS + _OTHERS)
+        self.database = open_database(settings.sqlalchemy_url(), connections=IO_THREADS + LOOKUPS + _OTHERS)
         self.audit = AuditTrail(self.database)
         self.keys = Keys(self.database, self.audit, settings.read_admin_key(), settings.key_grace_s)
         self.failed_tries = FailedTries(settings.failed_tries)
         self.predictions = PredictionLog(self.database)
         self.retention = Retention(self.database, self.audit, settings.retention_days)
-        self.workers = Workers(settings.workers, settings.queue)
+        self.key_rates = KeyRates(settings.key_rate)
+        self.writer = Writer(self.database, settings.journal_folder, settings.journal_bytes)
+        self.workers = Workers(settings.workers, settings.queue, settings.deadline_s)
+        self.io = Workers(IO_THREADS, settings.queue, settings.deadline_s, name="io")
         self.reviews = Reviews(self.database, self.audit)
         self.registry = Registry(self.database, self.audit, TrustedKeys.parse(settings.trusted_keys or ""))
         self.serving = Serving(self.database, self.registry)
         self.shadow_scores = ShadowScores(self.database)
         self.shadow = ShadowScorer(self.shadow_scores, self.serving)
+        self.answering = Answering(self.workers, self.io, self.serving, self.predictions, self.writer, self.shadow)
+        self.batches = CapacityLimiter(settings.batches)
         self.vetting = CapacityLimiter(1)
         self.admin_key_file: Path | None = None
         self._release_error = ""
@@ -82,9 +93,16 @@ class Services:
         release.warn_if_another_serves(self.registry, self.serving)
         self.serving.start()
         self.shadow.start()
+        self.writer.start()
+        self.workers.start()
+        self.io.start()
         self._started = True
 
     def stop(self) -> None:
+        """End the threads when they have done what waits."""
+        self.workers.stop()
+        self.io.stop()
+        self.writer.stop()
         self.shadow.stop()
         self.serving.stop()
         self.database.dispose()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Self
@@ -11,6 +10,7 @@ from typing import Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.cores import usable_cores
 from app.registry.signatures import TrustedKeys
 
 ADMIN_KEY_MIN_LENGTH = 32
@@ -20,11 +20,6 @@ def default_home() -> Path:
     """``$XDG_DATA_HOME/rosette``, by default ``~/.local/share/rosette``."""
     data = os.environ.get("XDG_DATA_HOME", "")
     return (Path(data) if data.startswith("/") else Path.home() / ".local" / "share") / "rosette"
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if platform.system() == "Linux" else os.cpu_count() or 1
 
 
 class Settings(BaseSettings):
@@ -45,10 +40,16 @@ class Settings(BaseSettings):
         upload_timeout_s: seconds within which a whole uploaded model must have arrived.
         retention_days: days for which predictions are kept; by default for ever.
         docs: whether ``/docs`` and ``/openapi.json`` are served.
-        workers: threads that decode, infer and commit; by default one for each core.
+        workers: threads that decode and infer; by default one for each core that the process may use.
         queue: requests that may wait for a worker; more are refused with 503.
+        deadline_s: seconds that a request may wait for a worker; then it is refused with 503.
+        key_rate: patches a second that one key may send; more are refused with 429. By default any number.
+        journal: folder that takes answers while the database is away; by default ``journal`` in ``home``.
+        journal_bytes: how far a process's journal may grow; 0 for no journal.
         uploads: requests with a body that may be in flight at once; more are refused with 503.
-        max_body_bytes: largest request body.
+        max_body_bytes: largest request body, and largest image of a batch.
+        max_batch_bytes: largest body of a batch.
+        batches: batches that may be in flight at once; more are refused with 503.
         body_timeout_s: seconds within which a whole request body must have arrived.
         header_timeout_s: seconds within which a request's headers must have arrived.
         shutdown_timeout_s: seconds that running requests get when the server is told to stop.
@@ -77,8 +78,14 @@ class Settings(BaseSettings):
     docs: bool = True
     workers: int = Field(default_factory=usable_cores, ge=1, le=1024)
     queue: int = Field(default=64, ge=0)
+    deadline_s: float = Field(default=10, gt=0)
+    key_rate: float | None = Field(default=None, gt=0)
+    journal: Path | None = None
+    journal_bytes: int = Field(default=2**30, ge=0)
     uploads: int = Field(default=128, ge=1)
     max_body_bytes: int = Field(default=2**20, ge=1)
+    max_batch_bytes: int = Field(default=2**24, ge=1)
+    batches: int = Field(default=4, ge=1)
     body_timeout_s: float = Field(default=10, gt=0)
     header_timeout_s: float = Field(default=10, gt=0)
     shutdown_timeout_s: int = Field(default=30, ge=0)
@@ -89,10 +96,10 @@ class Settings(BaseSettings):
         TrustedKeys.parse(trusted_keys or "")
         return trusted_keys
 
-    @field_validator("home")
+    @field_validator("home", "journal")
     @classmethod
-    def _absolute_home(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+    def _absolute(cls, folder: Path | None) -> Path | None:
+        return folder and folder.expanduser().absolute()
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -131,6 +138,11 @@ class Settings(BaseSettings):
         if any(ord(character) < 32 or ord(character) == 127 for character in key):
             raise ValueError(f"{source} holds a control character, which no HTTP header can carry")
         return key
+
+    @property
+    def journal_folder(self) -> Path:
+        """Where the journals are."""
+        return self.journal or self.home / "journal"
 
     def sqlalchemy_url(self) -> str:
         """The database's URL with the driver that Rosette brings."""

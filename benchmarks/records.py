@@ -31,7 +31,7 @@ from app.records.database import open_database
 from app.records.exports import CSV, JSONL, piece
 from app.records.filters import EVERYTHING, Filter, first_id
 from app.records.migrations import migrate
-from app.records.predictions import PredictionLog, row
+from app.records.predictions import PredictionLog, entry_of, row
 from app.records.tables import predictions
 
 YEAR = timedelta(days=365)
@@ -112,7 +112,7 @@ def main(number: int) -> None:
         log, answer = PredictionLog(engine), Answer.model_validate(EXAMPLE)
         start = time.perf_counter()
         for _ in range(COMMITS):
-            log.record(answer.model_copy(update={"id": uuid7()}), Rotations.FULL, "key-0")
+            log.record(entry_of(answer.model_copy(update={"id": uuid7()}), Rotations.FULL, "key-0"))
         seconds = time.perf_counter() - start
         print(f"{COMMITS / seconds:.0f} rows/s committed one by one, each on the disk")
         print(f"\nmilliseconds, median and largest of {REPEATS}; a page has {PAGE}")

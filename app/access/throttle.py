@@ -1,4 +1,4 @@
-"""Slows down whoever tries keys."""
+"""Slows down whoever tries keys, and whoever asks too much."""
 
 from __future__ import annotations
 
@@ -9,27 +9,56 @@ from threading import Lock
 from time import monotonic
 
 from app.access.address import neighbourhood
-from app.problems import TooManyTries
+from app.problems import RateExceeded, TooManyTries
 
 RECOVERY_S = 6.0
 SIZE = 10_000
 
 
-class FailedTries:
-    """A token bucket for each client: a failed try takes a token, and one comes back every 6 seconds.
+class TokenBuckets:
+    """A bucket of tokens for each client. Safe to use from several threads.
 
-    Safe to use from several threads. The clients that failed last are remembered, at most 10 000.
+    The clients that took tokens last are remembered, at most 10 000; the others' buckets count as full.
 
     Args:
         burst: tokens of a full bucket.
+        recovery_s: seconds in which one token comes back.
+        clock: seconds from any point on.
+    """
+
+    def __init__(self, burst: float, recovery_s: float, clock: Callable[[], float] = monotonic) -> None:
+        self._slack_s = (burst - 1) * recovery_s
+        self._recovery_s = recovery_s
+        self._clock = clock
+        self._full_at: OrderedDict[str, float] = OrderedDict()
+        self._lock = Lock()
+
+    def wait_s(self, client: str) -> float:
+        """Seconds until the client's bucket holds a token; 0 or less if it does."""
+        with self._lock:
+            full_at = self._full_at.get(client)
+        return 0.0 if full_at is None else full_at - self._clock() - self._slack_s
+
+    def take(self, client: str, tokens: float = 1) -> None:
+        """Take tokens, also more than there are."""
+        now = self._clock()
+        with self._lock:
+            self._full_at[client] = max(self._full_at.get(client, now), now) + tokens * self._recovery_s
+            self._full_at.move_to_end(client)
+            if len(self._full_at) > SIZE:
+                self._full_at.popitem(last=False)
+
+
+class FailedTries:
+    """A failed try takes a token of its client's network, and one comes back every 6 seconds.
+
+    Args:
+        burst: failed tries that may come at once.
         clock: seconds from any point on.
     """
 
     def __init__(self, burst: int, clock: Callable[[], float] = monotonic) -> None:
-        self._slack_s = (burst - 1) * RECOVERY_S
-        self._clock = clock
-        self._full_at: OrderedDict[str, float] = OrderedDict()
-        self._lock = Lock()
+        self._buckets = TokenBuckets(burst, RECOVERY_S, clock)
 
     def check(self, address: str) -> None:
         """Refuse a client whose bucket is empty.
@@ -37,19 +66,36 @@ class FailedTries:
         Raises:
             TooManyTries: with the seconds until the next token.
         """
-        with self._lock:
-            full_at = self._full_at.get(neighbourhood(address))
-        if full_at is None:
-            return
-        wait_s = full_at - self._clock() - self._slack_s
-        if wait_s > 0:
+        if (wait_s := self._buckets.wait_s(neighbourhood(address))) > 0:
             raise TooManyTries("Too many wrong keys came from this address: check the key, and wait.", ceil(wait_s))
 
     def count(self, address: str) -> None:
         """Take a token."""
-        client, now = neighbourhood(address), self._clock()
-        with self._lock:
-            self._full_at[client] = max(self._full_at.get(client, now), now) + RECOVERY_S
-            self._full_at.move_to_end(client)
-            if len(self._full_at) > SIZE:
-                self._full_at.popitem(last=False)
+        self._buckets.take(neighbourhood(address))
+
+
+class KeyRates:
+    """Each key may send so many patches a second; those of one second may come at once.
+
+    Args:
+        rate: patches a second; None for any number.
+        clock: seconds from any point on.
+    """
+
+    def __init__(self, rate: float | None, clock: Callable[[], float] = monotonic) -> None:
+        self._rate = rate
+        self._buckets = TokenBuckets(max(1.0, rate), 1 / rate, clock) if rate else None
+
+    def check(self, key_id: str) -> None:
+        """Refuse a key that has sent too much; what is refused does not count.
+
+        Raises:
+            RateExceeded: with the seconds until the next patch may come.
+        """
+        if self._buckets and (wait_s := self._buckets.wait_s(key_id)) > 0:
+            raise RateExceeded(f"The key may send {self._rate:g} patches a second: wait.", ceil(wait_s))
+
+    def count(self, key_id: str, patches: int = 1) -> None:
+        """Take patches into account that were admitted; a batch may go beyond the rate, and is paid off later."""
+        if self._buckets:
+            self._buckets.take(key_id, patches)

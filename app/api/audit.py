@@ -73,7 +73,7 @@ async def list_audit(
     cursor: Annotated[int | None, Query(ge=1, le=MAX_NUMBER, description="`next` of the page before.")] = None,
 ) -> EntryPage:
     """Rows of the audit trail, newest first."""
-    return await services.workers.run(partial(services.audit.page, limit, cursor))
+    return await services.io.run(partial(services.audit.page, limit, cursor))
 
 
 @router.get("/head", summary="Read the audit trail's head")
@@ -81,7 +81,7 @@ async def audit_head(
     _: Annotated[None, Depends(KnownParameters())], services: Annotated[Services, Depends(services_of)]
 ) -> AuditHead:
     """The last row's number and hash: kept elsewhere, they let `verify` find a cut tail."""
-    return AuditHead(head=_text(await services.workers.run(services.audit.head)))
+    return AuditHead(head=_text(await services.io.run(services.audit.head)))
 
 
 @router.get("/verify", summary="Verify the audit trail")
@@ -98,7 +98,7 @@ async def verify_audit(
         given = None if head is None else Head.parse(head)
     except ValueError as error:
         raise problems.InvalidParameter(f"head: {error}.") from error
-    found = await services.workers.run(partial(services.audit.verify, given))
+    found = await services.io.run(partial(services.audit.verify, given))
     return AuditVerification(whole=found.broken is None, rows=found.rows, head=_text(found.head), broken=found.broken)
 
 

@@ -45,7 +45,7 @@ class Export(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             with CancelScope(shield=True):
-                await self._services.workers.resume(self._record)
+                await self._services.io.resume(self._record)
 
     async def _pieces(self, following: Piece) -> AsyncIterator[str]:
         yield self._file.head
@@ -55,7 +55,7 @@ class Export(StreamingResponse):
             if following.next is None:
                 break
             read = partial(piece, self._services.predictions, self._file, self._wanted, following.next)
-            following = await self._services.workers.resume(read)
+            following = await self._services.io.resume(read)
         self._complete = True
 
     def _record(self) -> None:
@@ -75,7 +75,7 @@ def _described(file: Format) -> dict[str, Any]:
 
 
 async def _export(services: Services, actor: Actor, file: Format, wanted: Filter) -> Response:
-    first = await services.workers.run(partial(piece, services.predictions, file, wanted))
+    first = await services.io.run(partial(piece, services.predictions, file, wanted))
     return Export(services, actor, file, wanted, first)
 
 

@@ -21,15 +21,22 @@ class Form:
     Args:
         boundary: from the content type.
         sinks: takes the bytes of each known field, by its name.
+        begin: is told the name of each field that begins; if it is given, fields may be repeated.
 
     Raises:
         InvalidForm: from every method, if the form is malformed, truncated, or has other fields.
     """
 
-    def __init__(self, boundary: bytes, sinks: Mapping[str, Callable[[bytes], None]]) -> None:
+    def __init__(
+        self,
+        boundary: bytes,
+        sinks: Mapping[str, Callable[[bytes], None]],
+        begin: Callable[[str], None] | None = None,
+    ) -> None:
         if not boundary:
             raise InvalidForm("The content type names no boundary: let your HTTP client set it.")
         self._sinks = sinks
+        self._begin = begin
         self._seen: list[str] = []
         self._header = bytearray()
         self._value = bytearray()
@@ -72,7 +79,9 @@ class Form:
         name = self._disposition.get(b"name", b"").decode("latin-1")
         if name not in self._sinks:
             raise InvalidForm(f"The form's field is named {name!r}, expected {' or '.join(self._sinks)}.")
-        if name in self._seen:
+        if self._begin is not None:
+            self._begin(name)
+        elif name in self._seen:
             raise InvalidForm(f"The form has more than one field {name}.")
         self._seen.append(name)
         self._disposition = {}

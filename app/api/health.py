@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from app import problems
 from app.api.query import KnownParameters
+from app.records.predictions import check_writable
 from app.services import Services, services_of
 
 router = APIRouter(tags=["health"])
@@ -45,6 +46,7 @@ class Readiness:
         self._lock = asyncio.Lock()
         self._until = -1.0
         self._failed: dict[str, str] = {}
+        self._degraded = ""
 
     async def failed(self) -> dict[str, str]:
         """The parts that are not ready, each with the reason."""
@@ -54,14 +56,28 @@ class Readiness:
                 self._until = monotonic() + CACHE_S
             return self._failed
 
+    @property
+    def degraded(self) -> str:
+        """Why records go to the journal, as of the last check; empty if they do not."""
+        return self._degraded
+
     def _check(self) -> dict[str, str]:
         failed = {}
+        self._degraded = ""
         if self._services.serving.state.engine is None:
             failed["model"] = self._services.model_error
+        writer = self._services.writer
         try:
-            self._services.predictions.check_writable()
+            if not writer.trouble:
+                check_writable(self._services.database)
         except problems.RecordsUnavailable as problem:
-            failed["records"] = problem.detail
+            self._degraded = problem.detail
+        if trouble := self._degraded or writer.trouble:
+            self._degraded = f"answers go to the journal, {writer.journalled} so far: {trouble}"
+            try:
+                writer.check_journal()
+            except problems.RecordsUnavailable as problem:
+                failed["records"] = problem.detail
         return failed
 
 
@@ -90,7 +106,8 @@ async def readyz(
     failed = await readiness.failed()
     if failed:
         raise problems.NotReady("; ".join(f"{part}: {why}" for part, why in failed.items()), failed=sorted(failed))
-    engine, detail = services.engine, services.model_error
+    engine = services.engine
+    detail = "; ".join(filter(None, (services.model_error, readiness.degraded)))
     return Ready(
         status="degraded" if detail else "ready",
         detail=detail,

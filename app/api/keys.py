@@ -61,7 +61,7 @@ async def list_keys(
     services: Annotated[Services, Depends(services_of)],
 ) -> KeyList:
     """Every key that was ever made, without the keys themselves."""
-    entries = await services.workers.run(services.keys.listing)
+    entries = await services.io.run(services.keys.listing)
     return KeyList(keys=[Key.model_validate(entry) for entry in entries])
 
 
@@ -88,7 +88,7 @@ async def make_key(
     """The key is shown in this answer and never again."""
     wanted = await JsonReader(KeyWanted, services.settings.body_timeout_s).parse(request)
     add = partial(services.keys.add, wanted.role, wanted.name, caller.actor, wanted.expires_at)
-    return KeyMade.model_validate(await services.workers.run(add))
+    return KeyMade.model_validate(await services.io.run(add))
 
 
 @router.post(
@@ -103,4 +103,4 @@ async def revoke_key(
     key_id: str,
 ) -> Key:
     """The key opens nothing from now on; in other servers of the same database within 60 seconds."""
-    return Key.model_validate(await services.workers.run(partial(services.keys.revoke, key_id, caller.actor)))
+    return Key.model_validate(await services.io.run(partial(services.keys.revoke, key_id, caller.actor)))

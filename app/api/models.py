@@ -153,13 +153,13 @@ async def upload_model(
             ) from error
     response.status_code = 201 if admission.new else 200
     response.headers["Location"] = f"{router.prefix}/{admission.entry.id}"
-    return await services.workers.run(partial(_detail, services, admission.entry))
+    return await services.io.run(partial(_detail, services, admission.entry))
 
 
 @router.get("", summary="List the models", responses=problems.responses(*problems.ALWAYS))
 async def list_models(caller: MayAdminister, _: NoParameters, services: TheServices) -> Models:
     """Every model, and which one is active."""
-    entries, active = await services.workers.run(services.registry.listing)
+    entries, active = await services.io.run(services.registry.listing)
     return Models(
         models=[Model(**_summary(entry, active)) for entry in entries], active=active.model_id if active else None
     )
@@ -172,7 +172,7 @@ async def list_models(caller: MayAdminister, _: NoParameters, services: TheServi
 )
 async def roll_back(caller: MayAdminister, _: NoParameters, services: TheServices) -> Activated:
     """Activate the model that served before the active one."""
-    activation = await services.workers.run(partial(services.registry.roll_back, caller.actor))
+    activation = await services.io.run(partial(services.registry.roll_back, caller.actor))
     return await _followed(services, activation)
 
 
@@ -181,7 +181,7 @@ async def roll_back(caller: MayAdminister, _: NoParameters, services: TheService
 )
 async def read_model(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> ModelDetail:
     """What it says of itself, how it was vetted, and how it disagreed with other models as a shadow."""
-    return await services.workers.run(lambda: _detail(services, services.registry.find(model_id)))
+    return await services.io.run(lambda: _detail(services, services.registry.find(model_id)))
 
 
 @router.get(
@@ -192,8 +192,8 @@ async def read_model(caller: MayAdminister, _: NoParameters, services: TheServic
 )
 async def read_file(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> Response:
     """The artifact's bytes."""
-    entry = await services.workers.run(partial(services.registry.find, model_id))
-    data = await services.workers.run(partial(services.registry.data_of, entry))
+    entry = await services.io.run(partial(services.registry.find, model_id))
+    data = await services.io.run(partial(services.registry.data_of, entry))
     name = f"{entry.name}-{entry.version}.int8.onnx"
     return Response(data, media_type=RAW, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
@@ -205,7 +205,7 @@ async def read_file(caller: MayAdminister, _: NoParameters, services: TheService
 )
 async def activate_model(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> Activated:
     """Every server of this database serves it within two seconds; requests in flight finish with the model before."""
-    activation = await services.workers.run(partial(services.registry.activate, model_id, caller.actor))
+    activation = await services.io.run(partial(services.registry.activate, model_id, caller.actor))
     return await _followed(services, activation)
 
 
@@ -216,8 +216,8 @@ async def activate_model(caller: MayAdminister, _: NoParameters, services: TheSe
 )
 async def retire_model(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> ModelDetail:
     """Its bytes stay, since predictions name it; uploading them again brings it back."""
-    entry = await services.workers.run(partial(services.registry.retire, model_id, caller.actor))
-    return await services.workers.run(partial(_detail, services, entry))
+    entry = await services.io.run(partial(services.registry.retire, model_id, caller.actor))
+    return await services.io.run(partial(_detail, services, entry))
 
 
 @router.post(
@@ -227,20 +227,20 @@ async def retire_model(caller: MayAdminister, _: NoParameters, services: TheServ
 )
 async def start_shadow(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> ModelDetail:
     """It scores live patches without answering, as far as there is time; at most one model does."""
-    await services.workers.run(partial(services.registry.shadow, model_id, caller.actor))
-    await services.workers.run(services.serving.follow)
-    return await services.workers.run(lambda: _detail(services, services.registry.find(model_id)))
+    await services.io.run(partial(services.registry.shadow, model_id, caller.actor))
+    await services.io.run(services.serving.follow)
+    return await services.io.run(lambda: _detail(services, services.registry.find(model_id)))
 
 
 @router.delete("/shadow", status_code=204, summary="Stop the shadow", responses=problems.responses(*problems.ALWAYS))
 async def stop_shadow(caller: MayAdminister, _: NoParameters, services: TheServices) -> None:
     """Its scores stay."""
-    await services.workers.run(partial(services.registry.shadow, None, caller.actor))
-    await services.workers.run(services.serving.follow)
+    await services.io.run(partial(services.registry.shadow, None, caller.actor))
+    await services.io.run(services.serving.follow)
 
 
 async def _followed(services: Services, activation: Activation) -> Activated:
-    state = await services.workers.run(services.serving.follow)
+    state = await services.io.run(services.serving.follow)
     serves = state.engine is not None and state.engine.network.sha256 == activation.model_id
     return Activated(
         number=activation.number,

@@ -4,32 +4,71 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app import problems
-from app.access.dependencies import MayPredict
+from app.access.caller import Role
+from app.access.dependencies import MayPredict, RequireRole
+from app.answering import Asked
 from app.api.body import FIELD, MULTIPART, RAW_TYPES, BodyReader
 from app.api.filters import IDENTIFIER
-from app.api.idempotency import REPLAYED, IdempotencyKey
-from app.api.query import KnownParameters
+from app.api.idempotency import REPLAYED, IdempotencyKey, idempotency_key_of
+from app.api.thin import ThinRoute, client_gone, query
 from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
-from app.records.idempotency import Repeatable, fingerprint
-from app.records.predictions import Recorded
-from app.services import Services, services_of
+from app.services import services_of
 
-router = APIRouter(tags=["predictions"])
+router = APIRouter(tags=["predictions"], route_class=ThinRoute)
 
-_IMAGE = {"type": "string", "format": "binary", "description": "PNG, JPEG or baseline TIFF, 96×96 pixels, 8-bit RGB"}
-_FORM = {"type": "object", "required": [FIELD], "additionalProperties": False, "properties": {FIELD: _IMAGE}}
+IMAGE = {"type": "string", "format": "binary", "description": "PNG, JPEG or baseline TIFF, 96×96 pixels, 8-bit RGB"}
+_FORM = {"type": "object", "required": [FIELD], "additionalProperties": False, "properties": {FIELD: IMAGE}}
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "The patch, as the form's only field `file` or as the raw body.",
-        "content": {MULTIPART: {"schema": _FORM}} | {media_type: {"schema": _IMAGE} for media_type in RAW_TYPES},
+        "content": {MULTIPART: {"schema": _FORM}} | {media_type: {"schema": IMAGE} for media_type in RAW_TYPES},
     }
 }
+# What a patch, or a request with patches, may be refused with beside problems.ALWAYS.
+OF_BODIES = (
+    problems.BodyIncomplete,
+    problems.BodyTooSlow,
+    problems.BodyTooLarge,
+    problems.UnsupportedContentType,
+    problems.InvalidForm,
+    problems.EmptyBody,
+    problems.RateExceeded,
+    problems.ClientGone,
+    problems.NoModel,
+)
+OF_PATCHES = (
+    problems.IdempotencyMismatch,
+    problems.NotAnImage,
+    problems.TruncatedImage,
+    problems.ImageTooLarge,
+    problems.WrongSize,
+    problems.WrongMode,
+    problems.Animation,
+    problems.UnsupportedTiff,
+)
+
+
+class Parameters(BaseModel):
+    """What is asked about a patch."""
+
+    rotations: Rotations = Field(
+        Rotations.FULL,
+        description="Which turns of the patch are measured. `full`: one for each coset of the exact subgroup, "
+        "and the exact subgroup; the rest is implied by the exactness measured. `exact`: the exact subgroup. "
+        "`none`: the patch as given. `all`: every element.",
+    )
+    case_id: str | None = Field(None, pattern=IDENTIFIER, description="A pseudonym, for the caller's bookkeeping.")
+    slide_id: str | None = Field(None, pattern=IDENTIFIER, description="The same.")
+
+
+may_predict = RequireRole(Role.PREDICT)
 
 
 @router.post(
@@ -37,43 +76,13 @@ _BODY: dict[str, Any] = {
     summary="Classify a patch",
     response_model=Answer,
     openapi_extra=_BODY,
-    responses=problems.responses(
-        *problems.ALWAYS,
-        problems.BodyIncomplete,
-        problems.BodyTooSlow,
-        problems.BodyTooLarge,
-        problems.UnsupportedContentType,
-        problems.InvalidForm,
-        problems.EmptyBody,
-        problems.IdempotencyMismatch,
-        problems.NotAnImage,
-        problems.TruncatedImage,
-        problems.ImageTooLarge,
-        problems.WrongSize,
-        problems.WrongMode,
-        problems.Animation,
-        problems.UnsupportedTiff,
-        problems.NoModel,
-    ),
+    responses=problems.responses(*problems.ALWAYS, *OF_BODIES, *OF_PATCHES),
 )
 async def predict(
     request: Request,
-    caller: MayPredict,
-    _: Annotated[None, Depends(KnownParameters("rotations", "case_id", "slide_id"))],
-    services: Annotated[Services, Depends(services_of)],
-    idempotency_key: IdempotencyKey,
-    rotations: Annotated[
-        Rotations,
-        Query(
-            description="Which turns of the patch are measured. `full`: one for each coset of the exact subgroup, "
-            "and the exact subgroup; the rest is implied by the exactness measured. `exact`: the exact subgroup. "
-            "`none`: the patch as given. `all`: every element."
-        ),
-    ] = Rotations.FULL,
-    case_id: Annotated[
-        str | None, Query(pattern=IDENTIFIER, description="A pseudonym, for the caller's bookkeeping.")
-    ] = None,
-    slide_id: Annotated[str | None, Query(pattern=IDENTIFIER, description="The same.")] = None,
+    _caller: MayPredict = None,  # type: ignore[assignment]
+    _parameters: Annotated[Parameters, Query()] = None,  # type: ignore[assignment]
+    _idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Is there metastatic tissue in the centre 32×32 pixels of a 96×96 patch, and does the answer depend on how it lay?
 
@@ -81,24 +90,17 @@ async def predict(
     been recorded when it arrives. With an `Idempotency-Key`, a repeat within 24 hours gets the first answer. Research
     use only.
     """
+    services = services_of(request)
+    caller = await may_predict(request)
+    parameters = await query(request, Parameters)
+    idempotency_key = idempotency_key_of(request)
     body = BodyReader(services.settings.max_body_bytes, services.settings.body_timeout_s)
     body.check_headers(request)
-    engine = services.engine
-    services.workers.refuse_when_full()
-    data = await body.read(request)
-
-    def answer_and_record() -> Recorded:
-        repeatable = None
-        if idempotency_key is not None:
-            repeatable = Repeatable(caller.key_id, idempotency_key, fingerprint(data, rotations, case_id, slide_id))
-            if first := services.predictions.first_answer(repeatable):
-                return first
-        answer = engine.answer(data, rotations).model_copy(update={"case_id": case_id, "slide_id": slide_id})
-        recorded = services.predictions.record(answer, rotations, caller.key_id, repeatable)
-        if not recorded.replayed:
-            services.shadow.offer(data, answer)
-        return recorded
-
-    recorded = await services.workers.run(answer_and_record)
+    services.key_rates.check(caller.key_id)
+    services.answering.check_ready()
+    image = await body.read(request)
+    services.key_rates.count(caller.key_id)
+    asked = Asked(image, parameters.rotations, caller.key_id, parameters.case_id, parameters.slide_id, idempotency_key)
+    recorded = await services.answering.answer(asked, client_gone(request))
     headers = {REPLAYED: "true"} if recorded.replayed else None
     return Response(recorded.text, headers=headers, media_type="application/json")

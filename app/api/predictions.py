@@ -50,7 +50,7 @@ async def list_predictions(
         page = Page([], None)
     else:
         confined = replace(wanted, key=own or wanted.key)
-        page = await services.workers.run(
+        page = await services.io.run(
             partial(services.predictions.page, limit, confined, str(cursor) if cursor else None)
         )
     following = f'"{page.next}"' if page.next else "null"
@@ -62,7 +62,7 @@ async def list_predictions(
     "/{prediction_id}",
     summary="Read one recorded answer",
     response_model=Answer,
-    responses=problems.responses(*problems.ALWAYS, problems.UnknownPrediction),
+    responses=problems.responses(*problems.ALWAYS, problems.UnknownPrediction, problems.NotYetReadable),
 )
 async def read_prediction(
     caller: MayRead,
@@ -71,7 +71,12 @@ async def read_prediction(
     prediction_id: UUID,
 ) -> Response:
     """The very JSON that was answered."""
-    text = await services.workers.run(partial(services.predictions.find, prediction_id, _own(caller)))
+    find = partial(services.predictions.find, prediction_id, _own(caller))
+    text = await services.io.run(find)
+    if text is None and await services.io.run(partial(services.writer.holds, str(prediction_id))):
+        raise problems.NotYetReadable("The answer was recorded while the database was away: try again soon.")
+    # It may have moved from the journal to the database between the two looks.
+    text = text or await services.io.run(find)
     if text is None:
         raise problems.UnknownPrediction(f"There is no prediction {prediction_id} that this key may see.")
     return Response(text, media_type="application/json")

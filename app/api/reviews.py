@@ -68,7 +68,7 @@ async def add_review(
     """The answer stays word for word as it was; the review is stored beside it, and in the audit trail."""
     new = await JsonReader(NewReview, services.settings.body_timeout_s).parse(request)
     add = partial(services.reviews.add, prediction_id, new.verdict, new.note, caller.actor)
-    review = await services.workers.run(add)
+    review = await services.io.run(add)
     if review is None:
         raise problems.UnknownPrediction(f"There is no prediction {prediction_id}.")
     return StoredReview.model_validate(asdict(review))
@@ -86,7 +86,7 @@ async def list_reviews(
     prediction_id: UUID,
 ) -> ReviewList:
     """Every person's verdict on one recorded answer."""
-    if await services.workers.run(partial(services.predictions.find, prediction_id)) is None:
+    if await services.io.run(partial(services.predictions.find, prediction_id)) is None:
         raise problems.UnknownPrediction(f"There is no prediction {prediction_id}.")
-    found = await services.workers.run(partial(services.reviews.of, prediction_id))
+    found = await services.io.run(partial(services.reviews.of, prediction_id))
     return ReviewList(reviews=[StoredReview.model_validate(asdict(review)) for review in found])

@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 import model_zoo
 from app.diagnosis.decode import decode
-from app.diagnosis.orbit import Rotations, measure_orbit
+from app.diagnosis.orbit import Helpers, Rotations, measure_orbit
 from app.diagnosis.report import Answer, PatchReport, Timing, report
 from model_zoo.network import Network
 from model_zoo.proof import Report, prove
@@ -71,8 +71,13 @@ class Engine:
         except (OSError, ModelError) as error:
             raise ModelError(f"the model {path} cannot be used: {error}") from error
 
-    def answer(self, data: bytes, rotations: Rotations) -> Answer:
+    def answer(self, data: bytes, rotations: Rotations, helpers: Helpers | None = None) -> Answer:
         """Decode, assess, turn, infer and report.
+
+        Args:
+            data: an image file's bytes.
+            rotations: which turns are measured.
+            helpers: threads that may take a share of the inferences.
 
         Raises:
             ImageProblem: if the bytes are no patch.
@@ -83,7 +88,7 @@ class Engine:
         decoded = perf_counter()
         quality = measure(patch.pixels, self.manifest.quality)
         before = perf_counter()
-        orbit = measure_orbit(patch.pixels, self._group, self._exact_subgroup, rotations, self.network.logits)
+        orbit = measure_orbit(patch.pixels, self._group, self._exact_subgroup, rotations, self.network.logits, helpers)
         inferred = perf_counter()
         probabilities = self.network.probabilities(orbit.logits[list(orbit.known)])
         return report(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from functools import partial
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,18 @@ from model_zoo.symmetry import Group
 from model_zoo.turns import Patch, turns
 
 Source = Literal["measured", "implied", "not_measured"]
+T = TypeVar("T")
+
+
+class Helpers(Protocol):
+    """Threads that may take a share of an orbit's inferences."""
+
+    @property
+    def idle(self) -> int:
+        """How many have nothing else to do."""
+
+    def share(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Run calls here and in idle threads; gives their results in order."""
 
 
 class Rotations(StrEnum):
@@ -51,7 +64,12 @@ class Orbit:
 
 
 def measure_orbit(
-    patch: Patch, group: Group, exact_subgroup: Group, rotations: Rotations, logits_of: Callable[[Patch], Logits]
+    patch: Patch,
+    group: Group,
+    exact_subgroup: Group,
+    rotations: Rotations,
+    logits_of: Callable[[Patch], Logits],
+    helpers: Helpers | None = None,
 ) -> Orbit:
     """Measure a patch's orbit: C12 with exact subgroup C4 takes 6 inferences in ``full``.
 
@@ -65,6 +83,7 @@ def measure_orbit(
             the group's own exact subgroup, or C1 for a network that claims nothing.
         rotations: what to measure.
         logits_of: the network, uint8 [N, 96, 96, 3] to float32 [N, 2].
+        helpers: threads that take a share if they are idle; otherwise all turns go into one call.
     """
     everything = tuple(range(len(group)))
     claims = len(exact_subgroup) > 1
@@ -74,8 +93,15 @@ def measure_orbit(
     logits = np.full((len(group), 2), np.nan, np.float32)
     source: list[Source] = ["not_measured"] * len(group)
 
+    def infer(elements: tuple[int, ...]) -> None:
+        logits[list(elements)] = logits_of(turns(patch, group, elements) if elements != (0,) else patch[None])
+
     def measure(elements: tuple[int, ...]) -> None:
-        logits[list(elements)] = logits_of(turns(patch, group, elements))
+        shares = min(helpers.idle + 1, len(elements)) if helpers else 1
+        if helpers and shares > 1:
+            helpers.share([partial(infer, elements[n::shares]) for n in range(shares)])
+        else:
+            infer(elements)
         for g in elements:
             source[g] = "measured"
 

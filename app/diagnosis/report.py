@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from statistics import fmean, pstdev
+from math import fsum, sqrt
+from statistics import fmean
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -122,7 +123,7 @@ def consistency_report(manifest: Manifest, orbit: Orbit, probabilities: list[flo
         probabilities=values,
         source=list(orbit.source),
         mean=mean,
-        std=pstdev(probabilities),
+        std=sqrt(fsum((p - mean) ** 2 for p in probabilities) / len(probabilities)),
         max_deviation=deviation,
         label_agreement=fmean(label_of(p, manifest) == label for p in probabilities),
         limit=manifest.consistency.limit,

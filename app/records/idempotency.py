@@ -87,10 +87,7 @@ def _remembered(request: Repeatable) -> Select[tuple[str, str]]:
 
 def _answer(row: Row[tuple[str, str]], request: Repeatable) -> str:
     if row.fingerprint != request.fingerprint:
-        raise IdempotencyMismatch(
-            "This Idempotency-Key came with another patch or other parameters within the last 24 hours: "
-            "send a new key with each new request."
-        )
+        raise IdempotencyMismatch
     answer: str = row.answer
     return answer
 

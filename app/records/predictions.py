@@ -12,9 +12,11 @@ from sqlalchemy import Column, Engine, Row, insert, select
 
 from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
+from app.problems import IdempotencyMismatch
 from app.records.database import transaction
+from app.records.entry import Entry, Recorded, insert_new
 from app.records.filters import EVERYTHING, Filter
-from app.records.idempotency import Repeatable, claim, first_answer
+from app.records.idempotency import Repeatable, first_answer
 from app.records.tables import predictions
 
 
@@ -24,14 +26,6 @@ class Page:
 
     answers: list[str]
     next: str | None
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """The JSON that may leave, and whether it is that of an earlier request."""
-
-    text: str
-    replayed: bool = False
 
 
 class PredictionLog:
@@ -53,18 +47,17 @@ class PredictionLog:
             text = first_answer(connection, request)
         return None if text is None else Recorded(text, replayed=True)
 
-    def record(self, answer: Answer, rotations: Rotations, key_id: str, request: Repeatable | None = None) -> Recorded:
-        """Commit an answer, unless ``request`` has been answered in the meantime; gives the JSON that was recorded.
+    def record(self, entry: Entry) -> Recorded:
+        """Commit one entry, unless its request has been answered already.
 
         Raises:
-            IdempotencyMismatch: if another request with this idempotency key has been answered in the meantime.
+            IdempotencyMismatch: if another request with its idempotency key has been answered.
         """
-        values = row(answer, rotations, key_id)
         with transaction(self._engine) as connection:
-            if request and (first := claim(connection, request, values["id"])) is not None:
-                return Recorded(first, replayed=True)
-            connection.execute(insert(predictions), values)
-        return Recorded(values["answer"])
+            [result] = insert_new(connection, [entry])
+        if isinstance(result, IdempotencyMismatch):
+            raise result
+        return result
 
     def find(self, prediction_id: UUID, key_id: str | None = None) -> str | None:
         """The recorded JSON, or None; ``key_id`` confines the search to one key's answers."""
@@ -90,11 +83,21 @@ class PredictionLog:
         with transaction(self._engine) as connection:
             return connection.execute(query).all()
 
-    def check_writable(self) -> None:
-        """Write a row and take it back."""
-        with transaction(self._engine) as connection:
-            connection.execute(insert(predictions), _PROBE)
-            connection.rollback()
+
+def check_writable(engine: Engine) -> None:
+    """Write a row and take it back.
+
+    Raises:
+        RecordsUnavailable: if the database fails.
+    """
+    with transaction(engine) as connection:
+        connection.execute(insert(predictions), _PROBE)
+        connection.rollback()
+
+
+def entry_of(answer: Answer, rotations: Rotations, key_id: str, request: Repeatable | None = None) -> Entry:
+    """An answer as it is recorded."""
+    return Entry(row(answer, rotations, key_id), request)
 
 
 def row(answer: Answer, rotations: Rotations, key_id: str) -> dict[str, Any]:

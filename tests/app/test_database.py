@@ -23,7 +23,7 @@ from app.problems import RecordsUnavailable
 from app.records.audit import SERVER, AuditTrail, Event
 from app.records.database import open_database, transaction
 from app.records.migrations import TRIGGERS, UnprotectedTrailError, check_triggers, migrate, scripts
-from app.records.predictions import PredictionLog
+from app.records.predictions import PredictionLog, check_writable
 from app.records.tables import metadata
 from tests.conftest import ROOT
 
@@ -169,7 +169,7 @@ def test_a_failed_transaction_leaves_nothing_behind(database: Engine) -> None:
     before = keys.listing()
     with pytest.raises(RecordsUnavailable), transaction(database) as connection:
         connection.execute(text("UPDATE keys SET name = 'changed'")).connection.exec_driver_sql("SELECT nothing")
-    PredictionLog(database).check_writable()
+    check_writable(database)
     assert keys.listing() == before
     assert PredictionLog(database).page(1).answers == []
 
@@ -179,4 +179,4 @@ def test_a_read_only_database_is_noticed(sqlite: Engine) -> None:
     with sqlite.connect() as connection:
         connection.exec_driver_sql("PRAGMA query_only=ON")
     with pytest.raises(RecordsUnavailable):
-        PredictionLog(sqlite).check_writable()
+        check_writable(sqlite)

@@ -13,7 +13,7 @@ from app.access.caller import Role
 from app.diagnosis.orbit import Rotations
 from app.records.filters import Filter, first_id
 from app.records.migrations import migrate
-from app.records.predictions import PredictionLog
+from app.records.predictions import PredictionLog, entry_of
 from app.records.tables import predictions
 from tests.app.conftest import RunningServer, answer_of, assert_problem
 
@@ -39,7 +39,7 @@ def log(database: Engine) -> PredictionLog:
     migrate(database)
     log = PredictionLog(database)
     for number, (key, changes) in enumerate(ROWS):
-        log.record(answer_of(NOON + number * SECOND, **changes), Rotations.FULL, key)
+        log.record(entry_of(answer_of(NOON + number * SECOND, **changes), Rotations.FULL, key))
     return log
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 from pathlib import Path
+from time import monotonic
 
 import httpx
 import pytest
+from sqlalchemy import Engine
 
+from app.records.predictions import check_writable
 from model_zoo.network import Network
 from tests.app.conftest import RunningServer, assert_problem
 from tests.conftest import ROOT
@@ -67,8 +70,8 @@ def test_a_model_that_answers_otherwise_than_its_golden_cases_does_not_serve(
 def test_records_that_cannot_be_taken_are_noticed_and_nothing_is_answered(
     tmp_path: Path, artifact_path: Path, png: bytes
 ) -> None:
-    """Another process holds SQLite's write lock for longer than anybody waits."""
-    with RunningServer(tmp_path, artifact_path) as running:
+    """Another process holds SQLite's write lock for longer than anybody waits, and there is no journal."""
+    with RunningServer(tmp_path, artifact_path, journal_bytes=0) as running:
         blocker = sqlite3.connect(tmp_path / "rosette.db", isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
         problem = assert_problem(httpx.get(f"{running.url}/readyz", timeout=30), 503, "not-ready")
@@ -79,7 +82,41 @@ def test_records_that_cannot_be_taken_are_noticed_and_nothing_is_answered(
         blocker.execute("ROLLBACK")
         blocker.close()
         assert running.recorded() == 0
-        assert running.client.post("/predict", content=png, headers=PNG).status_code == 200
+        answers_again(running, png)
+
+
+def test_answers_go_on_in_the_journal_and_the_server_says_that_it_is_degraded(
+    tmp_path: Path, artifact_path: Path, png: bytes
+) -> None:
+    with RunningServer(tmp_path, artifact_path) as running:
+        blocker = sqlite3.connect(tmp_path / "rosette.db", isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        answered = [running.client.post("/predict", content=png, headers=PNG) for _ in range(3)]
+        assert [answer.status_code for answer in answered] == [200] * 3
+        ready = httpx.get(f"{running.url}/readyz", timeout=30)
+        assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+        assert "answers go to the journal, 3 so far" in ready.json()["detail"]
+        unread = running.client.get(f"/predictions/{answered[0].json()['id']}")
+        assert_problem(unread, 503, "not-yet-readable")
+        assert unread.headers["retry-after"] == "2"
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        deadline = monotonic() + 60
+        while (httpx.get(f"{running.url}/readyz", timeout=30)).json()["status"] != "ready":
+            assert monotonic() < deadline
+        for answer in answered:
+            read = running.client.get(f"/predictions/{answer.json()['id']}")
+            while read.status_code == 503:
+                assert monotonic() < deadline
+                read = running.client.get(f"/predictions/{answer.json()['id']}")
+            assert read.content == answer.content
+        assert running.recorded() == 3
+
+
+def answers_again(running: RunningServer, png: bytes) -> None:
+    deadline = monotonic() + 60
+    while running.client.post("/predict", content=png, headers=PNG).status_code != 200:
+        assert monotonic() < deadline
 
 
 def test_a_database_that_lost_its_tables_is_a_problem_for_everybody(tmp_path: Path, artifact_path: Path) -> None:
@@ -94,13 +131,12 @@ def test_readiness_is_found_out_once_a_second_however_many_ask(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checks = []
-    original = server.services.predictions.check_writable
 
-    def counted() -> None:
+    def counted(database: Engine) -> None:
         checks.append(threading.current_thread().name)
-        original()
+        check_writable(database)
 
-    monkeypatch.setattr(server.services.predictions, "check_writable", counted)
+    monkeypatch.setattr("app.api.health.check_writable", counted)
     answers: list[int] = []
     askers = [
         threading.Thread(target=lambda: answers.append(httpx.get(f"{server.url}/readyz").status_code))

@@ -18,7 +18,7 @@ from app.problems import IdempotencyMismatch
 from app.records.database import transaction
 from app.records.idempotency import Repeatable, claim, fingerprint
 from app.records.migrations import migrate
-from app.records.predictions import PredictionLog, row
+from app.records.predictions import PredictionLog, entry_of, row
 from app.records.tables import idempotency, predictions
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import RunningServer, answer_of, assert_problem, encoded
@@ -142,7 +142,7 @@ def test_who_comes_second_waits_for_the_first_ones_answer(database: Engine, same
 
     def repeat() -> None:
         try:
-            recorded = log.record(second, Rotations.FULL, "key", repeated)
+            recorded = log.record(entry_of(second, Rotations.FULL, "key", repeated))
             found.append(recorded.text if recorded.replayed else "recorded twice")
         except IdempotencyMismatch as problem:
             found.append(problem.slug)
@@ -167,10 +167,10 @@ def test_an_answer_that_was_not_recorded_claims_nothing(database: Engine) -> Non
     migrate(database)
     log = PredictionLog(database)
     answer = answer_of(MOMENT)
-    log.record(answer, Rotations.FULL, "key")
+    log.record(entry_of(answer, Rotations.FULL, "key"))
     request = Repeatable("key", "a", fingerprint(b"patch"))
     with pytest.raises(Exception, match="The database failed"):
-        log.record(answer, Rotations.FULL, "key", request)  # its id is taken
+        log.record(entry_of(answer, Rotations.FULL, "key", request))  # its id is taken
     assert log.first_answer(request) is None
     with database.connect() as connection:
         assert connection.execute(select(func.count()).select_from(idempotency)).scalar() == 0
@@ -180,7 +180,7 @@ def test_a_deleted_prediction_answers_nothing(database: Engine) -> None:
     migrate(database)
     log = PredictionLog(database)
     request = Repeatable("key", "a", fingerprint(b"patch"))
-    log.record(answer_of(MOMENT), Rotations.FULL, "key", request)
+    log.record(entry_of(answer_of(MOMENT), Rotations.FULL, "key", request))
     with database.begin() as connection:
         connection.execute(delete(predictions))
     assert log.first_answer(request) is None

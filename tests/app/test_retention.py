@@ -22,7 +22,7 @@ from app.records.audit import SERVER, AuditTrail
 from app.records.database import open_database
 from app.records.idempotency import Repeatable, fingerprint
 from app.records.migrations import migrate
-from app.records.predictions import PredictionLog, row
+from app.records.predictions import PredictionLog, entry_of, row
 from app.records.retention import ACTION, TOGETHER, Retention, keep_no_longer
 from app.records.reviews import Reviews
 from app.records.shadow_scores import Score, ShadowScores
@@ -63,7 +63,7 @@ def test_what_is_too_old_goes_with_all_that_hangs_on_it(database: Engine) -> Non
     for number, moment in enumerate((gone_at - DAY, gone_at, kept_at, now)):
         answer = answer_of(moment)
         request = Repeatable("key", f"request {number}", fingerprint(b""))
-        log.record(answer, Rotations.FULL, "key", request)
+        log.record(entry_of(answer, Rotations.FULL, "key", request))
         Reviews(database, trail).add(answer.id, "agree", "", SERVER)
         ShadowScores(database).record([Score(str(answer.id), "-", "-", None, None, None, None)])
     kept = log.page(2)
@@ -106,7 +106,8 @@ def test_idempotency_keys_are_forgotten_after_24_hours_whatever_is_kept(database
     migrate(database)
     log = PredictionLog(database)
     for name in ("old", "new"):
-        log.record(answer_of(datetime.now(UTC)), Rotations.FULL, "key", Repeatable("key", name, fingerprint(b"")))
+        request = Repeatable("key", name, fingerprint(b""))
+        log.record(entry_of(answer_of(datetime.now(UTC)), Rotations.FULL, "key", request))
     with database.begin() as connection:
         old = idempotency.c.idempotency_key == "old"
         connection.execute(update(idempotency).where(old).values(created_at=datetime.now(UTC) - DAY))

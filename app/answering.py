@@ -1,0 +1,213 @@
+"""A patch's whole way, the same for the interface and the pages: asked → answered in a worker → recorded → out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+
+from app.diagnosis.engine import Engine
+from app.diagnosis.orbit import Rotations
+from app.diagnosis.report import Answer
+from app.problems import IdempotencyMismatch, Problem, RecordsUnavailable
+from app.records.entry import Recorded
+from app.records.idempotency import Repeatable, fingerprint
+from app.records.predictions import PredictionLog, entry_of
+from app.records.writer import Outcome, Writer
+from app.registry.serving import Serving
+from app.registry.shadow import ShadowScorer
+from app.work import Reply, Workers
+
+TOGETHER = 8
+
+log = logging.getLogger("rosette.predictions")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One patch, and what is asked about it.
+
+    Attributes:
+        image: the image file's bytes.
+        key_id: whose key asks.
+        idempotency_key: the caller's name for the request, if it may be sent again.
+    """
+
+    image: bytes
+    rotations: Rotations
+    key_id: str
+    case_id: str | None = None
+    slide_id: str | None = None
+    idempotency_key: str | None = None
+
+    def repeatable(self) -> Repeatable | None:
+        """The request as it is remembered, if it may be sent again."""
+        if self.idempotency_key is None:
+            return None
+        print_ = fingerprint(self.image, self.rotations, self.case_id, self.slide_id)
+        return Repeatable(self.key_id, self.idempotency_key, print_)
+
+
+class Answering:
+    """Answers patches; nothing that it answers has not been recorded.
+
+    Args:
+        workers: threads that decode and infer.
+        io: threads that wait for the database.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        io: Workers,
+        serving: Serving,
+        log: PredictionLog,
+        writer: Writer,
+        shadow: ShadowScorer,
+    ) -> None:
+        self._workers = workers
+        self._io = io
+        self._serving = serving
+        self._log = log
+        self._writer = writer
+        self._shadow = shadow
+
+    def check_ready(self) -> None:
+        """Refuse what could not be answered now, before its body is read.
+
+        Raises:
+            NoModel, Busy: as their names say.
+        """
+        _ = self._serving.engine
+        self._workers.refuse_when_full()
+
+    async def answer(self, asked: Asked, gone: Callable[[], bool] = lambda: False) -> Recorded:
+        """Answer one patch.
+
+        Args:
+            asked: the patch.
+            gone: whether whoever asked has left.
+
+        Raises:
+            ImageProblem: if it is no patch.
+            NoModel, Busy, ClientGone, IdempotencyMismatch, RecordsUnavailable: as their names say.
+        """
+        engine = self._serving.engine
+        request = None
+        if asked.idempotency_key is not None:
+            self._workers.refuse_when_full()
+            request, first = await self._io.run(partial(self._first, asked))
+            if first:
+                return first
+        return await self._workers.hand_over(partial(self._answer, engine, asked, request), gone=gone)
+
+    async def answer_all(
+        self, asked: Sequence[Asked], gone: Callable[[], bool] = lambda: False
+    ) -> list[Recorded | Problem]:
+        """Answer patches of one request, each by itself: a problem of one leaves the others alone.
+
+        At most as many workers are asked for at once as there are, each with a few patches, so that other requests get
+        their turns in between.
+
+        Raises:
+            NoModel, Busy, ClientGone: as their names say.
+        """
+        engine = self._serving.engine
+        results: list[Recorded | Problem | None] = [None] * len(asked)
+        requests: list[Repeatable | None] = [None] * len(asked)
+        if any(each.idempotency_key for each in asked):
+            self._workers.refuse_when_full()
+            await self._io.run(partial(self._first_of_all, asked, requests, results))
+        left = [index for index, result in enumerate(results) if result is None]
+        chunks = iter([left[begin : begin + TOGETHER] for begin in range(0, len(left), TOGETHER)])
+        admitted = False
+
+        async def work() -> None:
+            nonlocal admitted
+            for chunk in chunks:
+                call = partial(self._answer_some, engine, [(asked[index], requests[index]) for index in chunk])
+                waits, admitted = admitted, True
+                for index, result in zip(
+                    chunk, await self._workers.hand_over(call, admitted=waits, gone=gone), strict=True
+                ):
+                    results[index] = result
+
+        tasks = [asyncio.create_task(work()) for _ in range(self._workers.threads)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        return [result for result in results if result is not None]
+
+    def _first_of_all(
+        self,
+        asked: Sequence[Asked],
+        requests: list[Repeatable | None],
+        results: list[Recorded | Problem | None],
+    ) -> None:
+        for index, each in enumerate(asked):
+            try:
+                requests[index], results[index] = self._first(each)
+            except IdempotencyMismatch as mismatch:
+                results[index] = mismatch
+
+    def _first(self, asked: Asked) -> tuple[Repeatable | None, Recorded | None]:
+        request = asked.repeatable()
+        assert request is not None
+        if first := self._writer.first_answer(request):
+            return request, first
+        if self._writer.trouble:
+            return request, None
+        try:
+            return request, self._log.first_answer(request)
+        except RecordsUnavailable:  # the answer will go to the journal
+            return request, None
+
+    def _answer(self, engine: Engine, asked: Asked, request: Repeatable | None, reply: Reply[Recorded]) -> None:
+        self._record(asked, self._diagnose(engine, asked), request, reply.give)
+
+    def _answer_some(
+        self,
+        engine: Engine,
+        asked: Sequence[tuple[Asked, Repeatable | None]],
+        reply: Reply[list[Recorded | Problem]],
+    ) -> None:
+        """Answer a few patches one after the other; the reply comes when the last has been recorded."""
+        outcomes: dict[int, Recorded | Problem] = {}
+        lock = Lock()
+
+        def give(index: int, outcome: Outcome) -> None:
+            if not isinstance(outcome, Recorded | Problem):
+                log.error("a patch of a batch failed", exc_info=outcome)
+                outcome = Problem("An unexpected error happened; it is in the server's log. Nothing was recorded.")
+            with lock:
+                outcomes[index] = outcome
+                complete = len(outcomes) == len(asked)
+            if complete:
+                reply.give([outcomes[index] for index in range(len(asked))])
+
+        for index, (each, request) in enumerate(asked):
+            try:
+                self._record(each, self._diagnose(engine, each), request, partial(give, index))
+            except Exception as error:
+                give(index, error)
+
+    def _diagnose(self, engine: Engine, asked: Asked) -> Answer:
+        answer = engine.answer(asked.image, asked.rotations, self._workers)
+        if asked.case_id is None and asked.slide_id is None:
+            return answer
+        return answer.model_copy(update={"case_id": asked.case_id, "slide_id": asked.slide_id})
+
+    def _record(
+        self, asked: Asked, answer: Answer, request: Repeatable | None, give: Callable[[Outcome], None]
+    ) -> None:
+        def deliver(outcome: Outcome) -> None:
+            give(outcome)
+            if isinstance(outcome, Recorded) and not outcome.replayed:
+                self._shadow.offer(asked.image, answer)
+
+        self._writer.submit(entry_of(answer, asked.rotations, asked.key_id, request), deliver)

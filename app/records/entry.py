@@ -1,0 +1,98 @@
+"""An answer on its way into the log."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.problems import IdempotencyMismatch
+from app.records.idempotency import Repeatable, claim
+from app.records.tables import predictions
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The JSON that may leave, and whether it is that of an earlier request."""
+
+    text: str
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the table, and the request that it answers if that may be sent again."""
+
+    values: dict[str, Any]
+    request: Repeatable | None = None
+
+    @property
+    def id(self) -> str:
+        prediction_id: str = self.values["id"]
+        return prediction_id
+
+    @property
+    def text(self) -> str:
+        """The answer's JSON."""
+        answer: str = self.values["answer"]
+        return answer
+
+    def to_json(self) -> str:
+        """One line."""
+        values = self.values | {"created_at": self.values["created_at"].isoformat()}
+        return json.dumps({"values": values, "request": asdict(self.request) if self.request else None})
+
+    @classmethod
+    def from_json(cls, line: str) -> Entry:
+        """What :meth:`to_json` gave.
+
+        Raises:
+            ValueError, TypeError, KeyError: if it is something else.
+        """
+        parts = json.loads(line)
+        values = parts["values"] | {"created_at": datetime.fromisoformat(parts["values"]["created_at"])}
+        return cls(values, Repeatable(**parts["request"]) if parts["request"] else None)
+
+
+def insert_new(connection: Connection, entries: list[Entry]) -> list[Recorded | IdempotencyMismatch]:
+    """Insert entries, but of those that answer the same request only the first; gives what each request gets.
+
+    Servers that insert at the same time claim requests in the same order, so that none waits for another in a circle.
+    """
+    results: dict[str, Recorded | IdempotencyMismatch] = {}
+    for entry in sorted((entry for entry in entries if entry.request), key=_request_order):
+        assert entry.request is not None
+        try:
+            first = claim(connection, entry.request, entry.id)
+        except IdempotencyMismatch as mismatch:
+            results[entry.id] = mismatch
+            continue
+        if first is not None:
+            results[entry.id] = Recorded(first, replayed=True)
+            continue
+        connection.execute(insert(predictions), entry.values)
+        results[entry.id] = Recorded(entry.text)
+    if plain := [entry.values for entry in entries if entry.request is None]:
+        connection.execute(insert(predictions), plain)
+    return [results.get(entry.id) or Recorded(entry.text) for entry in entries]
+
+
+def insert_missing(connection: Connection, entries: list[Entry]) -> None:
+    """Insert entries that were answered already, unless they are there."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    rows = [entry.values for entry in entries]
+    connection.execute(dialect.insert(predictions).on_conflict_do_nothing(index_elements=[predictions.c.id]), rows)
+    for entry in sorted((entry for entry in entries if entry.request), key=_request_order):
+        assert entry.request is not None
+        with suppress(IdempotencyMismatch):  # both were answered while nobody could know; both stay
+            claim(connection, entry.request, entry.id)
+
+
+def _request_order(entry: Entry) -> tuple[str, str]:
+    assert entry.request is not None
+    return entry.request.key_id, entry.request.idempotency_key

@@ -1,0 +1,252 @@
+"""Many rows in one commit; and no row lost or doubled while the database hangs, refuses or is away."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from sqlalchemy import Connection, Engine, event, text
+
+from app.diagnosis.orbit import Rotations
+from app.problems import IdempotencyMismatch, Problem, RecordsUnavailable
+from app.records.entry import Entry, Recorded
+from app.records.idempotency import Repeatable
+from app.records.journal import JournalFile
+from app.records.migrations import migrate
+from app.records.predictions import PredictionLog, entry_of
+from app.records.writer import Outcome, Writer
+from tests.app.conftest import answer_of
+
+MOMENT = datetime(2030, 1, 1, tzinfo=UTC)
+PLENTY = 2**30
+
+
+class Outcomes:
+    """What was delivered for each entry, as it comes."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._arrived = threading.Condition()
+        self.of: dict[str, list[Outcome]] = {}
+
+    def submit(self, entry: Entry) -> None:
+        def deliver(outcome: Outcome) -> None:
+            with self._arrived:
+                self.of.setdefault(entry.id, []).append(outcome)
+                self._arrived.notify_all()
+
+        self._writer.submit(entry, deliver)
+
+    def wait(self, entries: list[Entry]) -> list[Outcome]:
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: all(entry.id in self.of for entry in entries), 60)
+            return [self.of[entry.id][0] for entry in entries]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Of the journals; it exists, as after an earlier start."""
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    return folder
+
+
+@contextmanager
+def started(database: Engine, folder: Path, max_bytes: int = PLENTY) -> Iterator[tuple[Writer, Outcomes]]:
+    writer = Writer(database, folder, max_bytes)
+    writer.start()
+    yield writer, Outcomes(writer)
+    writer.stop()
+
+
+@contextmanager
+def hanging(database: Engine) -> Iterator[None]:
+    """A lock of somebody else's lets no prediction be written."""
+    with database.connect() as connection:
+        if database.dialect.name == "postgresql":
+            connection.execute(text("LOCK TABLE predictions IN EXCLUSIVE MODE"))
+        else:
+            connection = connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+            connection.execute(text("UPDATE predictions SET label = label"))
+        yield
+        connection.rollback()
+
+
+def entry(request: Repeatable | None = None) -> Entry:
+    return entry_of(answer_of(MOMENT), Rotations.FULL, "key", request)
+
+
+def until(condition: object) -> None:
+    assert callable(condition)
+    deadline = monotonic() + 60
+    while not condition():
+        assert monotonic() < deadline
+
+
+def recorded(database: Engine) -> list[str]:
+    return sorted(PredictionLog(database).page(10_000).answers)
+
+
+def texts(entries: list[Entry]) -> list[str]:
+    return sorted(entry.text for entry in entries)
+
+
+def test_rows_that_wait_share_a_commit(database: Engine, folder: Path) -> None:
+    migrate(database)
+    commits: list[Connection] = []
+    entries = [entry() for _ in range(200)]
+    with started(database, folder) as (_, outcomes):
+        event.listen(database, "commit", commits.append)
+        with hanging(database):
+            for each in entries[:1]:
+                outcomes.submit(each)
+            for each in entries[1:]:
+                outcomes.submit(each)
+        assert outcomes.wait(entries) == [Recorded(each.text) for each in entries]
+    assert recorded(database) == texts(entries)
+    assert len(commits) <= 3
+    assert list(folder.iterdir()) == []
+
+
+def test_what_hangs_is_journalled_and_moved_when_the_database_is_back(database: Engine, folder: Path) -> None:
+    migrate(database)
+    entries = [entry() for _ in range(20)]
+    with started(database, folder) as (writer, outcomes):
+        with hanging(database):
+            for each in entries[:10]:
+                outcomes.submit(each)
+            assert outcomes.wait(entries[:10]) == [Recorded(each.text) for each in entries[:10]]
+            assert writer.trouble
+            assert writer.journalled == 10
+            for each in entries[10:]:
+                outcomes.submit(each)
+            assert outcomes.wait(entries[10:]) == [Recorded(each.text) for each in entries[10:]]
+            assert all(writer.holds(each.id) for each in entries)
+            assert recorded(database) == []
+        until(lambda: writer.journalled == 0)
+        assert not writer.trouble
+        assert recorded(database) == texts(entries)
+        assert not any(writer.holds(each.id) for each in entries)
+        later = entry()
+        outcomes.submit(later)
+        outcomes.wait([later])
+    assert recorded(database) == texts([*entries, later])
+    assert all(len(delivered) == 1 for delivered in outcomes.of.values())
+    assert list(folder.iterdir()) == []
+
+
+def test_a_repeat_while_the_database_is_away_gets_the_first_answer(database: Engine, folder: Path) -> None:
+    migrate(database)
+    request = Repeatable("key", "again", "1" * 64)
+    first = entry(request)
+    with started(database, folder) as (writer, outcomes):
+        with hanging(database):
+            assert writer.first_answer(request) is None
+            outcomes.submit(first)
+            outcomes.wait([first])
+            assert writer.first_answer(request) == Recorded(first.text, replayed=True)
+            with pytest.raises(IdempotencyMismatch):
+                writer.first_answer(Repeatable("key", "again", "2" * 64))
+            assert writer.first_answer(Repeatable("another", "again", "1" * 64)) is None
+        until(lambda: writer.journalled == 0)
+        assert PredictionLog(database).first_answer(request) == Recorded(first.text, replayed=True)
+
+
+def test_of_equal_requests_in_one_commit_one_is_recorded(database: Engine, folder: Path) -> None:
+    migrate(database)
+    same, other = Repeatable("key", "again", "1" * 64), Repeatable("key", "again", "2" * 64)
+    blocker = entry()
+    entries = [entry(same), entry(same), entry(other), entry()]
+    with started(database, folder) as (_, outcomes):
+        with hanging(database):
+            for each in (blocker, *entries):
+                outcomes.submit(each)
+        first, second, third, fourth = outcomes.wait(entries)
+    assert first == Recorded(entries[0].text)
+    assert second == Recorded(entries[0].text, replayed=True)
+    assert isinstance(third, IdempotencyMismatch)
+    assert fourth == Recorded(entries[3].text)
+    assert recorded(database) == texts([blocker, entries[0], entries[3]])
+
+
+def test_a_row_that_the_database_refuses_keeps_no_other_out(database: Engine, folder: Path) -> None:
+    migrate(database)
+    good = [entry() for _ in range(3)]
+    twice = Entry(good[0].values | {"answer": "another"})
+    with started(database, folder) as (writer, outcomes):
+        outcomes.submit(good[0])
+        outcomes.wait(good[:1])
+        delivered: list[Outcome] = []
+        arrived = threading.Event()
+
+        def deliver(outcome: Outcome) -> None:
+            delivered.append(outcome)
+            arrived.set()
+
+        blocker = entry()
+        with hanging(database):
+            outcomes.submit(blocker)
+            outcomes.submit(good[1])
+            writer.submit(twice, deliver)
+            outcomes.submit(good[2])
+        outcomes.wait([blocker, *good])
+        assert arrived.wait(60)
+    assert isinstance(delivered[0], Problem)
+    assert not isinstance(delivered[0], RecordsUnavailable)
+    assert recorded(database) == texts([blocker, *good])
+
+
+def test_without_a_journal_nothing_is_answered(database: Engine, folder: Path) -> None:
+    migrate(database)
+    refused = entry()
+    with started(database, folder, max_bytes=0) as (writer, outcomes), hanging(database):
+        outcomes.submit(refused)
+        [outcome] = outcomes.wait([refused])
+        assert isinstance(outcome, RecordsUnavailable)
+        with pytest.raises(RecordsUnavailable, match="Neither the database nor the journal"):
+            writer.check_journal()
+
+
+def test_whoever_starts_adopts_what_a_dead_process_left(database: Engine, folder: Path) -> None:
+    """One of the entries had been committed before its process died."""
+    migrate(database)
+    entries = [entry() for _ in range(600)]
+    left = JournalFile.create(folder)
+    left.append(entries, PLENTY)
+    left.close()
+    living = JournalFile.create(folder)
+    living.append([entry()], PLENTY)
+    PredictionLog(database).record(entries[3])
+    with started(database, folder) as (writer, _):
+        until(lambda: not left.path.exists())
+        assert not writer.holds(entries[0].id)
+    assert recorded(database) == texts(entries)
+    assert living.path.exists()
+    living.close()
+
+
+def test_what_the_database_refuses_for_good_is_set_aside(database: Engine, folder: Path) -> None:
+    migrate(database)
+    good, bad = entry(), entry()
+    bad = Entry(bad.values | {"decision": None})
+    left = JournalFile.create(folder)
+    left.append([bad, good], PLENTY)
+    left.close()
+    with started(database, folder):
+        until(lambda: not left.path.exists())
+    assert recorded(database) == [good.text]
+    assert Entry.from_json((folder / "refused.jsonl").read_text()) == bad
+
+
+def test_stopping_commits_what_waits(database: Engine, folder: Path) -> None:
+    migrate(database)
+    entries = [entry() for _ in range(50)]
+    with started(database, folder) as (_, outcomes):
+        for each in entries:
+            outcomes.submit(each)
+    assert recorded(database) == texts(entries)
