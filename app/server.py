@@ -12,19 +12,14 @@ from typing import Any
 import h11
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.config import LOGGING_CONFIG
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from app import logs, request_id
 from app.problems import MEDIA_TYPE, problem_body
 from app.settings import Settings
 
 READ_SIZE = 16 * 1024
 MAX_HEADERS = 32 * 1024
-
-# uvicorn shows its own loggers only.
-LOGGING = LOGGING_CONFIG | {
-    "loggers": LOGGING_CONFIG["loggers"] | {"rosette": {"handlers": ["default"], "level": "INFO"}}
-}
 
 
 class PatientProtocol(H11Protocol, asyncio.BufferedProtocol):
@@ -78,6 +73,7 @@ class PatientProtocol(H11Protocol, asyncio.BufferedProtocol):
             ("Content-Type", MEDIA_TYPE),
             ("Content-Length", str(len(content))),
             ("Connection", "close"),
+            (request_id.HEADER, request_id.new()),
         ]
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             for event in (
@@ -113,6 +109,7 @@ class Server(uvicorn.Server):
 
 def make_server(app: FastAPI, settings: Settings, ready: Callable[[int], None]) -> Server:
     """A server for the application; ``run()`` blocks until SIGINT or SIGTERM, and lets requests finish."""
+    logs.configure(settings.log_format, settings.log_level)
     protocol = type("Protocol", (PatientProtocol,), {"header_timeout_s": settings.header_timeout_s})
     config = uvicorn.Config(
         app,
@@ -126,7 +123,7 @@ def make_server(app: FastAPI, settings: Settings, ready: Callable[[int], None]) 
         h11_max_incomplete_event_size=MAX_HEADERS,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
-        log_config=LOGGING,
-        log_level="info",
+        log_config=None,
+        access_log=False,
     )
     return Server(config, ready)

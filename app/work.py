@@ -21,8 +21,19 @@ class Workers:
     """
 
     def __init__(self, threads: int, queue: int) -> None:
+        self.threads = threads
         self._limiter = CapacityLimiter(threads)
         self._room = threads + queue
+
+    @property
+    def running(self) -> int:
+        """Calls that run now."""
+        return self._limiter.borrowed_tokens
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a thread."""
+        return self._limiter.statistics().tasks_waiting
 
     def refuse_when_full(self) -> None:
         """Raise Busy if a call would be refused now."""

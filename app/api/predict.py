@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -87,6 +88,8 @@ async def predict(
     services.workers.refuse_when_full()
     data = await body.read(request)
 
+    observe = services.observer()
+
     def answer_and_record() -> Recorded:
         repeatable = None
         if idempotency_key is not None:
@@ -94,8 +97,10 @@ async def predict(
             if first := services.predictions.first_answer(repeatable):
                 return first
         answer = engine.answer(data, rotations).model_copy(update={"case_id": case_id, "slide_id": slide_id})
+        start = perf_counter()
         recorded = services.predictions.record(answer, rotations, caller.key_id, repeatable)
         if not recorded.replayed:
+            observe(answer, perf_counter() - start)
             services.shadow.offer(data, answer)
         return recorded
 
