@@ -64,7 +64,7 @@ class _Handler(logging.StreamHandler[Any]):
 def configure(shown_as: Format, level: Level) -> None:
     """Send all logs of this process to stderr: Rosette's and uvicorn's from ``level``, others' from warnings on."""
     root = logging.getLogger()
-    for handler in root.handlers:
+    for handler in root.handlers[:]:
         if isinstance(handler, _Handler):
             root.removeHandler(handler)
     handler = _Handler()

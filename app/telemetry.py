@@ -41,7 +41,7 @@ class Tracing:
         except ImportError as error:
             raise ValueError(
                 f"ROSETTE_OTLP_ENDPOINT is set, but traces need packages that are not installed ({error}): "
-                "pip install 'rosette[telemetry]', or unset it"
+                "run pip install '.[telemetry]' in Rosette's folder, or unset it"
             ) from error
         exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + PATH, timeout=EXPORT_TIMEOUT_S)
         resource = Resource.create({"service.name": "rosette", "service.version": version()})

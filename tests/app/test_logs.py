@@ -201,6 +201,18 @@ def test_an_unexpected_error_is_logged_once_with_its_request(tmp_path: Path, art
     assert 'rosette_problems_total{problem="internal-error"} 1.0' in figures
 
 
+def test_the_address_is_that_behind_the_proxy(tmp_path: Path, artifact_path: Path) -> None:
+    with (
+        RunningServer(tmp_path, artifact_path, trusted_proxies="127.0.0.1") as server,
+        log_of_this_process("json") as stream,
+    ):
+        for forwarded in ("203.0.113.7", "203.0.113.7 forged", "last"):
+            server.client.get("/livez", headers={"X-Forwarded-For": forwarded})
+    events = [json.loads(line) for line in stream.getvalue().splitlines()]
+    addresses = [event["address"] for event in events if event["logger"] == "rosette.access"]
+    assert addresses[:2] == ["203.0.113.7", "unknown"]  # the last may be logged after its answer
+
+
 def test_a_second_server_does_not_log_twice(tmp_path: Path, artifact_path: Path) -> None:
     with RunningServer(tmp_path, artifact_path) as server:
         with log_of_this_process("text") as stream:
@@ -209,4 +221,5 @@ def test_a_second_server_does_not_log_twice(tmp_path: Path, artifact_path: Path)
             assert isinstance(handler, logging.StreamHandler)
             handler.setStream(stream)
             server.client.get("/livez")
+            server.client.get("/readyz")  # answered when the request before has been logged
         assert stream.getvalue().count("/livez") == 1

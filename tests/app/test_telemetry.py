@@ -198,7 +198,7 @@ def test_without_the_packages_the_start_says_what_to_do(tmp_path: Path) -> None:
         timeout=120,
     )
     assert done.returncode == 1
-    assert "pip install 'rosette[telemetry]'" in done.stderr
+    assert "pip install '.[telemetry]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
