@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
+from time import perf_counter
 
 from app.diagnosis.engine import Engine
 from app.diagnosis.orbit import Rotations
@@ -22,6 +23,7 @@ from app.registry.shadow import ShadowScorer
 from app.work import Reply, Workers
 
 TOGETHER = 8
+Observe = Callable[[Answer, float], None]
 
 log = logging.getLogger("rosette.predictions")
 
@@ -57,6 +59,8 @@ class Answering:
     Args:
         workers: threads that decode and infer.
         io: threads that wait for the database.
+        observer: is asked for each request, by its own task, for what takes its answers and the seconds that
+            recording them took.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Answering:
         log: PredictionLog,
         writer: Writer,
         shadow: ShadowScorer,
+        observer: Callable[[], Observe],
     ) -> None:
         self._workers = workers
         self._io = io
@@ -74,6 +79,7 @@ class Answering:
         self._log = log
         self._writer = writer
         self._shadow = shadow
+        self._observer = observer
 
     def check_ready(self) -> None:
         """Refuse what could not be answered now, before its body is read.
@@ -102,7 +108,7 @@ class Answering:
             request, first = await self._io.run(partial(self._first, asked))
             if first:
                 return first
-        return await self._workers.hand_over(partial(self._answer, engine, asked, request), gone=gone)
+        return await self._workers.hand_over(partial(self._answer, engine, self._observer(), asked, request), gone=gone)
 
     async def answer_all(
         self, asked: Sequence[Asked], gone: Callable[[], bool] = lambda: False
@@ -115,7 +121,7 @@ class Answering:
         Raises:
             NoModel, Busy, ClientGone: as their names say.
         """
-        engine = self._serving.engine
+        engine, observe = self._serving.engine, self._observer()
         results: list[Recorded | Problem | None] = [None] * len(asked)
         requests: list[Repeatable | None] = [None] * len(asked)
         if any(each.idempotency_key for each in asked):
@@ -128,7 +134,7 @@ class Answering:
         async def work() -> None:
             nonlocal admitted
             for chunk in chunks:
-                call = partial(self._answer_some, engine, [(asked[index], requests[index]) for index in chunk])
+                call = partial(self._answer_some, engine, observe, [(asked[index], requests[index]) for index in chunk])
                 waits, admitted = admitted, True
                 for index, result in zip(
                     chunk, await self._workers.hand_over(call, admitted=waits, gone=gone), strict=True
@@ -167,12 +173,15 @@ class Answering:
         except RecordsUnavailable:  # the answer will go to the journal
             return request, None
 
-    def _answer(self, engine: Engine, asked: Asked, request: Repeatable | None, reply: Reply[Recorded]) -> None:
-        self._record(asked, self._diagnose(engine, asked), request, reply.give)
+    def _answer(
+        self, engine: Engine, observe: Observe, asked: Asked, request: Repeatable | None, reply: Reply[Recorded]
+    ) -> None:
+        self._record(asked, self._diagnose(engine, asked), request, observe, reply.give)
 
     def _answer_some(
         self,
         engine: Engine,
+        observe: Observe,
         asked: Sequence[tuple[Asked, Repeatable | None]],
         reply: Reply[list[Recorded | Problem]],
     ) -> None:
@@ -192,7 +201,7 @@ class Answering:
 
         for index, (each, request) in enumerate(asked):
             try:
-                self._record(each, self._diagnose(engine, each), request, partial(give, index))
+                self._record(each, self._diagnose(engine, each), request, observe, partial(give, index))
             except Exception as error:
                 give(index, error)
 
@@ -203,11 +212,19 @@ class Answering:
         return answer.model_copy(update={"case_id": asked.case_id, "slide_id": asked.slide_id})
 
     def _record(
-        self, asked: Asked, answer: Answer, request: Repeatable | None, give: Callable[[Outcome], None]
+        self,
+        asked: Asked,
+        answer: Answer,
+        request: Repeatable | None,
+        observe: Observe,
+        give: Callable[[Outcome], None],
     ) -> None:
+        start = perf_counter()
+
         def deliver(outcome: Outcome) -> None:
             give(outcome)
             if isinstance(outcome, Recorded) and not outcome.replayed:
+                observe(answer, perf_counter() - start)
                 self._shadow.offer(asked.image, answer)
 
         self._writer.submit(entry_of(answer, asked.rotations, asked.key_id, request), deliver)

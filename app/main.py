@@ -6,15 +6,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from anyio import create_task_group, to_thread
+from anyio import CapacityLimiter, create_task_group, to_thread
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import problems
 from app.access.guard import Guard
-from app.api import audit, batch, docs, exports, health, keys, models, predict, predictions, reviews
+from app.api import audit, batch, docs, exports, health, keys, metrics, models, predict, predictions, reviews
 from app.api.connection import Connection
+from app.api.observation import Failures, Observation
 from app.diagnosis.report import NOTICE
 from app.records.retention import keep_no_longer
 from app.records.witness import log_head
@@ -70,9 +71,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
+    app.state.scrapes = CapacityLimiter(1)
     app.state.readiness = health.Readiness(services)
     problems.install(app)
-    for module in (predict, batch, exports, predictions, reviews, models, keys, audit, health):
+    for module in (predict, batch, exports, predictions, reviews, models, keys, audit, metrics, health):
         app.include_router(module.router)
     app.openapi = partial(docs.describe, app)  # type: ignore[method-assign]
     if services.settings.docs:
@@ -83,7 +85,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         failed_tries=services.failed_tries,
         open_paths=OPEN_PATHS + (docs.OPEN_PATHS if services.settings.docs else ()),
     )
+    app.add_middleware(Failures)
     app.add_middleware(Connection, uploads=services.settings.uploads)
+    app.add_middleware(Observation, metrics=services.metrics, tracing=services.tracing)
     if services.settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=services.settings.trusted_proxies)
     return app

@@ -11,8 +11,10 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 MEDIA_TYPE = "application/problem+json"
+STATE = "problem"
 
 
 class ProblemBody(BaseModel):
@@ -60,7 +62,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
         return problem_body(self.slug, self.title, self.status, self.detail) | self.extensions
 
     def response(self) -> Response:
-        return problem_response(self.body(), self.headers)
+        return ProblemResponse(self.body(), self.headers)
 
 
 class InvalidParameter(Problem):
@@ -241,10 +243,23 @@ def problem_body(slug: str, title: str, status: int, detail: str) -> dict[str, A
     return {"type": f"/problems/{slug}", "title": title, "status": status, "detail": detail}
 
 
-def problem_response(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    """The problem as an HTTP response."""
-    content = json.dumps(body, ensure_ascii=False).encode()
-    return Response(content, status_code=body["status"], headers=headers, media_type=MEDIA_TYPE)
+class ProblemResponse(Response):
+    """A problem as an HTTP response; it leaves the problem's name in the request's state, for the metrics."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        super().__init__(json.dumps(body, ensure_ascii=False).encode(), status_code=body["status"], headers=headers)
+        self._name = body["type"].rpartition("/")[2]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})[STATE] = self._name
+        await super().__call__(scope, receive, send)
+
+
+def unexpected() -> Problem:
+    """The problem of an error that nobody foresaw."""
+    return Problem("An unexpected error happened; it is in the server's log. Nothing was recorded.")
 
 
 def install(app: FastAPI) -> None:
@@ -286,8 +301,8 @@ async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     phrase = HTTPStatus(error.status_code).phrase
     body = problem_body(phrase.lower().replace(" ", "-"), phrase, error.status_code, f"{error.detail}: see /docs.")
-    return problem_response(body, dict(error.headers or {}))
+    return ProblemResponse(body, dict(error.headers or {}))
 
 
 async def _unexpected(_: Request, error: Exception) -> Response:
-    return Problem("An unexpected error happened; it is in the server's log. Nothing was recorded.").response()
+    return unexpected().response()

@@ -13,19 +13,14 @@ from typing import Any
 import httptools
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.config import LOGGING_CONFIG
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from app import logs, request_id
 from app.problems import MEDIA_TYPE, problem_body
 from app.settings import Settings
 
 READ_SIZE = 16 * 1024
 MAX_HEADERS = 32 * 1024
-
-# uvicorn shows its own loggers only.
-LOGGING = LOGGING_CONFIG | {
-    "loggers": LOGGING_CONFIG["loggers"] | {"rosette": {"handlers": ["default"], "level": "INFO"}}
-}
 
 
 class PatientProtocol(asyncio.BufferedProtocol):
@@ -109,7 +104,10 @@ class _Parser(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete:
             content = json.dumps(problem_body(slug, title, status, detail)).encode()
-            headers = f"Content-Type: {MEDIA_TYPE}\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+            headers = (
+                f"Content-Type: {MEDIA_TYPE}\r\nContent-Length: {len(content)}\r\nConnection: close\r\n"
+                f"{request_id.HEADER}: {request_id.new()}\r\n\r\n"
+            )
             self.transport.write(STATUS_LINE[status] + headers.encode() + content)
         self.transport.close()
 
@@ -143,6 +141,7 @@ class Server(uvicorn.Server):
 
 def make_server(app: FastAPI, settings: Settings, ready: Callable[[int], None]) -> Server:
     """A server for the application; ``run()`` blocks until SIGINT or SIGTERM, and lets requests finish."""
+    logs.configure(settings.log_format, settings.log_level)
     protocol = type("Protocol", (PatientProtocol,), {"header_timeout_s": settings.header_timeout_s})
     config = uvicorn.Config(
         app,
@@ -155,7 +154,7 @@ def make_server(app: FastAPI, settings: Settings, ready: Callable[[int], None]) 
         server_header=False,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
-        log_config=LOGGING,
-        log_level="info",
+        log_config=None,
+        access_log=False,
     )
     return Server(config, ready)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from anyio import CapacityLimiter
@@ -13,6 +14,8 @@ from app.access.keys import Keys
 from app.access.throttle import FailedTries, KeyRates
 from app.answering import Answering
 from app.diagnosis.engine import Engine, ModelError
+from app.diagnosis.report import Answer
+from app.metrics import Metrics
 from app.records.audit import AuditTrail
 from app.records.database import open_database
 from app.records.migrations import migrate
@@ -28,6 +31,7 @@ from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
 from app.registry.signatures import TrustedKeys
 from app.settings import Settings
+from app.telemetry import Tracing
 from app.work import Workers
 
 IO_THREADS = 4
@@ -66,8 +70,12 @@ class Services:
         self.serving = Serving(self.database, self.registry)
         self.shadow_scores = ShadowScores(self.database)
         self.shadow = ShadowScorer(self.shadow_scores, self.serving)
-        self.answering = Answering(self.workers, self.io, self.serving, self.predictions, self.writer, self.shadow)
         self.batches = CapacityLimiter(settings.batches)
+        self.metrics = Metrics(self.workers, self.serving, self.shadow, self.writer)
+        self.tracing = Tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
+        self.answering = Answering(
+            self.workers, self.io, self.serving, self.predictions, self.writer, self.shadow, self.observer
+        )
         self.vetting = CapacityLimiter(1)
         self.admin_key_file: Path | None = None
         self._release_error = ""
@@ -106,6 +114,24 @@ class Services:
         self.shadow.stop()
         self.serving.stop()
         self.database.dispose()
+        if self.tracing:
+            self.tracing.stop()
+
+    def observer(self) -> Callable[[Answer, float], None]:
+        """Asked for where a request is handled; takes its answer and the seconds that recording it took, in any thread.
+
+        It counts the prediction and its stages, and makes spans of them where that was asked for.
+        """
+        metrics, tracing = self.metrics, self.tracing
+        if tracing is None:
+            return metrics.answered
+        request = tracing.here()
+
+        def answered(answer: Answer, record_s: float) -> None:
+            metrics.answered(answer, record_s)
+            tracing.answered(request, answer, record_s)
+
+        return answered
 
     @property
     def engine(self) -> Engine:

@@ -6,11 +6,13 @@ import os
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.cores import usable_cores
+from app.logs import Format, Level
 from app.registry.signatures import TrustedKeys
 
 ADMIN_KEY_MIN_LENGTH = 32
@@ -51,6 +53,9 @@ class Settings(BaseSettings):
         max_batch_bytes: largest body of a batch.
         batches: batches that may be in flight at once; more are refused with 503.
         body_timeout_s: seconds within which a whole request body must have arrived.
+        log_format: of the log on stderr, ``text`` or ``json``.
+        log_level: from which on Rosette's and uvicorn's events are logged.
+        otlp_endpoint: base URL of an OpenTelemetry collector that gets traces; by default nobody gets any.
         header_timeout_s: seconds within which a request's headers must have arrived.
         shutdown_timeout_s: seconds that running requests get when the server is told to stop.
 
@@ -87,6 +92,9 @@ class Settings(BaseSettings):
     max_batch_bytes: int = Field(default=2**24, ge=1)
     batches: int = Field(default=4, ge=1)
     body_timeout_s: float = Field(default=10, gt=0)
+    log_format: Format = "text"
+    log_level: Level = "info"
+    otlp_endpoint: str | None = None
     header_timeout_s: float = Field(default=10, gt=0)
     shutdown_timeout_s: int = Field(default=30, ge=0)
 
@@ -100,6 +108,25 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, folder: Path | None) -> Path | None:
         return folder and folder.expanduser().absolute()
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _http(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None:
+            url = urlsplit(endpoint)
+            _ = url.port  # refuses what is none
+            if (
+                url.scheme not in {"http", "https"}
+                or not url.hostname
+                or "@" in url.netloc
+                or url.query
+                or url.fragment
+            ):
+                raise ValueError(
+                    "is no base URL such as http://127.0.0.1:4318; what a collector wants to know of the sender goes "
+                    "into OTEL_EXPORTER_OTLP_HEADERS"
+                )
+        return endpoint
 
     @field_validator("trusted_proxies")
     @classmethod

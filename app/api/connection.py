@@ -9,7 +9,7 @@ from app.problems import Busy
 
 
 class Connection:
-    """Outermost middleware: bounds the bodies in flight, closes after unread ones, and sets strict headers.
+    """Middleware: bounds the bodies in flight, closes after unread ones, and sets strict headers.
 
     Without the ``Connection: close``, the server would read the rest of a refused body only to throw it away.
 

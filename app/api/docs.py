@@ -19,6 +19,7 @@ from app.problems import ProblemBody
 DOCS, OPENAPI, ASSETS = "/docs", "/openapi.json", "/docs/assets/"
 OPEN_PATHS = (DOCS, OPENAPI, ASSETS)
 
+_READ = ["GET", "HEAD"]
 _FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
 _START = f"""SwaggerUIBundle({{
   url: "{OPENAPI}", dom_id: "#ui", deepLinking: true, validatorUrl: null,
@@ -63,9 +64,9 @@ def install(app: FastAPI) -> None:
             raise HTTPException(404, f"There is no {name} here")
         return FileResponse(folder / name, media_type=_FILES[name], headers={"Cache-Control": "max-age=86400"})
 
-    app.add_route(DOCS, page, include_in_schema=False)
-    app.add_route(OPENAPI, description, include_in_schema=False)
-    app.add_route(ASSETS + "{name}", asset, include_in_schema=False)
+    app.add_api_route(DOCS, page, methods=_READ, include_in_schema=False)
+    app.add_api_route(OPENAPI, description, methods=_READ, include_in_schema=False)
+    app.add_api_route(ASSETS + "{name}", asset, methods=_READ, include_in_schema=False)
 
 
 def describe(app: FastAPI) -> dict[str, Any]:

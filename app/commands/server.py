@@ -29,8 +29,9 @@ def serve() -> None:
         settings = Settings()
         app = create_app(settings)
         services: Services = app.state.services
+        server = make_server(app, settings, lambda port: typer.echo(greeting(services, port)))
         services.start()
-        make_server(app, settings, lambda port: typer.echo(greeting(services, port))).run()
+        server.run()
 
 
 def predict(

@@ -102,6 +102,7 @@ class Engine:
             probabilities=probabilities.tolist(),
             timing=Timing(
                 decode=_milliseconds(start, decoded),
+                quality=_milliseconds(decoded, before),
                 infer=_milliseconds(before, inferred),
                 total=_milliseconds(start, perf_counter()),
             ),

@@ -38,6 +38,6 @@ EXAMPLE: dict[str, Any] = {
     "patch": {"sha256": "60cf4b55" * 8, "format": "PNG"},
     "case_id": "case-17",
     "slide_id": "case-17.2",
-    "timing_ms": {"decode": 0.559, "infer": 16.73, "total": 17.969},
+    "timing_ms": {"decode": 0.559, "quality": 0.391, "infer": 16.73, "total": 17.969},
     "notice": "Research use only. Not a medical device: not for diagnosis or treatment decisions.",
 }

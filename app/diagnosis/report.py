@@ -72,6 +72,7 @@ class Timing(_Part):
     """Milliseconds, without the record's commit."""
 
     decode: float
+    quality: float
     infer: float
     total: float
 

@@ -1,0 +1,151 @@
+"""The server's figures for Prometheus.
+
+No label takes a value that a caller can choose: routes are templates, methods and outcomes come from fixed lists,
+models are named by administrators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from app.diagnosis.report import Answer
+from app.records.writer import Writer
+from app.registry.serving import Serving
+from app.registry.shadow import ShadowScorer
+from app.work import Workers
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+NO_ROUTE = "none"
+OTHER_METHOD = "other"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+Stage = Literal["decode", "quality", "infer", "record", "total"]
+
+_REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_CONSISTENCY = {True: "consistent", False: "inconsistent", None: "not_measured"}
+
+# A second series for each counter and histogram, which says only when it was first used.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """Counters and histograms of one application, which any thread may feed, and what is read when it is asked for.
+
+    Args:
+        workers: whose queue is shown.
+        serving: whose model is shown.
+        shadow: whose losses are shown.
+        writer: whose journal is shown.
+    """
+
+    def __init__(self, workers: Workers, serving: Serving, shadow: ShadowScorer, writer: Writer) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter("rosette_requests", "Requests.", ("route", "method", "status"), registry=registry)
+        self._request_seconds = Histogram(
+            "rosette_request_seconds",
+            "From a request's headers to the end of its response.",
+            ("route",),
+            buckets=_REQUEST_BUCKETS,
+            registry=registry,
+        )
+        stages = Histogram(
+            "rosette_prediction_seconds",
+            "How long a prediction took, by stage.",
+            ("stage",),
+            buckets=_STAGE_BUCKETS,
+            registry=registry,
+        )
+        self._stages: dict[Stage, Histogram] = {stage: stages.labels(stage) for stage in get_args(Stage)}
+        self._predictions = Counter(
+            "rosette_predictions", "Predictions recorded.", ("decision", "model", "version"), registry=registry
+        )
+        consistency = Counter(
+            "rosette_consistency",
+            "Predictions recorded, by what turning the patch did.",
+            ("result",),
+            registry=registry,
+        )
+        self._consistency = {verdict: consistency.labels(name) for verdict, name in _CONSISTENCY.items()}
+        self._problems = Counter("rosette_problems", "Problems answered.", ("problem",), registry=registry)
+        ProcessCollector(registry=registry)
+        registry.register(_State(workers, serving, shadow, writer))
+
+    def request(self, route: str | None, method: str, status: int | None, seconds: float) -> None:
+        """Count a request.
+
+        Args:
+            route: the template of its route, None if it matched none or was refused before it was looked up.
+            method: one of METHODS or OTHER_METHOD.
+            status: of the response, None if the client left before there was any.
+            seconds: until the response's end.
+        """
+        self._requests.labels(route or NO_ROUTE, method, "none" if status is None else str(status)).inc()
+        self._request_seconds.labels(route or NO_ROUTE).observe(seconds)
+
+    def problem(self, slug: str) -> None:
+        """Count a problem that was answered."""
+        self._problems.labels(slug).inc()
+
+    def stage(self, stage: Stage, seconds: float) -> None:
+        """Note how long one stage of a prediction took."""
+        self._stages[stage].observe(seconds)
+
+    def answered(self, answer: Answer, record_s: float) -> None:
+        """Count a prediction and its stages.
+
+        Args:
+            answer: has been recorded.
+            record_s: seconds until it was.
+        """
+        timing = answer.timing_ms
+        self.stage("decode", timing.decode / 1000)
+        self.stage("quality", timing.quality / 1000)
+        self.stage("infer", timing.infer / 1000)
+        self.stage("record", record_s)
+        self.stage("total", timing.total / 1000 + record_s)
+        self._predictions.labels(answer.decision, answer.model.name, answer.model.version).inc()
+        self._consistency[answer.consistency.consistent].inc()
+
+    def text(self) -> bytes:
+        """Everything in Prometheus' text format 0.0.4; takes milliseconds."""
+        return generate_latest(self._registry)
+
+
+class _State(Collector):
+    """What is so at the moment of asking."""
+
+    def __init__(self, workers: Workers, serving: Serving, shadow: ShadowScorer, writer: Writer) -> None:
+        self._writer = writer
+        self._workers = workers
+        self._serving = serving
+        self._shadow = shadow
+
+    def collect(self) -> Iterator[Metric]:
+        workers = self._workers
+        yield GaugeMetricFamily("rosette_workers", "Threads that may work.", workers.threads)
+        yield GaugeMetricFamily("rosette_workers_running", "Threads that work.", workers.running)
+        yield GaugeMetricFamily("rosette_queue_depth", "Calls that wait for a worker.", workers.waiting)
+        yield CounterMetricFamily("rosette_shadow_dropped", "Patches not scored by the shadow.", self._shadow.dropped)
+        yield GaugeMetricFamily("rosette_records_waiting", "Answers that wait for their commit.", self._writer.waiting)
+        yield GaugeMetricFamily(
+            "rosette_journalled", "Answers in this process's journal that the database lacks.", self._writer.journalled
+        )
+        engine = self._serving.state.engine
+        model = InfoMetricFamily("rosette_model", "The model that answers.")
+        if engine is not None:
+            name, version = engine.manifest.name, engine.manifest.version
+            model.add_metric([], {"name": name, "version": version, "sha256": engine.network.sha256})
+        yield model

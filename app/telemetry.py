@@ -1,0 +1,99 @@
+"""Traces of requests and of a prediction's stages, for the OpenTelemetry collector that the administrator names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from time import time_ns
+
+from opentelemetry import context, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from app.diagnosis.report import Answer
+from app.version import version
+
+PATH = "/v1/traces"
+EXPORT_TIMEOUT_S = 5
+
+_PARENT = TraceContextTextMapPropagator()
+
+
+class Tracing:
+    """Makes spans and sends them, in batches and in a thread of its own, by OTLP over HTTP.
+
+    A collector that is away costs spans, and nothing else. What else OpenTelemetry's environment variables say, such
+    as ``OTEL_EXPORTER_OTLP_HEADERS`` or ``OTEL_TRACES_SAMPLER``, holds; its endpoints do not.
+
+    Args:
+        endpoint: the collector's base URL, without ``/v1/traces``.
+
+    Raises:
+        ValueError: if the packages are not installed.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        try:
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+            from opentelemetry.sdk.resources import Resource
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        except ImportError as error:
+            raise ValueError(
+                f"ROSETTE_OTLP_ENDPOINT is set, but traces need packages that are not installed ({error}): "
+                "run pip install '.[telemetry]' in Rosette's folder, or unset it"
+            ) from error
+        exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + PATH, timeout=EXPORT_TIMEOUT_S)
+        resource = Resource.create({"service.name": "rosette", "service.version": version()})
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("rosette", version())
+
+    def begin(self, headers: Iterable[tuple[bytes, bytes]], request_id: str) -> Span:
+        """A request's span, current from here on in this context; a ``traceparent`` of the caller's is its parent."""
+        parent = next((value for name, value in headers if name == b"traceparent"), b"")
+        span = self._tracer.start_span(
+            "request",
+            context=_PARENT.extract({"traceparent": parent.decode("latin-1")}, Context()),
+            kind=SpanKind.SERVER,
+            attributes={"rosette.request_id": request_id},
+        )
+        context.attach(trace.set_span_in_context(span))
+        return span
+
+    def end(self, span: Span, method: str, route: str | None, status: int | None) -> None:
+        """End a request's span."""
+        span.update_name(f"{method} {route}" if route else method)
+        span.set_attribute("http.request.method", method)
+        if route is not None:
+            span.set_attribute("http.route", route)
+        if status is not None:
+            span.set_attribute("http.response.status_code", status)
+        if status is None or status >= 500:
+            span.set_status(StatusCode.ERROR)
+        span.end()
+
+    def here(self) -> Context:
+        """The request at hand, for :meth:`answered` in another thread."""
+        return context.get_current()
+
+    def answered(self, request: Context, answer: Answer, record_s: float) -> None:
+        """Make spans of the stages of an answer that has been recorded just now.
+
+        Args:
+            request: whose answer it is.
+            record_s: seconds until it was recorded.
+        """
+        timing = answer.timing_ms
+        recorded = time_ns()
+        diagnosed = recorded - int(record_s * 1e9)
+        start = diagnosed - int(timing.total * 1e6)
+        for stage, milliseconds in (("decode", timing.decode), ("quality", timing.quality), ("infer", timing.infer)):
+            end = start + int(milliseconds * 1e6)
+            self._tracer.start_span(stage, context=request, start_time=start).end(end)
+            start = end
+        self._tracer.start_span("record", context=request, start_time=diagnosed).end(recorded)
+
+    def stop(self) -> None:
+        """Send what waits, for some seconds at most."""
+        self._provider.shutdown()
