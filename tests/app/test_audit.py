@@ -430,7 +430,7 @@ def test_a_server_shows_the_head_in_its_log_and_stops_at_once(tmp_path: Path) ->
         line = next(line for line in served.stderr if "audit" in line)
         served.send_signal(signal.SIGTERM)
         rest = served.stderr.read()
-    assert re.fullmatch(r"INFO: +The audit trail's head is [0-9]+:[0-9a-f]{64}\n", line)
+    assert re.fullmatch(r"\S+ INFO rosette\.audit: The audit trail's head is [0-9]+:[0-9a-f]{64}\n", line)
     assert "Finished server process" in rest
     head = subprocess.run(
         [sys.executable, "-c", program, "audit", "head"],
