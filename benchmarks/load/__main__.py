@@ -27,6 +27,7 @@ from benchmarks.load import measure
 from benchmarks.load.about import about
 from benchmarks.load.contenders import (
     CONTENDERS,
+    MAIN_IMAGE,
     NONE,
     ROOT,
     SERVERS,
@@ -73,6 +74,8 @@ class Run:
                 running[name] = Server(name, self.artifact, self.folder, self.cores)
                 stack.callback(running[name].family.end)
             for contender in CONTENDERS:
+                if contender.image != MAIN_IMAGE and self.model != MODELS[0]:
+                    continue
                 if (server := running.get(contender.server)) is None:
                     self.turns[contender.name] = (contender, None, None)
                 elif request := server.check(contender, self.files[contender.image].read_bytes()):
@@ -116,7 +119,7 @@ class Run:
         return self._row(NONE, measure.overload(contender, request, server, self.pace))
 
     def _row(self, name: str, figures: dict[str, Any]) -> dict[str, Any]:
-        rounded = shortened(figures)
+        rounded: dict[str, Any] = shortened(figures)
         say(f"{self.model}: {name}: " + ", ".join(f"{key} {value}" for key, value in rounded.items()))
         return {"model": self.model, "contender": name} | rounded
 
@@ -151,7 +154,7 @@ def measured(models: list[str], parts: list[str], pace: Pace) -> dict[str, Any]:
         results["about"] = about(cores, Path(temporary)) | {
             "pace": vars(pace),
             "image_bytes": {name: len(data) for name, data in images().items()},
-            "contenders": {contender.name: contender.what for contender in CONTENDERS},
+            "contenders": {},
         }
         for model in models:
             [artifact] = (ROOT / "model_zoo").glob(f"{model}-*.int8.onnx")
@@ -160,6 +163,7 @@ def measured(models: list[str], parts: list[str], pace: Pace) -> dict[str, Any]:
             run = Run(model, artifact, folder, pace, cores)
             with run.servers():
                 everything, closed = list(run.turns), []
+                results["about"]["contenders"] |= {name: contender.what for name, (contender, *_) in run.turns.items()}
                 if "closed" in parts:
                     closed = run.closed(everything, CONNECTIONS, pace.rounds)
                     results["closed"] += closed

@@ -56,4 +56,4 @@ def _commit() -> str:
 
 
 def _file_system(folder: Path) -> str:
-    return _output("stat", "--file-system", "--format=%T", str(folder))
+    return _output("df", "--output=fstype", str(folder)).split()[-1]

@@ -31,6 +31,8 @@ BATCH, BATCH_CONNECTIONS = 64, 2
 QUALITY = 75
 IMAGES = {"jpeg": ("JPEG", {"quality": QUALITY}), "png": ("PNG", {})}
 
+MAIN_IMAGE = "jpeg"
+
 PEERS = ("litserve", "bentoml", "mlserver")
 SERVERS = ("rosette", "bare", *PEERS)
 
@@ -48,7 +50,7 @@ class Contender:
     name: str
     what: str
     server: str
-    image: str = "jpeg"
+    image: str = MAIN_IMAGE
     rotations: str = "none"
     form: str = "raw"
 
