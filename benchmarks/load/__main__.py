@@ -1,6 +1,6 @@
 """Rosette, onnxruntime alone and other servers of the same artifact under load: one run on one machine.
 
-    python -m benchmarks.load              # everything: about 25 minutes
+    python -m benchmarks.load              # everything: about 21 minutes
     python -m benchmarks.load --quick      # a look whether all of it works; its figures are worth nothing
     python -m benchmarks.load --report     # docs/performance.md from docs/results/load.json, nothing is measured
 
