@@ -1,0 +1,204 @@
+"""Rosette, onnxruntime alone and other servers of the same artifact under load: one run on one machine.
+
+    python -m benchmarks.load              # everything: about 21 minutes
+    python -m benchmarks.load --quick      # a look whether all of it works; its figures are worth nothing
+    python -m benchmarks.load --report     # docs/performance.md from docs/results/load.json, nothing is measured
+
+Needs Linux and wrk. Writes `docs/results/load.json` and `docs/performance.md`. All servers of a model are started, and
+each must answer the artifact's own logits; then they take turns, and those that are not measured stand still (SIGSTOP).
+The other servers get virtual environments in `$XDG_CACHE_HOME/rosette-benchmarks`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.load import measure
+from benchmarks.load.about import about
+from benchmarks.load.contenders import (
+    CONTENDERS,
+    MAIN_IMAGE,
+    NONE,
+    ROOT,
+    SERVERS,
+    Contender,
+    Server,
+    images,
+)
+from benchmarks.load.environments import cache
+from benchmarks.load.measure import CONNECTIONS, FULL, QUICK, Pace
+from benchmarks.load.report import page
+from benchmarks.load.wrk import Request
+
+PARTS = ("closed", "connections", "open", "overload")
+MODELS = ("accurate", "fast")
+OTHER_CONNECTIONS, OTHER_ROUNDS, SHARES = (1, 2, 32), 2, (0.5, 0.9)
+OPEN = (NONE, "bare engine, none", "LitServe", "BentoML", "MLServer")
+BY_CONNECTIONS = (*OPEN, "Rosette, full")
+RESULTS, PAGE = ROOT / "docs" / "results" / "load.json", ROOT / "docs" / "performance.md"
+
+Turn = tuple[Contender, Request | None, Server | None]
+
+
+class Run:
+    """What is measured of one model."""
+
+    def __init__(self, model: str, artifact: Path, folder: Path, pace: Pace, cores: int) -> None:
+        self.model = model
+        self.artifact = artifact
+        self.folder = folder
+        self.pace = pace
+        self.cores = cores
+        self.files: dict[str, Path] = {}
+        self.turns: dict[str, Turn] = {}
+        for name, data in images().items():
+            self.files[name] = folder / f"patch.{name}"
+            self.files[name].write_bytes(data)
+
+    @contextmanager
+    def servers(self) -> Iterator[None]:
+        """Start the servers, look whether they answer what the artifact does, and let them stand still."""
+        with ExitStack() as stack:
+            running = {}
+            for name in SERVERS:
+                running[name] = Server(name, self.artifact, self.folder, self.cores)
+                stack.callback(running[name].family.end)
+            for contender in CONTENDERS:
+                if contender.image != MAIN_IMAGE and self.model != MODELS[0]:
+                    continue
+                if (server := running.get(contender.server)) is None:
+                    self.turns[contender.name] = (contender, None, None)
+                elif request := server.check(contender, self.files[contender.image].read_bytes()):
+                    self.turns[contender.name] = (contender, request, server)
+                else:
+                    say(f"{self.model}: no route for {contender.name!r}: left out")
+            for server in running.values():
+                server.family.pause()
+            yield
+
+    def closed(self, names: list[str], connections: int, rounds: int) -> list[dict[str, Any]]:
+        """Let the contenders take turns, every other round backwards."""
+        rows = []
+        for number in range(rounds):
+            for name in names if number % 2 == 0 else reversed(names):
+                contender, request, server = self.turns[name]
+                if request is None or server is None:
+                    image = self.files[contender.image]
+                    figures = measure.raw(contender, image, self.artifact, self.cores, self.pace.seconds)
+                else:
+                    figures = measure.load(contender, request, server, self.pace, connections)
+                rows.append(self._row(name, figures | {"round": number}))
+        return rows
+
+    def open(self, capacities: dict[str, float]) -> list[dict[str, Any]]:
+        """Requests that are due at a share of what each contender answers in a closed loop."""
+        rows = []
+        for name, capacity in capacities.items():
+            contender, request, server = self.turns[name]
+            assert request is not None
+            assert server is not None
+            for share in SHARES:
+                figures = measure.load(contender, request, server, self.pace, 0, share * capacity)
+                rows.append(self._row(name, figures | {"share": share}))
+        return rows
+
+    def overload(self) -> dict[str, Any]:
+        contender, request, server = self.turns[NONE]
+        assert request is not None
+        assert server is not None
+        return self._row(NONE, measure.overload(contender, request, server, self.pace))
+
+    def _row(self, name: str, figures: dict[str, Any]) -> dict[str, Any]:
+        rounded: dict[str, Any] = shortened(figures)
+        say(f"{self.model}: {name}: " + ", ".join(f"{key} {value}" for key, value in rounded.items()))
+        return {"model": self.model, "contender": name} | rounded
+
+
+def shortened(value: Any) -> Any:
+    """The same with floats to four decimals."""
+    match value:
+        case float():
+            return round(value, 4)
+        case dict():
+            return {key: shortened(each) for key, each in value.items()}
+        case list():
+            return [shortened(each) for each in value]
+    return value
+
+
+def say(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+def median_of(rows: list[dict[str, Any]], name: str) -> float:
+    found = sorted(row["patches_s"] for row in rows if row["contender"] == name)
+    return float(found[len(found) // 2])
+
+
+def measured(models: list[str], parts: list[str], pace: Pace) -> dict[str, Any]:
+    """Measure these parts of these models."""
+    began, cores = time.monotonic(), len(os.sched_getaffinity(0))
+    cache().mkdir(parents=True, exist_ok=True)
+    results: dict[str, Any] = {part: [] for part in parts}
+    with TemporaryDirectory(dir=cache()) as temporary:
+        results["about"] = about(cores, Path(temporary)) | {
+            "pace": vars(pace),
+            "image_bytes": {name: len(data) for name, data in images().items()},
+            "contenders": {},
+        }
+        for model in models:
+            [artifact] = (ROOT / "model_zoo").glob(f"{model}-*.int8.onnx")
+            folder = Path(temporary) / model
+            folder.mkdir()
+            run = Run(model, artifact, folder, pace, cores)
+            with run.servers():
+                everything, closed = list(run.turns), []
+                results["about"]["contenders"] |= {name: contender.what for name, (contender, *_) in run.turns.items()}
+                if "closed" in parts:
+                    closed = run.closed(everything, CONNECTIONS, pace.rounds)
+                    results["closed"] += closed
+                if "connections" in parts and model == MODELS[0]:
+                    for connections in OTHER_CONNECTIONS:
+                        rounds = min(OTHER_ROUNDS, pace.rounds)
+                        results["connections"] += run.closed(list(BY_CONNECTIONS), connections, rounds)
+                if "open" in parts:
+                    names = OPEN if model == MODELS[0] else (NONE,)
+                    known = closed or run.closed(list(names), CONNECTIONS, 1)
+                    results["open"] += run.open({name: median_of(known, name) for name in names})
+                if "overload" in parts and model == MODELS[0]:
+                    results["overload"].append(run.overload())
+    results["about"]["minutes"] = round((time.monotonic() - began) / 60, 1)
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="short measurements and few rounds")
+    parser.add_argument("--report", action="store_true", help="write the page from the results, measure nothing")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page that is made from it")
+    options = parser.parse_args()
+    if not options.report:
+        if shutil.which("wrk") is None:
+            parser.error("wrk is not installed: Debian and Ubuntu have it as the package wrk")
+        results = measured(options.models, options.only, QUICK if options.quick else FULL)
+        options.results.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    options.page.write_text(page(json.loads(options.results.read_text(encoding="utf-8"))), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

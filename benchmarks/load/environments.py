@@ -1,0 +1,54 @@
+"""The virtual environment of each other server, outside the tree, with Rosette's versions of what computes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+
+SAME = ("numpy", "onnxruntime", "pillow")
+PACKAGES = {
+    "litserve": ["litserve==0.2.19", "python-multipart"],
+    "bentoml": ["bentoml==1.4.40"],
+    "mlserver": ["mlserver==1.7.1", "uvloop<0.22"],  # its workers ask for a loop that uvloop 0.22 no longer makes
+}
+_VERSIONS = """
+import importlib.metadata as metadata, json, sys
+print(json.dumps({name: metadata.version(name) for name in sys.argv[1:]}))
+"""
+
+
+def cache() -> Path:
+    """``$XDG_CACHE_HOME/rosette-benchmarks``, by default in ``~/.cache``."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(given) if given.startswith("/") else Path.home() / ".cache") / "rosette-benchmarks"
+
+
+def environment(name: str) -> Path:
+    """The ``bin`` folder of a server's own environment, which is made when there is none yet.
+
+    Raises:
+        subprocess.CalledProcessError: if pip cannot install it.
+    """
+    wanted = PACKAGES[name] + [f"{package}=={version(package)}" for package in SAME]
+    key = sha256(json.dumps([sys.version, wanted]).encode()).hexdigest()[:12]
+    folder = cache() / f"{name}-{key}"
+    done = folder / "complete"
+    if not done.exists():
+        print(f"installing {' '.join(wanted)} in {folder}", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+        subprocess.run([*pip, *wanted], check=True)
+        done.touch()
+    return folder / "bin"
+
+
+def versions(name: str) -> dict[str, str]:
+    """The versions of a server, of what serves HTTP for it, and of what computes."""
+    command = [str(environment(name) / "python"), "-c", _VERSIONS, name, "uvicorn", *SAME]
+    told: dict[str, str] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return told

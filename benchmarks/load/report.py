@@ -1,0 +1,296 @@
+"""The page of performance, from the JSON file that a run wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from statistics import median
+from typing import Any
+
+Row = dict[str, Any]
+
+RAW, DECODE, DECODE_PNG = "onnxruntime alone", "onnxruntime and decoding", "onnxruntime and decoding, PNG"
+NONE, FULL, BATCH, BARE = "Rosette, none", "Rosette, full", "Rosette, batch", "bare engine, none"
+PEERS = ("LitServe", "BentoML", "MLServer")
+FULL_INFERENCES = 6
+LIVEZ_MS, REFUSED_MS, GOODPUT = 50, 100, 0.9
+
+
+def page(results: dict[str, Any]) -> str:
+    """The page, in Markdown."""
+    about = results["about"]
+    models = list(dict.fromkeys(row["model"] for row in results.get("closed", [])))
+    lines = ["# Performance", "", *_introduction(about)]
+    if models:
+        lines += ["", "## Targets", "", *_targets(results)]
+    for model in models:
+        lines += ["", f"## `{model}` at 8 connections", "", *_closed(rows_of(results["closed"], model=model))]
+    if models:
+        lines += ["", *_reading(about)]
+    if results.get("connections"):
+        lines += ["", "## By connections", "", *_by_connections(results)]
+    if results.get("open"):
+        lines += ["", "## Open loop", "", *_open(results["open"])]
+    for row in results.get("overload", []):
+        lines += ["", "## Overload", "", *_overload(row)]
+    lines += ["", "## What was measured", "", *_contenders(about), "", *_caveats(about)]
+    return "\n".join(lines) + "\n"
+
+
+def rows_of(rows: Iterable[Row], **wanted: Any) -> list[Row]:
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+def paired(rows: Sequence[Row], first: str, second: str, figure: Callable[[Row, Row], float | None]) -> list[float]:
+    """A figure of two contenders for each round that measured both of them."""
+    seconds = {row["round"]: row for row in rows_of(rows, contender=second)}
+    found = (figure(row, seconds[row["round"]]) for row in rows_of(rows, contender=first) if row["round"] in seconds)
+    return [value for value in found if value is not None]
+
+
+def share(key: str, factor: float = 1.0) -> Callable[[Row, Row], float | None]:
+    def of(row: Row, other: Row) -> float | None:
+        return factor * row[key] / other[key] if row[key] is not None and other[key] else None
+
+    return of
+
+
+def beyond(key: str) -> Callable[[Row, Row], float | None]:
+    return lambda row, other: row[key] - other[key]
+
+
+def middle(rows: Sequence[Row], key: str) -> float | None:
+    found = [row[key] for row in rows if row.get(key) is not None]
+    return median(found) if found else None
+
+
+def interval(values: Sequence[float], form: str = ".2f") -> str:
+    """The median with the least and the greatest."""
+    if not values:
+        return "—"
+    return f"{median(values):{form}} [{min(values):{form}}, {max(values):{form}}]"
+
+
+def number(value: float | None, form: str = ".2f") -> str:
+    return "—" if value is None else f"{value:,{form}}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    first, *others = (f"| {' | '.join(row)} |" for row in (header, *rows))
+    return [first, "|" + "---|" * len(header), *others]
+
+
+def _introduction(about: Row) -> list[str]:
+    pace = about["pace"]
+    names = ", ".join(f"{name} {found}" for name, found in about["versions"].items())
+    peers = "; ".join(
+        f"{name} {found[name]} (uvicorn {found['uvicorn']})" for name, found in about.get("peers", {}).items()
+    )
+    sizes = ", ".join(f"{name.upper()} {size:,} bytes" for name, size in about["image_bytes"].items())
+    warning = "**A quick run, to see that it works: its figures are not to be quoted.**"
+    return [
+        *([] if pace["for_figures"] else [warning, ""]),
+        "Everything below is written from `docs/results/load.json`, which",
+        "",
+        f"    {about['command']}",
+        "",
+        f"measured in one run of {about['minutes']} minutes on one machine: commit `{about['commit']}`, "
+        f"{about['date']}, {about['cpu']}, {about['cores']} cores{' with VNNI' if about['vnni'] else ''}, "
+        f"{about['memory_gb']} GB, {about['system']}, {about['wrk']}. Server and load generator share these cores. "
+        f"Versions: {names}. Other servers: {peers}; with the same onnxruntime, numpy and pillow. The patch is a "
+        f"synthetic one, the same in every request: {sizes} (JPEG at quality 75). Where no format is named it is "
+        "the JPEG.",
+        "",
+        f"A measurement takes {pace['seconds']} s after {pace['warm_up']} s of warm-up. The contenders take turns "
+        f"in {pace['rounds']} rounds, every other round backwards, so that a drift of the machine's speed touches "
+        "all; a ratio or difference is taken within each round. Figures are medians over the rounds; [in brackets] "
+        f"the least and the greatest round, which for {pace['rounds']} rounds is {_confidence(pace['rounds'])} "
+        "interval of the median. A server that is not measured stands still. Before anything is measured, every "
+        "server has answered the patch with the artifact's own logits, bit for bit.",
+    ]
+
+
+def _confidence(rounds: int) -> str:
+    """How sure it is that the median lies between the least and the greatest of independent values."""
+    return f"a {100 * (1 - 2 * 0.5**rounds):.0f} %"
+
+
+def _closed(rows: list[Row]) -> list[str]:
+    lines = []
+    for name in dict.fromkeys(row["contender"] for row in rows):
+        mine = rows_of(rows, contender=name)
+        base = DECODE_PNG if name.endswith("PNG") else DECODE
+        lines.append(
+            [
+                name,
+                number(middle(mine, "patches_s"), ".0f"),
+                "" if name == base else interval(paired(rows, name, base, share("patches_s"))),
+                number(middle(mine, "p50_ms")),
+                number(middle(mine, "p99_ms")),
+                number(middle(mine, "cpu_ms")),
+                "" if name == RAW else interval(paired(rows, name, RAW, beyond("cpu_ms"))),
+                number(middle(mine, "load_cpu_ms"), ".3f"),
+                number(middle(mine, "pss_mb"), ".0f"),
+                number(middle(mine, "peak_rss_mb"), ".0f"),
+                str(sum(row["errors"] for row in mine)),
+            ]
+        )
+    header = ["", "patches/s", "of raw + decode", "p50, ms", "p99, ms", "CPU, ms", "CPU beyond raw, ms"]
+    return table([*header, "wrk's CPU, ms", "PSS, MB", "peak RSS, MB", "errors"], lines)
+
+
+def _reading(about: Row) -> list[str]:
+    return [
+        "Latencies are of a request; patches and processor time (user and system, of all of a server's processes) "
+        "are of a patch. *CPU beyond raw*: less what onnxruntime alone takes for one patch in the same round. "
+        "*PSS* is the memory of all of a server's processes after the measurement, with what they share counted "
+        "once; *peak RSS* the sum of each process's largest since its start. onnxruntime alone has "
+        f"{about['cores']} threads in place of connections.",
+    ]
+
+
+def _targets(results: dict[str, Any]) -> list[str]:
+    rows = rows_of(results["closed"], model="accurate")
+    lines: list[list[str]] = []
+
+    def add(what: str, target: str, values: Sequence[float], met: Callable[[float], bool]) -> None:
+        if values:
+            lines.append([what, target, interval(values), "yes" if met(median(values)) else "no"])
+
+    add("none, of raw + decode", "≥ 0.80", paired(rows, NONE, DECODE, share("patches_s")), lambda v: v >= 0.8)
+    add(
+        "processor time a request adds to its inference, ms",
+        "≤ 0.6",
+        paired(rows, NONE, RAW, beyond("cpu_ms")),
+        lambda v: v <= 0.6,
+    )
+    add("the same for a patch of a batch, ms", "≤ 0.3", paired(rows, BATCH, RAW, beyond("cpu_ms")), lambda v: v <= 0.3)
+    add(
+        f"full, of raw / {FULL_INFERENCES} inferences",
+        "≥ 0.85",
+        paired(rows, FULL, RAW, share("patches_s", FULL_INFERENCES)),
+        lambda v: v >= 0.85,
+    )
+    best = _best_peer(rows)
+    if best:
+        add(
+            f"none, with its database, of {best}, the best of the three without",
+            "≥ 1.25",
+            paired(rows, NONE, best, share("patches_s")),
+            lambda v: v >= 1.25,
+        )
+        add("p99 of the same", "≤ 0.7", paired(rows, NONE, best, share("p99_ms")), lambda v: v <= 0.7)
+    lines += [line for row in results.get("overload", []) for line in _overload_targets(row)]
+    fast = paired(rows_of(results["closed"], model="fast"), NONE, DECODE, share("patches_s"))
+    after = ["", f"For `fast`, none is {interval(fast)} of raw + decode."] if fast else []
+    return ["`accurate`, 8 connections.", "", *table(["", "target", "measured", "met"], lines), *after]
+
+
+def _best_peer(rows: list[Row]) -> str | None:
+    found = {name: middle(rows_of(rows, contender=name), "patches_s") for name in PEERS}
+    known = {name: value for name, value in found.items() if value is not None}
+    return max(known, key=lambda name: known[name]) if known else None
+
+
+def _overload_targets(row: Row) -> Iterable[list[str]]:
+    goodput, refused, livez = row["goodput_of_capacity"], row["refused"], row["livez"]
+    yield ["overload: goodput of capacity", f"≥ {GOODPUT}", number(goodput), "yes" if goodput >= GOODPUT else "no"]
+    for what, limit, seen in (("refused within", REFUSED_MS, refused), ("`/livez` within", LIVEZ_MS, livez)):
+        if seen["n"]:
+            met = "yes" if seen["max_ms"] <= limit else "no"
+            found = f"p99 {number(seen['p99_ms'], '.1f')}, slowest {number(seen['max_ms'], '.1f')}"
+            yield [f"overload: {what}, ms", f"≤ {limit}", found, met]
+
+
+def _by_connections(results: dict[str, Any]) -> list[str]:
+    rows = results["connections"]
+    models = {row["model"] for row in rows}
+    names = list(dict.fromkeys(row["contender"] for row in rows))
+    rows = rows + [row for row in results.get("closed", []) if row["model"] in models and row["contender"] in names]
+    counts = sorted({row["connections"] for row in rows})
+    lines = []
+    for name in names:
+        cells = []
+        for count in counts:
+            mine = rows_of(rows, contender=name, connections=count)
+            figures = (number(middle(mine, key), form) for key, form in _SHORT)
+            cells.append(" / ".join(figures))
+        lines.append([name, *cells])
+    return [
+        "Patches/s / p50 / p99 in ms, `accurate`, closed loop.",
+        "",
+        *table(["", *(f"{count} connection{'s' if count > 1 else ''}" for count in counts)], lines),
+    ]
+
+
+_SHORT = (("patches_s", ".0f"), ("p50_ms", ".1f"), ("p99_ms", ".1f"))
+
+
+def _open(rows: list[Row]) -> list[str]:
+    lines = [
+        [
+            row["contender"] if row["model"] == "accurate" else f"{row['contender']} (`{row['model']}`)",
+            f"{row['share']:.0%}",
+            number(row["rate"], ".0f"),
+            number(row["patches_s"], ".0f"),
+            number(row["p50_ms"], ".1f"),
+            number(row["p99_ms"], ".1f"),
+            number(row["cpu_ms"]),
+            f"{row['late']:.1%}",
+            str(row["errors"]),
+        ]
+        for row in rows
+    ]
+    return [
+        "Requests are due at a constant rate, whatever became of those before: a share of what the same contender "
+        "answered at 8 connections in this run. *Late*: requests that found no free connection within 5 ms of "
+        "their time; then the server did not keep up, and latencies are too low. One measurement each.",
+        "",
+        *table(["", "of capacity", "due/s", "answered/s", "p50, ms", "p99, ms", "CPU, ms", "late", "errors"], lines),
+    ]
+
+
+def _overload(row: Row) -> list[str]:
+    statuses = ", ".join(f"{count:,} × {status}" for status, count in sorted(row["statuses"].items()))
+    memory = row["memory_mb"]
+    quarter = max(1, len(memory) // 4)
+    parts = (memory[:quarter], memory[-quarter:])
+    lines = []
+    for what, key in (("answered (200)", "answered"), ("refused (503)", "refused"), ("`GET /livez`", "livez")):
+        seen = row[key]
+        figures = (number(seen[name], ".1f") for name in ("p50_ms", "p99_ms", "max_ms"))
+        lines.append([what, str(seen["n"]), *figures])
+    return [
+        f"`{row['model']}`, {row['contender']}: three times the {number(row['capacity'], '.0f')} patches/s that it "
+        f"had just answered at 8 connections, so {number(row['rate'], '.0f')} requests/s, were due for "
+        f"{row['seconds']:.0f} s over {row['connections']} connections; {number(row['offered'], '.0f')}/s came "
+        f"through, {row['late']:.0%} late. Answers: {statuses}; {row['broken']} without an answer. Goodput "
+        f"{number(row['goodput'], '.0f')}/s, {row['goodput_of_capacity']:.2f} of capacity. The server took "
+        f"{row['server_cores']:.2f} cores, the load generator {row['load_cores']:.2f}. Memory (PSS): "
+        f"{memory[0]:.0f} MB before, at most {max(memory):.0f}; on average {sum(parts[0]) / len(parts[0]):.0f} in "
+        f"the first quarter of the time and {sum(parts[1]) / len(parts[1]):.0f} in the last.",
+        "",
+        "Latencies in ms, by a few connections that probe beside the load:",
+        "",
+        *table(["", "n", "p50", "p99", "slowest"], lines),
+    ]
+
+
+def _contenders(about: Row) -> list[str]:
+    return table(["", "what it is"], ([name, what] for name, what in about["contenders"].items()))
+
+
+def _caveats(about: Row) -> list[str]:
+    return [
+        "- Rosette answers more than the other servers do: it checks the key and the patch's quality, reports, and "
+        "commits a row to SQLite (`synchronous=FULL`) before an answer leaves. The others decode, run the artifact "
+        "and return two logits.",
+        f"- Rosette has its default settings; its database lies on {about['file_system']}, and what a commit costs "
+        "is that disk's.",
+        "- The other servers are written as their documentation shows for an image on a CPU, one worker for each "
+        "core, each session with one thread; batching is off, which is their default. None of them was tuned "
+        "further.",
+        "- Load comes from wrk over the loopback interface, on the same cores. Latencies are counted from when a "
+        "request is written; what wrk before 4.2 adds to them against coordinated omission is taken out again.",
+        "- One patch again and again is kinder to caches than different ones.",
+        f"- Load average of the machine before the run: {about['load_before']}.",
+    ]

@@ -1,0 +1,45 @@
+"""What every peer does with a patch: decode it, run the artifact. Needs numpy, onnxruntime and pillow alone."""
+
+from __future__ import annotations
+
+import os
+from io import BytesIO
+from typing import BinaryIO
+
+import numpy as np
+import onnxruntime as ort
+from PIL import Image
+
+SIDE = 96
+
+
+def open_session() -> ort.InferenceSession:
+    """The artifact that ``ARTIFACT`` names, under the options that Rosette gives it."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(os.environ["ARTIFACT"], options, providers=["CPUExecutionProvider"])
+
+
+def decode(data: bytes | BinaryIO) -> np.ndarray:
+    """An image file's pixels, uint8 [96, 96, 3]."""
+    return pixels(Image.open(BytesIO(data) if isinstance(data, bytes) else data))
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    """An image's pixels, uint8 [96, 96, 3].
+
+    Raises:
+        ValueError: if it is no patch.
+    """
+    array = np.asarray(image.convert("RGB"))
+    if array.shape != (SIDE, SIDE, 3):
+        raise ValueError(f"the image is {array.shape}, expected {(SIDE, SIDE, 3)}")
+    return array
+
+
+def logits(session: ort.InferenceSession, patch: np.ndarray) -> np.ndarray:
+    """Two logits, float32 [2], for a patch, uint8 [96, 96, 3]."""
+    return session.run(["logits"], {"patches": patch[None]})[0][0]

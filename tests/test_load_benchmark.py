@@ -1,0 +1,62 @@
+"""The page of performance is what its JSON file gives, and wrk's latencies are the measured ones."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.load.report import page
+from benchmarks.load.wrk import measured, percentile
+from tests.conftest import ROOT
+
+PARTS = ("closed", "connections", "open", "overload")
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "docs" / "results" / "load.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_the_page_is_what_the_command_writes(results: dict[str, Any]) -> None:
+    assert page(results) == (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_run_of_one_part_gives_a_page_of_that_part(results: dict[str, Any], part: str) -> None:
+    whole, alone = page(results), page({"about": results["about"], part: results[part]})
+    headings = {line for line in alone.splitlines() if line.startswith("#")}
+    assert headings < {line for line in whole.splitlines() if line.startswith("#")}
+    assert len(headings) > 2, "a title, the part and what was measured"
+
+
+def corrected(latencies: list[int], interval: int) -> Counter[int]:
+    """What wrk 4.1 makes of latencies: ``stats_correct`` in its ``stats.c``."""
+    counts = Counter(latencies)
+    for value in range(2 * interval + 1, max(counts) + 1):
+        added = value - interval
+        while counts[value] and added > interval:
+            counts[added] += counts[value]
+            added -= interval
+    return counts
+
+
+@given(st.lists(st.integers(1, 400), min_size=1), st.integers(1, 100))
+def test_what_wrk_adds_to_latencies_is_taken_away(latencies: list[int], interval: int) -> None:
+    told = sorted((value, count) for value, count in corrected(latencies, interval).items() if count)
+    assert measured(told, len(latencies), interval) == sorted(Counter(latencies).items())
+
+
+def test_latencies_without_additions_stay_as_they_are() -> None:
+    assert measured([(1, 5), (90, 2)], 7, 1) == [(1, 5), (90, 2)]
+
+
+def test_a_percentile_is_the_least_value_that_the_share_does_not_exceed() -> None:
+    histogram = [(1, 98), (5, 1), (7, 1)]
+    assert [percentile(histogram, share) for share in (0.5, 0.98, 0.99, 1.0)] == [1, 1, 5, 7]
+    assert percentile([], 0.5) is None
