@@ -17,12 +17,13 @@ from model_zoo.turns import SIDE, Patch
 TISSUE_OPTICAL_DENSITY = 0.08
 
 _UNIT = 2**16
-_OPTICAL_DENSITY = np.rint(-np.log10((np.arange(256) + 1) / 256) * _UNIT)
+_OPTICAL_DENSITY = np.rint(-np.log10((np.arange(256) + 1) / 256) * _UNIT).astype(np.int32)
 _TISSUE = round(3 * TISSUE_OPTICAL_DENSITY * _UNIT)
 
 _offsets = np.arange(SIDE) - (SIDE - 1) / 2
 _mask = _offsets[:, None] ** 2 + _offsets**2 <= (SIDE / 2) ** 2
-_DISC, _INNER = np.flatnonzero(_mask), np.flatnonzero(_mask[1:-1, 1:-1])
+_DISC, _INNER = _mask.reshape(-1), _mask[1:-1, 1:-1].astype(np.int16)
+_DISC_SIZE, _INNER_SIZE = int(_DISC.sum()), int(_INNER.sum())
 
 
 @dataclass(frozen=True)
@@ -64,23 +65,26 @@ def tissue_statistics(patch: Patch) -> tuple[float, float, Triple | None]:
     Args:
         patch: uint8 [96, 96, 3].
     """
-    red, green, blue = density = _OPTICAL_DENSITY.take(patch.reshape(-1, 3).T.take(_DISC, axis=1))
-    tissue = red + green + blue > _TISSUE
+    planes = np.ascontiguousarray(patch.reshape(-1, 3).T)
+    red, green, blue = density = _OPTICAL_DENSITY.take(planes)
+    tissue = (red + green + blue > _TISSUE) & _DISC
     pixels = int(np.count_nonzero(tissue))
     mean = None
     if pixels:
-        r, g, b = (density @ tissue.astype(np.float64)).tolist()
+        r, g, b = (density @ tissue.astype(np.int32)).tolist()  # below 2^31: 9216 · 157 836
         mean = r / (pixels * _UNIT), g / (pixels * _UNIT), b / (pixels * _UNIT)
-    return pixels / len(tissue), _sharpness(patch), mean
+    return pixels / _DISC_SIZE, _sharpness(planes.reshape(3, SIDE, SIDE)), mean
 
 
-def _sharpness(patch: Patch) -> float:
-    red, green, blue = patch.transpose(2, 0, 1).astype(np.int32)
-    luma = (77 * red + 150 * green + 29 * blue) >> 8
-    laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * luma[1:-1, 1:-1]
-    values = laplacian.reshape(-1).take(_INNER).astype(np.float64)
-    n, total, squares = len(values), int(values.sum()), int(values @ values)
-    return (n * squares - total**2) / n**2
+def _sharpness(planes: Patch) -> float:
+    red, green, blue = planes
+    luma = red * np.uint16(77) + green * np.uint16(150) + blue * np.uint16(29)  # below 2^16
+    luma >>= 8
+    grey = luma.view(np.int16)
+    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
+    values = (laplacian * _INNER).reshape(-1).astype(np.float64)
+    total, squares = int(values.sum()), int(values @ values)
+    return (_INNER_SIZE * squares - total**2) / _INNER_SIZE**2
 
 
 def stain_distance(density: Triple, mean: Triple, precision: tuple[Triple, Triple, Triple]) -> float:

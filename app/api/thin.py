@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -10,6 +10,7 @@ from fastapi import Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from app.api.query import KnownParameters
 from app.problems import InvalidParameter
@@ -18,17 +19,16 @@ Parameters = TypeVar("Parameters", bound=BaseModel)
 
 
 class ThinRoute(APIRoute):
-    """Hands the endpoint the request as its one argument ``request``; the others are there for the description."""
+    """Hands the endpoint the request as its one argument; the others are there for the description."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        endpoint = self.dependant.call
-        assert endpoint is not None
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
 
-        async def handle(request: Request) -> Response:
-            response: Response = await endpoint(request)
-            return response
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            response: Response = await endpoint(Request(scope, receive))
+            await response(scope, receive, send)
 
-        return handle
+        self.app = answer
 
 
 async def query(request: Request, model: type[Parameters]) -> Parameters:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import errno
 import logging
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from app.problems import IdempotencyMismatch, Problem, RecordsUnavailable
 from app.records import journal
-from app.records.database import transaction
+from app.records.database import transaction, unavailable
 from app.records.entry import Entry, Recorded, insert_missing, insert_new
 from app.records.idempotency import Repeatable
 from app.records.journal import JournalFile
@@ -75,6 +75,7 @@ class Writer:
         self._max_bytes = max_bytes
         self._queue: SimpleQueue[_Pending | None] = SimpleQueue()
         self._committing: tuple[float, list[_Pending]] | None = None
+        self._connection: Connection | None = None
         self._away = ""
         self._own: JournalFile | None = None
         self._drained = 0
@@ -173,7 +174,8 @@ class Writer:
             else:
                 self._commit(group)
             if last:
-                return
+                break
+        self._close_connection()
 
     def _waiting_with(self, first: _Pending) -> tuple[list[_Pending], bool]:
         group = [first]
@@ -190,7 +192,7 @@ class Writer:
     def _commit(self, group: list[_Pending]) -> None:
         self._committing = (monotonic(), group)
         try:
-            with transaction(self._engine) as connection:
+            with self._transaction() as connection:
                 results = insert_new(connection, [pending.entry for pending in group])
         except RecordsUnavailable as problem:
             self._committing = None
@@ -209,6 +211,24 @@ class Writer:
         self._committing = None
         for pending, result in zip(group, results, strict=True):
             pending.settle(result)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """A transaction on a connection that is kept: to fetch one from the pool costs as much as several rows."""
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            with self._connection.begin():
+                yield self._connection
+        except SQLAlchemyError as error:
+            self._close_connection()
+            raise unavailable(error) from error
+
+    def _close_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(SQLAlchemyError):
+                connection.close()
 
     def _commit_singly(self, group: list[_Pending], problem: RecordsUnavailable) -> None:
         """One row that the database will not take must not keep the others out."""
