@@ -13,7 +13,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import problems
 from app.access.guard import Guard
-from app.api import audit, docs, exports, health, keys, models, predict, predictions, reviews
+from app.api import audit, docs, drift, exports, health, keys, models, predict, predictions, reviews
 from app.api.connection import Connection
 from app.diagnosis.report import NOTICE
 from app.records.retention import keep_no_longer
@@ -72,7 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.services = services
     app.state.readiness = health.Readiness(services)
     problems.install(app)
-    for module in (predict, exports, predictions, reviews, models, keys, audit, health):
+    for module in (predict, exports, predictions, reviews, models, keys, audit, drift, health):
         app.include_router(module.router)
     app.openapi = partial(docs.describe, app)  # type: ignore[method-assign]
     if services.settings.docs:

@@ -14,6 +14,7 @@ from app.access.throttle import FailedTries
 from app.diagnosis.engine import Engine, ModelError
 from app.records.audit import AuditTrail
 from app.records.database import open_database
+from app.records.drift import Drift
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.retention import Retention
@@ -28,9 +29,9 @@ from app.registry.signatures import TrustedKeys
 from app.settings import Settings
 from app.work import Workers
 
-# Connections of the thread that follows activations, of the shadow's, of an upload, of the readiness check and of
-# the retention.
-_OTHERS = 5
+# Connections of the thread that follows activations, of the shadow's, of an upload, of the readiness check, of the
+# retention and of drift's count.
+_OTHERS = 6
 
 log = logging.getLogger("rosette.models")
 
@@ -41,6 +42,7 @@ class Services:
     Attributes:
         admin_key_file: where the first admin key was written in this start, if it was.
         vetting: admits one upload at a time.
+        counting: admits one count of drift at a time, beside the workers.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -58,6 +60,8 @@ class Services:
         self.shadow_scores = ShadowScores(self.database)
         self.shadow = ShadowScorer(self.shadow_scores, self.serving)
         self.vetting = CapacityLimiter(1)
+        self.drift = Drift(self.database)
+        self.counting = CapacityLimiter(1)
         self.admin_key_file: Path | None = None
         self._release_error = ""
         self._started = False
