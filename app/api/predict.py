@@ -93,8 +93,10 @@ async def predict(
             repeatable = Repeatable(caller.key_id, idempotency_key, fingerprint(data, rotations, case_id, slide_id))
             if first := services.predictions.first_answer(repeatable):
                 return first
-        answer = engine.answer(data, rotations).model_copy(update={"case_id": case_id, "slide_id": slide_id})
-        recorded = services.predictions.record(answer, rotations, caller.key_id, repeatable)
+        answer = engine.answer(data, rotations, services.settings.prevalence)
+        answer = answer.model_copy(update={"case_id": case_id, "slide_id": slide_id})
+        patch = data if services.settings.store_patches else None
+        recorded = services.predictions.record(answer, rotations, caller.key_id, repeatable, patch)
         if not recorded.replayed:
             services.shadow.offer(data, answer)
         return recorded

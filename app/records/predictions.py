@@ -15,7 +15,7 @@ from app.diagnosis.report import Answer
 from app.records.database import transaction
 from app.records.filters import EVERYTHING, Filter
 from app.records.idempotency import Repeatable, claim, first_answer
-from app.records.tables import predictions
+from app.records.tables import patches, predictions
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,14 @@ class Recorded:
 
     text: str
     replayed: bool = False
+
+
+@dataclass(frozen=True)
+class StoredPatch:
+    """The image file behind a prediction: ``"PNG"``, ``"JPEG"`` or ``"TIFF"``, and its bytes, None if not stored."""
+
+    format: str
+    data: bytes | None
 
 
 class PredictionLog:
@@ -53,8 +61,17 @@ class PredictionLog:
             text = first_answer(connection, request)
         return None if text is None else Recorded(text, replayed=True)
 
-    def record(self, answer: Answer, rotations: Rotations, key_id: str, request: Repeatable | None = None) -> Recorded:
+    def record(
+        self,
+        answer: Answer,
+        rotations: Rotations,
+        key_id: str,
+        request: Repeatable | None = None,
+        patch: bytes | None = None,
+    ) -> Recorded:
         """Commit an answer, unless ``request`` has been answered in the meantime; gives the JSON that was recorded.
+
+        ``patch`` is the image file, if it shall be stored.
 
         Raises:
             IdempotencyMismatch: if another request with this idempotency key has been answered in the meantime.
@@ -64,6 +81,8 @@ class PredictionLog:
             if request and (first := claim(connection, request, values["id"])) is not None:
                 return Recorded(first, replayed=True)
             connection.execute(insert(predictions), values)
+            if patch is not None:
+                connection.execute(insert(patches), {"prediction_id": values["id"], "data": patch})
         return Recorded(values["answer"])
 
     def find(self, prediction_id: UUID, key_id: str | None = None) -> str | None:
@@ -73,6 +92,15 @@ class PredictionLog:
             query = query.where(predictions.c.key_id == key_id)
         with transaction(self._engine) as connection:
             return connection.execute(query).scalar_one_or_none()
+
+    def patch(self, prediction_id: UUID, key_id: str | None = None) -> StoredPatch | None:
+        """The image file of a prediction, None if there is no such prediction; ``key_id`` as in :meth:`find`."""
+        query = select(predictions.c.patch_format, patches.c.data).where(predictions.c.id == str(prediction_id))
+        if key_id is not None:
+            query = query.where(predictions.c.key_id == key_id)
+        with transaction(self._engine) as connection:
+            row = connection.execute(query.select_from(predictions.outerjoin(patches))).one_or_none()
+        return StoredPatch(*row) if row else None
 
     def page(self, limit: int, wanted: Filter = EVERYTHING, cursor: str | None = None) -> Page:
         """At most ``limit`` answers older than ``cursor``, newest first."""
