@@ -61,6 +61,8 @@ class Answering:
         io: threads that wait for the database.
         observer: is asked for each request, by its own task, for what takes its answers and the seconds that
             recording them took.
+        prevalence: of the site, if answers shall state it.
+        store_patches: whether image files are recorded with their answers.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class Answering:
         writer: Writer,
         shadow: ShadowScorer,
         observer: Callable[[], Observe],
+        prevalence: float | None,
+        store_patches: bool,
     ) -> None:
         self._workers = workers
         self._io = io
@@ -80,6 +84,8 @@ class Answering:
         self._writer = writer
         self._shadow = shadow
         self._observer = observer
+        self._prevalence = prevalence
+        self._store_patches = store_patches
 
     def check_ready(self) -> None:
         """Refuse what could not be answered now, before its body is read.
@@ -206,7 +212,7 @@ class Answering:
                 give(index, error)
 
     def _diagnose(self, engine: Engine, asked: Asked) -> Answer:
-        answer = engine.answer(asked.image, asked.rotations, self._workers)
+        answer = engine.answer(asked.image, asked.rotations, self._prevalence, self._workers)
         if asked.case_id is None and asked.slide_id is None:
             return answer
         return answer.model_copy(update={"case_id": asked.case_id, "slide_id": asked.slide_id})
@@ -227,4 +233,5 @@ class Answering:
                 observe(answer, perf_counter() - start)
                 self._shadow.offer(asked.image, answer)
 
-        self._writer.submit(entry_of(answer, asked.rotations, asked.key_id, request), deliver)
+        patch = asked.image if self._store_patches else None
+        self._writer.submit(entry_of(answer, asked.rotations, asked.key_id, request, patch), deliver)

@@ -13,7 +13,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import problems
 from app.access.guard import Guard
-from app.api import audit, batch, docs, exports, health, keys, metrics, models, predict, predictions, reviews
+from app.api import audit, batch, docs, drift, exports, health, keys, metrics, models, predict, predictions, reviews
 from app.api.connection import Connection
 from app.api.observation import Failures, Observation
 from app.diagnosis.report import NOTICE
@@ -74,7 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.scrapes = CapacityLimiter(1)
     app.state.readiness = health.Readiness(services)
     problems.install(app)
-    for module in (predict, batch, exports, predictions, reviews, models, keys, audit, metrics, health):
+    for module in (predict, batch, exports, predictions, reviews, models, keys, audit, drift, metrics, health):
         app.include_router(module.router)
     app.openapi = partial(docs.describe, app)  # type: ignore[method-assign]
     if services.settings.docs:

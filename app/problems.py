@@ -186,6 +186,10 @@ class UnknownPrediction(Problem):
     status, slug, title = 404, "unknown-prediction", "There is no such prediction"
 
 
+class NoPatchStored(Problem):
+    status, slug, title = 404, "no-patch-stored", "The patch of this prediction was not stored"
+
+
 class ArtifactRefused(Problem):
     status, slug, title = 422, "artifact-refused", "The artifact failed its vetting"
 

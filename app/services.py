@@ -18,6 +18,7 @@ from app.diagnosis.report import Answer
 from app.metrics import Metrics
 from app.records.audit import AuditTrail
 from app.records.database import open_database
+from app.records.drift import Drift
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.retention import Retention
@@ -36,8 +37,8 @@ from app.work import Workers
 
 IO_THREADS = 4
 # Connections of the thread that follows activations, of the shadow's, of an upload, of the readiness check, of the
-# retention, of the writer and of its keeper.
-_OTHERS = 7
+# retention, of drift's count, of the writer and of its keeper.
+_OTHERS = 8
 
 log = logging.getLogger("rosette.models")
 
@@ -51,6 +52,7 @@ class Services:
         io: threads that wait for the database.
         batches: admits so many batches at a time.
         vetting: admits one upload at a time.
+        counting: admits one count of drift at a time, beside the workers.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -74,9 +76,19 @@ class Services:
         self.metrics = Metrics(self.workers, self.serving, self.shadow, self.writer)
         self.tracing = Tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
         self.answering = Answering(
-            self.workers, self.io, self.serving, self.predictions, self.writer, self.shadow, self.observer
+            self.workers,
+            self.io,
+            self.serving,
+            self.predictions,
+            self.writer,
+            self.shadow,
+            self.observer,
+            settings.prevalence,
+            settings.store_patches,
         )
         self.vetting = CapacityLimiter(1)
+        self.drift = Drift(self.database)
+        self.counting = CapacityLimiter(1)
         self.admin_key_file: Path | None = None
         self._release_error = ""
         self._started = False

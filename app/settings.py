@@ -41,6 +41,8 @@ class Settings(BaseSettings):
         trusted_keys: public keys, separated by commas, whose signatures models must carry.
         upload_timeout_s: seconds within which a whole uploaded model must have arrived.
         retention_days: days for which predictions are kept; by default for ever.
+        store_patches: whether the image files themselves are kept with the predictions.
+        prevalence: share of this site's patches that are positive; answers then state the probability for it, too.
         docs: whether ``/docs`` and ``/openapi.json`` are served.
         workers: threads that decode and infer; by default one for each core that the process may use.
         queue: requests that may wait for a worker; more are refused with 503.
@@ -80,6 +82,8 @@ class Settings(BaseSettings):
     trusted_keys: str | None = None
     upload_timeout_s: float = Field(default=600, gt=0)
     retention_days: int | None = Field(default=None, ge=1, le=36500)
+    store_patches: bool = False
+    prevalence: float | None = Field(default=None, gt=0, lt=1)
     docs: bool = True
     workers: int = Field(default_factory=usable_cores, ge=1, le=1024)
     queue: int = Field(default=64, ge=0)

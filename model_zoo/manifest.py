@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -14,6 +15,7 @@ MAX_BYTES = 64 * 2**20  # of an artifact file
 Probability = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Float32Bits = Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
+Count = Annotated[int, Field(ge=0, le=10**9)]
 Triple = tuple[float, float, float]
 
 
@@ -87,6 +89,42 @@ class QualityReference(_Part):
     stain_precision: tuple[Triple, Triple, Triple]
 
 
+class Bins(_Part):
+    """How often a figure fell into each bin of the validation patches.
+
+    Attributes:
+        edges: between neighbouring bins, rising; what equals an edge lies above it. The publisher takes deciles.
+        counts: of patches, one for each bin, and so one more than edges.
+    """
+
+    edges: tuple[float, ...] = Field(min_length=1, max_length=19)
+    counts: tuple[Count, ...] = Field(min_length=2, max_length=20)
+
+    @model_validator(mode="after")
+    def _bins_lie_between_edges(self) -> Self:
+        if any(low >= high for low, high in pairwise(self.edges)):
+            raise ValueError("the edges do not rise")
+        if len(self.counts) != len(self.edges) + 1:
+            raise ValueError(f"{len(self.counts)} counts for {len(self.edges)} edges, expected one more")
+        if not sum(self.counts):
+            raise ValueError("all bins are empty")
+        return self
+
+
+class Reference(_Part):
+    """What live answers are compared with: the answers to the patches that calibrated the artifact.
+
+    Attributes:
+        probability: calibrated, of assessable patches.
+        max_deviation: from the orbit's mean, of assessable patches.
+        stain_distance: of all patches with tissue.
+    """
+
+    probability: Bins
+    max_deviation: Bins
+    stain_distance: Bins
+
+
 class TrainingData(_Part):
     """What the weights were trained on."""
 
@@ -128,6 +166,7 @@ class Manifest(_Part):
     """Everything about an artifact that is not its graph, stored in the file's ``rosette.manifest``.
 
     Attributes:
+        reference: None in artifacts that were published without one.
         latency_limit_ms: largest median milliseconds for one patch on one thread that its publisher vouches for.
     """
 
@@ -146,6 +185,7 @@ class Manifest(_Part):
     review_band: tuple[Probability, Probability]
     consistency: Consistency
     quality: QualityReference
+    reference: Reference | None = None
     latency_limit_ms: float = Field(default=50, gt=0, le=1000)
     quantization: dict[str, JsonValue]
     training_data: TrainingData

@@ -9,9 +9,9 @@ import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
-from model_zoo.manifest import Consistency, QualityReference, Triple
+from model_zoo.manifest import Bins, Consistency, QualityReference, Reference, Triple
 from model_zoo.network import probability
-from model_zoo.quality import stain_distance, tissue_statistics
+from model_zoo.quality import measure, stain_distance, tissue_statistics
 from model_zoo.symmetry import Group
 from training.data import DataError
 from training.score import Scorer, turned
@@ -24,6 +24,7 @@ MIN_TISSUE_FRACTION = 0.05
 QUALITY_SAMPLE = 4000
 MIN_TISSUE_PATCHES = 8
 CONSISTENCY_QUANTILE = 0.95
+BINS = 10
 REVIEW_ERROR = 0.05
 REVIEW_SHARE = 0.20
 
@@ -71,9 +72,8 @@ def fit_consistency(scorer: Scorer, group: Group, images: Images, temperature: f
 
     The floor is the mean change when a patch is turned by the smallest turn that interpolates, and back.
     """
-    orbit = np.stack([probability(logits, temperature) for logits in _orbit_logits(scorer, group, images)], axis=1)
-    deviation = np.abs(orbit - orbit.mean(1, keepdims=True)).max(1)
-    limit = float(np.quantile(deviation, CONSISTENCY_QUANTILE))
+    orbit = _orbit(scorer, group, images, temperature)
+    limit = float(np.quantile(_max_deviation(orbit), CONSISTENCY_QUANTILE))
     interpolating = [g for g in group.coset_representatives if g not in group.exact_elements]
     if not interpolating:
         return Consistency(limit=limit, interpolation_floor=0.0)
@@ -84,10 +84,45 @@ def fit_consistency(scorer: Scorer, group: Group, images: Images, temperature: f
     return Consistency(limit=limit, interpolation_floor=float(change.mean()))
 
 
-def _orbit_logits(scorer: Scorer, group: Group, images: Images) -> list[npt.NDArray[np.float32]]:
-    """Logits of every element's turn, in order; one inference for each coset of the exact subgroup."""
-    by_representative = {g: scorer.logits(turned(images, group, g)) for g in group.coset_representatives}
-    return [by_representative[g] for g in group.coset_of]
+def fit_reference(
+    scorer: Scorer, group: Group, images: Images, temperature: float, quality: QualityReference
+) -> Reference:
+    """Deciles of what answers to these patches say; patches that are not assessable count for the stain alone.
+
+    Raises:
+        DataError: if no patch is assessable.
+    """
+    measured = [measure(image, quality) for image in images]
+    assessable = np.array([each.assessable for each in measured])
+    if not assessable.any():
+        raise DataError(f"none of {len(images)} validation patches is assessable")
+    orbit = _orbit(scorer, group, images[assessable], temperature)
+    return Reference(
+        probability=bins(orbit[:, 0]),
+        max_deviation=bins(_max_deviation(orbit)),
+        stain_distance=bins(np.array([each.stain_distance for each in measured if each.stain_distance is not None])),
+    )
+
+
+def bins(values: Floats) -> Bins:
+    """Ten bins of as equal counts as ties allow, [N] values; fewer where deciles coincide."""
+    edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))
+    counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
+    return Bins(edges=tuple(edges.tolist()), counts=tuple(counts.tolist()))
+
+
+def _orbit(scorer: Scorer, group: Group, images: Images, temperature: float) -> Floats:
+    """Probabilities of every element's turn, in order, [N, |G|]; one inference for each coset."""
+    by_representative = {
+        g: probability(scorer.logits(turned(images, group, g)), temperature) for g in group.coset_representatives
+    }
+    return np.stack([by_representative[g] for g in group.coset_of], axis=1)
+
+
+def _max_deviation(orbit: Floats) -> Floats:
+    """Largest distance from each orbit's mean, [N, |G|] → [N]."""
+    deviation: Floats = np.abs(orbit - orbit.mean(1, keepdims=True)).max(1)
+    return deviation
 
 
 def fit_quality(images: Images) -> QualityReference:

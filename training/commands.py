@@ -140,12 +140,8 @@ def publish(
     from training.publish import PublishError, Release
     from training.publish import publish as publish_run
 
-    for field, value in (("name", name), ("version", version)):
-        pattern = TypeAdapter(Annotated[str, Manifest.model_fields[field]])
-        try:
-            pattern.validate_python(value)
-        except ValidationError as error:
-            raise typer.BadParameter(f"{value!r}: {error.errors()[0]['msg']}", param_hint=f"--{field}") from error
+    _check("name", name)
+    _check("version", version)
     out.mkdir(parents=True, exist_ok=True)
     try:
         files = publish_run(run, Release(name, version, licence, encoding), data, out, read_test=test)
@@ -153,3 +149,34 @@ def publish(
         typer.secho(f"rosette publish: {error}", err=True, fg="red")
         raise typer.Exit(1) from error
     typer.echo("\n".join(f"Wrote {file}" for file in files))
+
+
+def reference(
+    artifact: Annotated[Path, typer.Argument(help="An artifact, INT8 or float32.", exists=True, dir_okay=False)],
+    data: Data,
+    version: Annotated[str, typer.Option(help="Of the artifact that is written; three numbers.")],
+    out: Annotated[Path, typer.Option(help="Folder for that artifact.")] = Path("model_zoo"),
+) -> None:
+    """Give an older artifact the reference that `rosette drift` compares with; its graph stays as it is."""
+    from model_zoo.artifact import ArtifactError, parse
+    from training.publish import PublishError, with_reference
+
+    _check("version", version)
+    try:
+        written = with_reference(artifact.read_bytes(), version, data)
+    except (ArtifactError, PublishError, DataError) as error:
+        typer.secho(f"rosette reference: {error}", err=True, fg="red")
+        raise typer.Exit(1) from error
+    manifest = parse(written)[1]
+    file = out / f"{manifest.name}-{version}.{'int8' if manifest.precision == 'int8' else 'fp32'}.onnx"
+    out.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(written)
+    typer.echo(f"Wrote {file}")
+
+
+def _check(field: str, value: str) -> None:
+    """See that a name or version fits into a manifest."""
+    try:
+        TypeAdapter(Annotated[str, Manifest.model_fields[field]]).validate_python(value)
+    except ValidationError as error:
+        raise typer.BadParameter(f"{value!r}: {error.errors()[0]['msg']}", param_hint=f"--{field}") from error

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import onnx
 from pydantic import JsonValue
 
@@ -27,7 +28,7 @@ from model_zoo.summary import facts, metrics_table
 from model_zoo.symmetry import Group
 from model_zoo.verify import verify
 from training import metrics
-from training.calibrate import fit_consistency, fit_operating_point, fit_quality
+from training.calibrate import fit_consistency, fit_operating_point, fit_quality, fit_reference
 from training.data import Patches, halves_of_valid, load
 from training.fit import Recipe, Run
 from training.score import Scorer
@@ -125,6 +126,7 @@ def _artifact(
         review_band=operating.review_band,
         consistency=fit_consistency(scorer, group, calibrating.images, operating.temperature),
         quality=evidence.quality,
+        reference=fit_reference(scorer, group, calibrating.images, operating.temperature, evidence.quality),
         quantization=recipe,
         training_data=evidence.training,
         metrics=measured,
@@ -132,12 +134,7 @@ def _artifact(
         graph_sha256=graph_sha256(graph),
         golden_cases=golden_cases(scorer.logits),
     )
-    artifact = write(graph, manifest)
-    report = verify(artifact)
-    if not report.passed:
-        failed = "; ".join(f"{step.name}: {step.detail}" for step in report.steps if not step.passed)
-        raise PublishError(f"the {precision} artifact fails its verification: {failed}")
-    return artifact
+    return _verified(graph, manifest)
 
 
 def publish(run: Path, release: Release, data: Path, folder: Path, *, read_test: bool) -> tuple[Path, Path]:
@@ -169,6 +166,41 @@ def publish(run: Path, release: Release, data: Path, folder: Path, *, read_test:
     fp32.write_bytes(artifacts["fp32"])
     release.file(folder, "md").write_text(card(run, int8, fp32))
     return int8, fp32
+
+
+def with_reference(artifact: bytes, version: str, data: Path) -> bytes:
+    """The artifact as another version, its graph untouched, with the reference that live answers are compared with.
+
+    Args:
+        artifact: one whose manifest may lack the reference.
+        version: three numbers.
+        data: the data folder that it was published with.
+
+    Raises:
+        ArtifactError: if the bytes are no artifact.
+        PublishError: if it was calibrated on other data, or the result fails its verification.
+    """
+    graph, manifest = parse(artifact)
+    scorer, calibrating = Scorer(graph), halves_of_valid(load(data, "valid"))[1]
+    temperature = manifest.calibration.temperature
+    fitted = fit_operating_point(scorer.logits(calibrating.images), calibrating.labels)
+    if not np.allclose((fitted.temperature, fitted.threshold), (temperature, manifest.threshold), rtol=1e-4):
+        raise PublishError(
+            f"{data} is not what {manifest.name} {manifest.version} was calibrated on: its temperature would be "
+            f"{fitted.temperature:.4f}, and is {temperature:.4f}"
+        )
+    group = Group.parse(manifest.group.name)
+    reference = fit_reference(scorer, group, calibrating.images, temperature, manifest.quality)
+    return _verified(graph, manifest.model_copy(update={"version": version, "reference": reference}))
+
+
+def _verified(graph: onnx.ModelProto, manifest: Manifest) -> bytes:
+    artifact = write(graph, manifest)
+    report = verify(artifact)
+    if not report.passed:
+        failed = "; ".join(f"{step.name}: {step.detail}" for step in report.steps if not step.passed)
+        raise PublishError(f"the {manifest.precision} artifact fails its verification: {failed}")
+    return artifact
 
 
 def _manifest(file: Path) -> Manifest:

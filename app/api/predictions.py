@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
@@ -23,6 +23,13 @@ from app.services import Services, services_of
 router = APIRouter(prefix="/predictions", tags=["predictions"])
 
 MAX_LIMIT = 200
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_IMAGE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The image file.",
+        "content": {f"image/{name}": _BINARY for name in ("png", "jpeg", "tiff")},
+    }
+}
 
 
 class PredictionPage(BaseModel):
@@ -80,6 +87,31 @@ async def read_prediction(
     if text is None:
         raise problems.UnknownPrediction(f"There is no prediction {prediction_id} that this key may see.")
     return Response(text, media_type="application/json")
+
+
+@router.get(
+    "/{prediction_id}/patch",
+    summary="Read the patch of a prediction",
+    response_class=Response,
+    responses=_IMAGE | problems.responses(*problems.ALWAYS, problems.UnknownPrediction, problems.NoPatchStored),
+)
+async def read_patch(
+    caller: MayRead,
+    _: Annotated[None, Depends(KnownParameters())],
+    services: Annotated[Services, Depends(services_of)],
+    prediction_id: UUID,
+) -> Response:
+    """The image file as it was sent, where the server stores patches."""
+    patch = await services.io.run(partial(services.predictions.patch, prediction_id, _own(caller)))
+    if patch is None:
+        raise problems.UnknownPrediction(f"There is no prediction {prediction_id} that this key may see.")
+    if patch.data is None:
+        raise problems.NoPatchStored(
+            f"The patch of {prediction_id} was not stored: ROSETTE_STORE_PATCHES was not set when it was answered."
+        )
+    suffix = patch.format.lower()
+    disposition = f'attachment; filename="{prediction_id}.{suffix}"'
+    return Response(patch.data, media_type=f"image/{suffix}", headers={"Content-Disposition": disposition})
 
 
 def _own(caller: Caller) -> str | None:

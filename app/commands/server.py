@@ -47,7 +47,8 @@ def predict(
     Exits with 1 if any image was refused.
     """
     with readable_errors():
-        engine = Engine.load(model or Settings().model or shipped_artifacts()[0])
+        settings = Settings()
+        engine = Engine.load(model or settings.model or shipped_artifacts()[0])
     if as_json is None:
         as_json = not sys.stdout.isatty()
     decision = Column("decision", min_width=len("not_assessable"))
@@ -55,7 +56,7 @@ def predict(
     refused = False
     for image in images:
         try:
-            answer = engine.answer(image.read_bytes(), rotations)
+            answer = engine.answer(image.read_bytes(), rotations, settings.prevalence)
         except (ImageProblem, OSError) as error:
             refused = True
             typer.echo(f"{image}: {error}", err=True)

@@ -71,8 +71,10 @@ class Engine:
         except (OSError, ModelError) as error:
             raise ModelError(f"the model {path} cannot be used: {error}") from error
 
-    def answer(self, data: bytes, rotations: Rotations, helpers: Helpers | None = None) -> Answer:
-        """Decode, assess, turn, infer and report.
+    def answer(
+        self, data: bytes, rotations: Rotations, prevalence: float | None = None, helpers: Helpers | None = None
+    ) -> Answer:
+        """Decode, assess, turn, infer and report, also at the site's prevalence if that is given.
 
         Args:
             data: an image file's bytes.
@@ -106,6 +108,7 @@ class Engine:
                 infer=_milliseconds(before, inferred),
                 total=_milliseconds(start, perf_counter()),
             ),
+            prevalence=prevalence,
         )
 
 

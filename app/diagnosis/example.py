@@ -10,6 +10,8 @@ EXAMPLE: dict[str, Any] = {
     "model": {"name": "accurate", "version": "1.0.0", "sha256": "b7e08fce" * 8},
     "label": "metastasis",
     "probability": 0.8676326460613037,
+    "probability_at_prevalence": 0.42139797102431353,
+    "prevalence": 0.1,
     "logits": [-1.5849904, 0.41475764],
     "decision": "positive",
     "reasons": [],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from math import fsum, sqrt
+from math import fsum, log, log1p, sqrt
 from statistics import fmean
 from typing import Annotated, Literal
 from uuid import UUID
@@ -89,6 +89,12 @@ class Answer(_Part):
     probability: Probability | None = Field(
         description="Calibrated probability of metastasis of the patch as given; null when not assessable."
     )
+    probability_at_prevalence: Probability | None = Field(
+        None, description="The same where `prevalence` of the patches are positive; the decision does not use it."
+    )
+    prevalence: float | None = Field(
+        None, description="What the administrator says of this site; null without it, or when not assessable."
+    )
     logits: tuple[float, float] = Field(description="Shortest decimals that round-trip float32.")
     decision: Decision
     reasons: list[str] = Field(description="Why the decision is review or not_assessable.")
@@ -157,6 +163,27 @@ def decide(
     return ("positive" if label_of(probability, manifest) == "metastasis" else "negative"), []
 
 
+def at_prevalence(probability: float, site: float, calibration: float) -> float:
+    """A calibrated probability, moved to another prevalence by Bayes' rule; 0 and 1 stay.
+
+    logit(p') = logit(p) + logit(site) - logit(calibration): it holds where positive and negative patches look as they
+    did where it was calibrated, and only their numbers differ.
+
+    Args:
+        probability: calibrated.
+        site: share of positive patches there, between 0 and 1.
+        calibration: share of positive patches where it was calibrated, between 0 and 1.
+    """
+    if probability in {0.0, 1.0}:
+        return probability
+    log_odds = _logit(probability) + _logit(site) - _logit(calibration)
+    return float(np.exp(-np.logaddexp(0.0, -log_odds)))
+
+
+def _logit(probability: float) -> float:
+    return log(probability) - log1p(-probability)
+
+
 def shortest(logit: np.float32) -> float:
     """The shortest decimal that round-trips float32, as JSON will print it."""
     return float(str(logit))
@@ -173,8 +200,14 @@ def report(
     orbit: Orbit,
     probabilities: list[float],
     timing: Timing,
+    prevalence: float | None = None,
 ) -> Answer:
-    """Put an answer together; ``probabilities`` are those of ``orbit.known``."""
+    """Put an answer together; ``probabilities`` are those of ``orbit.known``, ``prevalence`` is the site's."""
+    shifted = None
+    if not quality.assessable:
+        prevalence = None
+    if prevalence is not None:
+        shifted = at_prevalence(probabilities[0], prevalence, manifest.calibration.prevalence)
     consistency = consistency_report(manifest, orbit, probabilities)
     decision, reasons = decide(probabilities[0], consistency, quality, manifest)
     return Answer(
@@ -183,6 +216,8 @@ def report(
         model=ModelReport(name=manifest.name, version=manifest.version, sha256=model_sha256),
         label=label_of(probabilities[0], manifest) if quality.assessable else None,
         probability=probabilities[0] if quality.assessable else None,
+        probability_at_prevalence=shifted,
+        prevalence=prevalence,
         logits=(shortest(orbit.logits[0, 0]), shortest(orbit.logits[0, 1])),
         decision=decision,
         reasons=reasons,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from app.problems import IdempotencyMismatch
 from app.records.idempotency import Repeatable, claim
-from app.records.tables import predictions
+from app.records.tables import patches, predictions
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,11 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row of the table, and the request that it answers if that may be sent again."""
+    """A row of the table, the request that it answers if that may be sent again, and the image file if it is kept."""
 
     values: dict[str, Any]
     request: Repeatable | None = None
+    patch: bytes | None = None
 
     @property
     def id(self) -> str:
@@ -45,7 +47,9 @@ class Entry:
     def to_json(self) -> str:
         """One line."""
         values = self.values | {"created_at": self.values["created_at"].isoformat()}
-        return json.dumps({"values": values, "request": asdict(self.request) if self.request else None})
+        request = asdict(self.request) if self.request else None
+        patch = b64encode(self.patch).decode() if self.patch is not None else None
+        return json.dumps({"values": values, "request": request, "patch": patch})
 
     @classmethod
     def from_json(cls, line: str) -> Entry:
@@ -56,7 +60,8 @@ class Entry:
         """
         parts = json.loads(line)
         values = parts["values"] | {"created_at": datetime.fromisoformat(parts["values"]["created_at"])}
-        return cls(values, Repeatable(**parts["request"]) if parts["request"] else None)
+        request = Repeatable(**parts["request"]) if parts["request"] else None
+        return cls(values, request, b64decode(parts["patch"]) if parts["patch"] is not None else None)
 
 
 def insert_new(connection: Connection, entries: list[Entry]) -> list[Recorded | IdempotencyMismatch]:
@@ -65,6 +70,7 @@ def insert_new(connection: Connection, entries: list[Entry]) -> list[Recorded | 
     Servers that insert at the same time claim requests in the same order, so that none waits for another in a circle.
     """
     results: dict[str, Recorded | IdempotencyMismatch] = {}
+    kept = [entry for entry in entries if entry.request is None]
     for entry in sorted((entry for entry in entries if entry.request), key=_request_order):
         assert entry.request is not None
         try:
@@ -76,9 +82,12 @@ def insert_new(connection: Connection, entries: list[Entry]) -> list[Recorded | 
             results[entry.id] = Recorded(first, replayed=True)
             continue
         connection.execute(insert(predictions), entry.values)
+        kept.append(entry)
         results[entry.id] = Recorded(entry.text)
     if plain := [entry.values for entry in entries if entry.request is None]:
         connection.execute(insert(predictions), plain)
+    if images := _patches(kept):
+        connection.execute(insert(patches), images)
     return [results.get(entry.id) or Recorded(entry.text) for entry in entries]
 
 
@@ -87,10 +96,18 @@ def insert_missing(connection: Connection, entries: list[Entry]) -> None:
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     rows = [entry.values for entry in entries]
     connection.execute(dialect.insert(predictions).on_conflict_do_nothing(index_elements=[predictions.c.id]), rows)
+    if images := _patches(entries):
+        connection.execute(
+            dialect.insert(patches).on_conflict_do_nothing(index_elements=[patches.c.prediction_id]), images
+        )
     for entry in sorted((entry for entry in entries if entry.request), key=_request_order):
         assert entry.request is not None
         with suppress(IdempotencyMismatch):  # both were answered while nobody could know; both stay
             claim(connection, entry.request, entry.id)
+
+
+def _patches(entries: list[Entry]) -> list[dict[str, Any]]:
+    return [{"prediction_id": entry.id, "data": entry.patch} for entry in entries if entry.patch is not None]
 
 
 def _request_order(entry: Entry) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from app.records.database import transaction
 from app.records.entry import Entry, Recorded, insert_new
 from app.records.filters import EVERYTHING, Filter
 from app.records.idempotency import Repeatable, first_answer
-from app.records.tables import predictions
+from app.records.tables import patches, predictions
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,14 @@ class Page:
 
     answers: list[str]
     next: str | None
+
+
+@dataclass(frozen=True)
+class StoredPatch:
+    """The image file behind a prediction: ``"PNG"``, ``"JPEG"`` or ``"TIFF"``, and its bytes, None if not stored."""
+
+    format: str
+    data: bytes | None
 
 
 class PredictionLog:
@@ -67,6 +75,15 @@ class PredictionLog:
         with transaction(self._engine) as connection:
             return connection.execute(query).scalar_one_or_none()
 
+    def patch(self, prediction_id: UUID, key_id: str | None = None) -> StoredPatch | None:
+        """The image file of a prediction, None if there is no such prediction; ``key_id`` as in :meth:`find`."""
+        query = select(predictions.c.patch_format, patches.c.data).where(predictions.c.id == str(prediction_id))
+        if key_id is not None:
+            query = query.where(predictions.c.key_id == key_id)
+        with transaction(self._engine) as connection:
+            row = connection.execute(query.select_from(predictions.outerjoin(patches))).one_or_none()
+        return StoredPatch(*row) if row else None
+
     def page(self, limit: int, wanted: Filter = EVERYTHING, cursor: str | None = None) -> Page:
         """At most ``limit`` answers older than ``cursor``, newest first."""
         rows = self.rows((predictions.c.id, predictions.c.answer), limit + 1, wanted, cursor)
@@ -95,9 +112,15 @@ def check_writable(engine: Engine) -> None:
         connection.rollback()
 
 
-def entry_of(answer: Answer, rotations: Rotations, key_id: str, request: Repeatable | None = None) -> Entry:
-    """An answer as it is recorded."""
-    return Entry(row(answer, rotations, key_id), request)
+def entry_of(
+    answer: Answer,
+    rotations: Rotations,
+    key_id: str,
+    request: Repeatable | None = None,
+    patch: bytes | None = None,
+) -> Entry:
+    """An answer as it is recorded, with the image file if that shall be stored."""
+    return Entry(row(answer, rotations, key_id), request, patch)
 
 
 def row(answer: Answer, rotations: Rotations, key_id: str) -> dict[str, Any]:

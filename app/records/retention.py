@@ -13,7 +13,7 @@ from app.records.audit import SERVER, AuditTrail, Event
 from app.records.database import transaction
 from app.records.filters import first_id
 from app.records.idempotency import forget_expired
-from app.records.tables import idempotency, predictions, reviews, shadow_scores
+from app.records.tables import idempotency, patches, predictions, reviews, shadow_scores
 
 ACTION = "predictions.retention"
 DAY_S = 24 * 60 * 60.0
@@ -55,8 +55,8 @@ class Retention:
             if not found:
                 return 0
             # These are the oldest of all, so that what hangs on them is what hangs on ids up to the last.
-            for column in (reviews.c.prediction_id, shadow_scores.c.prediction_id, idempotency.c.prediction_id):
-                connection.execute(delete(column.table).where(column <= found[-1].id))
+            for table in (patches, reviews, shadow_scores, idempotency):
+                connection.execute(delete(table).where(table.c.prediction_id <= found[-1].id))
             connection.execute(delete(predictions).where(columns.id <= found[-1].id))
             oldest, newest = (found[end].created_at.isoformat() for end in (0, -1))
             after = {"deleted": len(found), "oldest": oldest, "newest": newest, "retention_days": self._days}

@@ -94,7 +94,11 @@ predictions = Table(
     Index(None, "label", "id"),
     Index(None, "decision", "id"),
     Index(None, "model_name", "id"),
-    Index(None, "model_sha256", "id"),
+    # It covers what drift is counted from.
+    Index(
+        "ix_predictions_model_sha256_id",
+        *("model_sha256", "id", "probability", "max_deviation", "consistent", "stain_distance"),
+    ),
     Index(None, "slide_id", "id"),
     Index(None, "case_id", "id"),
     Index(None, "patch_sha256", "id"),
@@ -139,6 +143,14 @@ activations = Table(
     Column("model_id", String(64), ForeignKey("models.id"), nullable=False),
     Column("activated_by", String(240), nullable=False),
     Column("activated_at", UtcTime(), nullable=False),
+)
+
+# Image files as they were sent, where the administrator wants them kept.
+patches = Table(
+    "patches",
+    metadata,
+    Column("prediction_id", String(36), ForeignKey("predictions.id"), primary_key=True),
+    Column("data", LargeBinary(), nullable=False),
 )
 
 # What a shadow model would have answered, beside what the active one did; null where it was not assessable.

@@ -25,7 +25,7 @@ MOMENT = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def entry(request: Repeatable | None = None) -> Entry:
-    return entry_of(answer_of(MOMENT, case_id="Fälle"), Rotations.FULL, "key", request)
+    return entry_of(answer_of(MOMENT, case_id="Fälle"), Rotations.FULL, "key", request, b"\x00\xffpatch")
 
 
 def entries_of(file: JournalFile) -> list[Entry]:

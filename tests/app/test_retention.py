@@ -26,7 +26,7 @@ from app.records.predictions import PredictionLog, entry_of, row
 from app.records.retention import ACTION, TOGETHER, Retention, keep_no_longer
 from app.records.reviews import Reviews
 from app.records.shadow_scores import Score, ShadowScores
-from app.records.tables import idempotency, models, predictions, reviews, shadow_scores
+from app.records.tables import idempotency, models, patches, predictions, reviews, shadow_scores
 from app.settings import Settings
 from tests.app.conftest import RunningServer, answer_of
 
@@ -63,7 +63,7 @@ def test_what_is_too_old_goes_with_all_that_hangs_on_it(database: Engine) -> Non
     for number, moment in enumerate((gone_at - DAY, gone_at, kept_at, now)):
         answer = answer_of(moment)
         request = Repeatable("key", f"request {number}", fingerprint(b""))
-        log.record(entry_of(answer, Rotations.FULL, "key", request))
+        log.record(entry_of(answer, Rotations.FULL, "key", request, b"patch"))
         Reviews(database, trail).add(answer.id, "agree", "", SERVER)
         ShadowScores(database).record([Score(str(answer.id), "-", "-", None, None, None, None)])
     kept = log.page(2)
@@ -72,9 +72,9 @@ def test_what_is_too_old_goes_with_all_that_hangs_on_it(database: Engine) -> Non
     with database.connect() as connection:
         hanging = [
             connection.execute(select(table.c.prediction_id).order_by(table.c.prediction_id.desc())).scalars().all()
-            for table in (reviews, shadow_scores, idempotency)
+            for table in (patches, reviews, shadow_scores, idempotency)
         ]
-    assert hanging == [[json.loads(text)["id"] for text in kept.answers]] * 3
+    assert hanging == [[json.loads(text)["id"] for text in kept.answers]] * 4
     [deletion] = told(database)
     oldest, newest = (datetime.fromisoformat(deletion.pop(end)) for end in ("oldest", "newest"))
     assert deletion == {"deleted": 2, "retention_days": 30}

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, event, select, text
 
 from app.diagnosis.orbit import Rotations
 from app.problems import IdempotencyMismatch, Problem, RecordsUnavailable
@@ -19,6 +19,7 @@ from app.records.idempotency import Repeatable
 from app.records.journal import JournalFile
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog, entry_of
+from app.records.tables import patches, predictions
 from app.records.writer import Outcome, Writer
 from tests.app.conftest import answer_of
 
@@ -78,7 +79,7 @@ def hanging(database: Engine) -> Iterator[None]:
 
 
 def entry(request: Repeatable | None = None) -> Entry:
-    return entry_of(answer_of(MOMENT), Rotations.FULL, "key", request)
+    return entry_of(answer_of(MOMENT), Rotations.FULL, "key", request, b"patch")
 
 
 def until(condition: object) -> None:
@@ -89,7 +90,11 @@ def until(condition: object) -> None:
 
 
 def recorded(database: Engine) -> list[str]:
-    return sorted(PredictionLog(database).page(10_000).answers)
+    """The answers in the database, which all have their patches."""
+    with database.connect() as connection:
+        found = connection.execute(select(predictions.c.answer).join(patches)).scalars().all()
+    assert len(found) == len(PredictionLog(database).page(10_000).answers)
+    return sorted(found)
 
 
 def texts(entries: list[Entry]) -> list[str]:

@@ -110,6 +110,11 @@ def test_a_faulty_manifest_is_refused_with_its_faults(data: bytes) -> None:
         parse(with_manifest(data, version="one", threshold=3))
 
 
+def reference(edges: list[float], counts: list[int]) -> dict[str, object]:
+    bins = {"edges": edges, "counts": counts}
+    return {"reference": {"probability": bins, "max_deviation": bins, "stain_distance": bins}}
+
+
 @pytest.mark.parametrize(
     ("update", "fault"),
     [
@@ -119,12 +124,27 @@ def test_a_faulty_manifest_is_refused_with_its_faults(data: bytes) -> None:
         ({"golden_cases": []}, "at least 8 items"),
         ({"surprise": 1}, "Extra inputs are not permitted"),
         ({"graph_sha256": "A" * 64}, "match pattern"),
+        (reference([0.1, 0.1], [1, 2, 3]), "the edges do not rise"),
+        (reference([0.2, 0.1], [1, 2, 3]), "the edges do not rise"),
+        (reference([0.1, 0.2], [1, 2]), "2 counts for 2 edges, expected one more"),
+        (reference([0.1], [0, 0]), "all bins are empty"),
+        (reference([0.1], [-1, 2]), "greater than or equal to 0"),
+        (reference(list(range(20)), [1] * 21), "at most 19 items"),
+        (reference([], [1]), "at least 1 item"),
     ],
 )
 def test_the_manifest_refuses_what_contradicts_itself(data: bytes, update: dict[str, object], fault: str) -> None:
     _, manifest = parse(data)
     with pytest.raises(ValidationError, match=fault):
         Manifest.model_validate_json(json.dumps(json.loads(manifest.model_dump_json()) | update))
+
+
+def test_an_artifact_without_a_reference_stays_valid(data: bytes) -> None:
+    model, manifest = parse(data)
+    older = {key: value for key, value in json.loads(manifest.model_dump_json()).items() if key != "reference"}
+    model.metadata_props[0].value = json.dumps(older)
+    assert manifest.reference is not None
+    assert Network(model.SerializeToString()).manifest == manifest.model_copy(update={"reference": None})
 
 
 def test_the_network_reads_the_same_manifest_without_onnx(data: bytes, network: Network) -> None:

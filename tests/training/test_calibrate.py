@@ -11,7 +11,7 @@ from model_zoo.symmetry import Group
 from model_zoo.synthetic import synthetic_patch
 from model_zoo.turns import Patch
 from tests.training.tiny import settled_network, synthetic_patches, tiny_topology
-from training.calibrate import fit_consistency, fit_operating_point, fit_quality
+from training.calibrate import bins, fit_consistency, fit_operating_point, fit_quality, fit_reference
 from training.data import DataError
 from training.quantize.pipeline import quantize
 from training.score import Scorer
@@ -113,3 +113,33 @@ def test_the_quality_reference_accepts_what_it_was_fitted_to_and_refuses_glass_a
 def test_quality_cannot_be_fitted_to_glass() -> None:
     with pytest.raises(DataError, match="training patches show tissue"):
         fit_quality(np.full((20, 96, 96, 3), 250, np.uint8))
+
+
+def test_bins_hold_equal_counts_and_ties_stay_together() -> None:
+    values = np.random.default_rng(3).permutation(np.arange(100.0))
+    even = bins(values)
+    assert even.counts == (10,) * 10
+    assert [int((values < edge).sum()) for edge in even.edges] == list(range(10, 100, 10))
+    tied = bins(np.array([0.0] * 55 + list(range(1, 46))))
+    assert tied.edges[0] == 0.0
+    assert tied.counts == (0, 60, 10, 10, 10, 10)
+    assert bins(np.zeros(7)).counts == (0, 7)
+
+
+def test_the_reference_is_what_answers_to_assessable_patches_say(images: Patch) -> None:
+    """Glass has neither tissue nor a place in the reference; foreign stain counts for the stain alone."""
+    group, quality = Group.parse("C12"), fit_quality(synthetic_patches(60).images)
+    scorer = Scorer(quantize(settled_network(tiny_topology("C12"), images), images).int8)
+    assessable = images[[measure(image, quality).assessable for image in images]]
+    foreign = assessable[:3, ..., [2, 1, 0]]
+    shown = np.concatenate([assessable, foreign, synthetic_patch("blank", 0)[None]])
+    fitted = fit_reference(scorer, group, shown, 0.5, quality)
+    assert sum(fitted.probability.counts) == sum(fitted.max_deviation.counts) == len(assessable)
+    assert sum(fitted.stain_distance.counts) == len(assessable) + 3
+    alone = fit_reference(scorer, group, assessable, 0.5, quality)
+    assert (fitted.probability, fitted.max_deviation) == (alone.probability, alone.max_deviation)
+    assert fitted.stain_distance.edges[-1] > alone.stain_distance.edges[-1]
+    limit = fit_consistency(scorer, group, assessable, 0.5).limit
+    assert fitted.max_deviation.edges[0] < limit
+    with pytest.raises(DataError, match="none of 3 validation patches is assessable"):
+        fit_reference(scorer, group, foreign, 0.5, quality)

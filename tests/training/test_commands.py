@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from model_zoo.artifact import parse
+from model_zoo.artifact import parse, write
 from model_zoo.cli import application
 from model_zoo.verify import verify
 from tests.training.tiny import LIGHTNING_WARNINGS
@@ -75,6 +76,31 @@ def test_published_artifacts_pass_verification(line: dict[str, Path], data: Path
     assert manifest.calibration.prevalence == calibrating.labels.mean()
     splits = {(metric.split, metric.n) for metric in manifest.metrics}
     assert splits == {("valid", 48), ("valid, calibrating half", len(calibrating))}
+
+
+@pytest.mark.parametrize("suffix", ["int8", "fp32"])
+def test_an_older_artifact_gets_the_reference_that_publish_writes(
+    line: dict[str, Path], data: Path, tmp_path: Path, suffix: str
+) -> None:
+    graph, published = parse((line["out"] / f"c12-test-0.1.2.{suffix}.onnx").read_bytes())
+    assert published.reference is not None
+    older = tmp_path / "older.onnx"
+    older.write_bytes(write(graph, published.model_copy(update={"reference": None})))
+    said = succeeds("reference", older, "--data", data, "--version", "0.1.3", "--out", tmp_path)
+    written = tmp_path / f"c12-test-0.1.3.{suffix}.onnx"
+    assert said == f"Wrote {written}\n"
+    assert parse(written.read_bytes())[1] == published.model_copy(update={"version": "0.1.3"})
+
+
+def test_a_reference_needs_the_data_that_calibrated(line: dict[str, Path], data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(data / "train-00000-of-00002.parquet", other / "valid.parquet")
+    artifact = line["out"] / "c12-test-0.1.2.int8.onnx"
+    result = rosette("reference", artifact, "--data", other, "--version", "0.1.3", "--out", tmp_path)
+    assert result.exit_code == 1
+    assert "is not what c12-test 0.1.2 was calibrated on" in result.output
+    assert not list(tmp_path.glob("*.onnx"))
 
 
 def test_the_card_shows_figures_and_learning_curve(line: dict[str, Path]) -> None:

@@ -1,0 +1,234 @@
+"""Do recent answers look like those to the patches that calibrated the model?"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from math import log
+from time import monotonic
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Engine, and_, exists, func, select
+
+from app.records.database import transaction
+from app.records.filters import first_id
+from app.records.tables import models, predictions
+from model_zoo.manifest import Bins, Reference
+
+WINDOWS = {"day": timedelta(days=1), "week": timedelta(days=7)}
+MODERATE, SHIFTED = 0.1, 0.25
+ENOUGH = 200
+FRESH_S = 60.0
+FIGURES = ("probability", "max_deviation", "stain_distance")
+
+
+@dataclass(frozen=True)
+class FigureDrift:
+    """How the distribution of one figure moved from the reference's.
+
+    Attributes:
+        figure: ``"probability"``, ``"max_deviation"`` or ``"stain_distance"``.
+        predictions: that have the figure.
+        reference: patches behind the reference; None if the artifact has none, and so for what follows.
+        psi: population stability index; None also without predictions.
+        expected: what it would be on average if nothing had moved, for these numbers.
+        shares: of the predictions, one for each of the reference's bins, lowest first; None also without predictions.
+        verdict: ``stable``, ``moderate``, ``shifted``, ``too_few`` or ``no_reference``.
+        meaning: the verdict in a sentence.
+    """
+
+    figure: str
+    predictions: int
+    reference: int | None
+    psi: float | None
+    expected: float | None
+    shares: list[float] | None
+    verdict: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class WindowDrift:
+    """One model's answers of one window.
+
+    Attributes:
+        window: ``"day"`` or ``"week"``.
+        since: where it begins; it ends with the report.
+        predictions: in all.
+        not_assessable: of them; they count for the stain alone.
+    """
+
+    window: str
+    since: datetime
+    predictions: int
+    not_assessable: int
+    figures: list[FigureDrift]
+
+
+@dataclass(frozen=True)
+class ModelDrift:
+    """One model's answers. ``windows`` are the last day and the last week."""
+
+    name: str
+    version: str
+    sha256: str
+    windows: list[WindowDrift]
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """Every model that answered within the last week."""
+
+    at: datetime
+    models: list[ModelDrift]
+
+
+class Drift:
+    """Compares the prediction log with the references of the models.
+
+    The database counts, over one index, and only the counts come here. All methods may be called from many threads.
+
+    Args:
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, engine: Engine, clock: Callable[[], float] = monotonic) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last: tuple[float, DriftReport] | None = None
+
+    def latest(self) -> DriftReport:
+        """A report that is at most a minute old; callers that come together share one.
+
+        Raises:
+            RecordsUnavailable: if the database fails.
+        """
+        with self._lock:
+            if self._last is None or self._clock() - self._last[0] >= FRESH_S:
+                self._last = self._clock(), self.measure(datetime.now(UTC))
+            return self._last[1]
+
+    def measure(self, now: datetime) -> DriftReport:
+        """A report on the time before ``now``, counted anew.
+
+        Raises:
+            RecordsUnavailable: if the database fails.
+        """
+        columns = models.c
+        answered = exists().where(_within(columns.id, now - max(WINDOWS.values()), now))
+        query = select(columns.id, columns.name, columns.version, columns.manifest).where(answered)
+        with transaction(self._engine) as connection:
+            found = [
+                ModelDrift(row.name, row.version, row.id, _windows(connection, row.id, _reference(row.manifest), now))
+                for row in connection.execute(query.order_by(columns.uploaded_at.desc(), columns.id))
+            ]
+        return DriftReport(now, found)
+
+
+@dataclass
+class _Counts:
+    """What the database counted: rows, those without a verdict, and for each figure those in each bin."""
+
+    rows: int
+    not_assessable: int
+    binned: list[list[int]]
+
+    def __add__(self, other: _Counts) -> _Counts:
+        binned = [
+            [a + b for a, b in zip(mine, others, strict=True)]
+            for mine, others in zip(self.binned, other.binned, strict=True)
+        ]
+        return _Counts(self.rows + other.rows, self.not_assessable + other.not_assessable, binned)
+
+
+def _reference(manifest: str) -> Reference | None:
+    """The reference in a manifest's JSON."""
+    stored = json.loads(manifest).get("reference")
+    return None if stored is None else Reference.model_validate(stored)
+
+
+def _within(model_id: ColumnElement[str] | str, since: datetime, until: datetime) -> ColumnElement[bool]:
+    """The model's predictions from ``since`` on, before ``until``: a range of one index."""
+    columns = predictions.c
+    return and_(columns.model_sha256 == model_id, columns.id >= first_id(since), columns.id < first_id(until))
+
+
+def _windows(connection: Connection, model_id: str, reference: Reference | None, now: datetime) -> list[WindowDrift]:
+    """The model's windows, shortest first. Each prediction is counted once."""
+    bins = [getattr(reference, figure) if reference else None for figure in FIGURES]
+    windows: list[WindowDrift] = []
+    until, total = now, _Counts(0, 0, [[0] * (len(each.counts) if each else 1) for each in bins])
+    for window, length in WINDOWS.items():
+        since = now - length
+        total += _count(connection, bins, _within(model_id, since, until))
+        figures = [
+            compare(figure, each, counts) for figure, each, counts in zip(FIGURES, bins, total.binned, strict=True)
+        ]
+        windows.append(WindowDrift(window, since, total.rows, total.not_assessable, figures))
+        until = since
+    return windows
+
+
+def _count(connection: Connection, bins: Sequence[Bins | None], meant: ColumnElement[bool]) -> _Counts:
+    """Count the predictions that are meant: those below each edge, and all, for one figure after the other."""
+    columns = predictions.c
+    assessable = columns.probability.is_not(None)
+    # An orbit that is only partly known deviates less.
+    counted: list[tuple[Column[Any], ColumnElement[bool]]] = [
+        (columns.probability, assessable),
+        (columns.max_deviation, and_(assessable, columns.consistent.is_not(None))),
+        (columns.stain_distance, columns.stain_distance.is_not(None)),
+    ]
+    wanted: list[ColumnElement[int]] = []
+    for (column, has_it), each in zip(counted, bins, strict=True):
+        wanted += [func.count().filter(has_it, column < edge) for edge in (each.edges if each else ())]
+        wanted.append(func.count().filter(has_it))
+    rows, assessed, *below = connection.execute(
+        select(func.count(), func.count(columns.probability), *wanted).where(meant)
+    ).one()
+    binned = []
+    for each in bins:
+        size = len(each.counts) if each else 1
+        cumulated, below = below[:size], below[size:]
+        binned.append([high - low for low, high in pairwise([0, *cumulated])])
+    return _Counts(rows, rows - assessed, binned)
+
+
+def compare(figure: str, reference: Bins | None, counts: Sequence[int]) -> FigureDrift:
+    """One figure's drift, from the predictions in each bin (in the only one without a reference)."""
+    n = sum(counts)
+    if reference is None:
+        return FigureDrift(figure, n, None, None, None, None, "no_reference", "no reference in this artifact")
+    m, size = sum(reference.counts), len(reference.counts)
+    if not n:
+        return FigureDrift(figure, 0, m, None, None, None, "too_few", "no prediction has this figure")
+    found, expected = psi(reference.counts, counts), (size - 1) * (1 / n + 1 / m)
+    if n < ENOUGH:
+        verdict = "too_few"
+        meaning = f"{n} of the {ENOUGH} predictions that it takes: without any drift the PSI is {expected:.2g} or so"
+    elif found < MODERATE:
+        verdict, meaning = "stable", "distributed as in the reference"
+    elif found <= SHIFTED:
+        verdict, meaning = "moderate", "distributed somewhat differently from the reference: keep an eye on it"
+    else:
+        verdict, meaning = "shifted", "distributed differently from the reference: find out why"
+    return FigureDrift(figure, n, m, found, expected, [count / n for count in counts], verdict, meaning)
+
+
+def psi(reference: Sequence[int], counts: Sequence[int]) -> float:
+    """Population stability index, Σ (q − p) ln(q / p), of two rows of counts.
+
+    Half a count is added to every bin of both, so that an empty one stays finite.
+    """
+    expected, found = (_shares(each) for each in (reference, counts))
+    return sum((q - p) * log(q / p) for p, q in zip(expected, found, strict=True))
+
+
+def _shares(counts: Sequence[int]) -> list[float]:
+    total = sum(counts) + len(counts) / 2
+    return [(count + 0.5) / total for count in counts]
