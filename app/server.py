@@ -14,13 +14,16 @@ import httptools
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.supervisors import Multiprocess
 
 from app import logs, request_id
+from app.main import create_app
 from app.problems import MEDIA_TYPE, problem_body
 from app.settings import Settings
 
 READ_SIZE = 16 * 1024
 MAX_HEADERS = 32 * 1024
+START_S = 60.0
 
 
 class PatientProtocol(asyncio.BufferedProtocol):
@@ -32,10 +35,8 @@ class PatientProtocol(asyncio.BufferedProtocol):
     (uvloop reads into a buffer of ours only if the protocol is nothing but a BufferedProtocol, so uvicorn's is held.)
     """
 
-    header_timeout_s = 10.0
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._http = _Parser(self.header_timeout_s, *args, **kwargs)
+    def __init__(self, config: Config, **options: Any) -> None:
+        self._http = _Parser(config, **options)
         self._buffer = bytearray(READ_SIZE)
         self.connection_lost = self._http.connection_lost  # type: ignore[method-assign]
         self.connection_made = self._http.connection_made  # type: ignore[method-assign, assignment]
@@ -50,9 +51,9 @@ class PatientProtocol(asyncio.BufferedProtocol):
 
 
 class _Parser(HttpToolsProtocol):
-    def __init__(self, header_timeout_s: float, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._header_timeout_s = header_timeout_s
+    def __init__(self, config: Config, **options: Any) -> None:
+        super().__init__(config, **options)
+        self._header_timeout_s = config.header_timeout_s
         self._header_timer: asyncio.TimerHandle | None = None
         self._header_bytes = 0
         self._in_body = False
@@ -121,10 +122,33 @@ class _Parser(HttpToolsProtocol):
             self._header_timer = None
 
 
+class Config(uvicorn.Config):
+    """How Rosette is served; can be handed to another process."""
+
+    def __init__(self, app: FastAPI | str, settings: Settings) -> None:
+        super().__init__(
+            app,
+            factory=isinstance(app, str),
+            workers=settings.workers,
+            host=settings.host,
+            port=settings.port,
+            loop="uvloop",
+            http=PatientProtocol,  # type: ignore[arg-type] # asyncio takes any protocol
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=settings.shutdown_timeout_s,
+            log_config=None,
+            access_log=False,
+        )
+        self.header_timeout_s = settings.header_timeout_s
+
+
 class Server(uvicorn.Server):
     """A uvicorn server that calls ``ready`` with its port once it listens."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[int], None]) -> None:
+    def __init__(self, config: Config, ready: Callable[[int], None]) -> None:
         super().__init__(config)
         self._ready = ready
 
@@ -139,22 +163,37 @@ class Server(uvicorn.Server):
             self._ready(self.servers[0].sockets[0].getsockname()[1])
 
 
+class Supervisor(Multiprocess):
+    """Several server processes behind one socket; calls ``ready`` with its port once all of them listen."""
+
+    def __init__(self, config: Config, ready: Callable[[int], None]) -> None:
+        self._listening = config.bind_socket()
+        super().__init__(config, [self._listening])
+        self._ready = ready
+
+    def init_processes(self) -> None:
+        super().init_processes()
+        if all(process.wait_until_ready(START_S, self.should_exit) for process in self.processes):
+            self._ready(self._listening.getsockname()[1])
+
+
 def make_server(app: FastAPI, settings: Settings, ready: Callable[[int], None]) -> Server:
     """A server for the application; ``run()`` blocks until SIGINT or SIGTERM, and lets requests finish."""
     logs.configure(settings.log_format, settings.log_level)
-    protocol = type("Protocol", (PatientProtocol,), {"header_timeout_s": settings.header_timeout_s})
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http=protocol,
-        ws="none",
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=5,
-        timeout_graceful_shutdown=settings.shutdown_timeout_s,
-        log_config=None,
-        access_log=False,
-    )
-    return Server(config, ready)
+    return Server(Config(app, settings), ready)
+
+
+def make_supervisor(settings: Settings, ready: Callable[[int], None]) -> Supervisor:
+    """Server processes that read their settings from the environment; ``run()`` blocks until SIGINT or SIGTERM.
+
+    A process that ends or hangs is replaced; at the end each lets its requests finish.
+    """
+    logs.configure(settings.log_format, settings.log_level)
+    return Supervisor(Config("app.server:application", settings), ready)
+
+
+def application() -> FastAPI:
+    """The application of one process among several."""
+    settings = Settings()
+    logs.configure(settings.log_format, settings.log_level)
+    return create_app(settings)

@@ -65,7 +65,7 @@ class Services:
         self.retention = Retention(self.database, self.audit, settings.retention_days)
         self.key_rates = KeyRates(settings.key_rate)
         self.writer = Writer(self.database, settings.journal_folder, settings.journal_bytes)
-        self.workers = Workers(settings.workers, settings.queue, settings.deadline_s)
+        self.workers = Workers(settings.threads, settings.queue, settings.deadline_s)
         self.io = Workers(IO_THREADS, settings.queue, settings.deadline_s, name="io")
         self.reviews = Reviews(self.database, self.audit)
         self.registry = Registry(self.database, self.audit, TrustedKeys.parse(settings.trusted_keys or ""))

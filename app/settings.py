@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -22,6 +22,11 @@ def default_home() -> Path:
     """``$XDG_DATA_HOME/rosette``, by default ``~/.local/share/rosette``."""
     data = os.environ.get("XDG_DATA_HOME", "")
     return (Path(data) if data.startswith("/") else Path.home() / ".local" / "share") / "rosette"
+
+
+def _share_of_cores(settings: dict[str, Any]) -> int:
+    workers: int = settings.get("workers", 1)
+    return max(1, usable_cores() // workers)
 
 
 class Settings(BaseSettings):
@@ -44,7 +49,8 @@ class Settings(BaseSettings):
         store_patches: whether the image files themselves are kept with the predictions.
         prevalence: share of this site's patches that are positive; answers then state the probability for it, too.
         docs: whether ``/docs`` and ``/openapi.json`` are served.
-        workers: threads that decode and infer; by default one for each core that the process may use.
+        workers: server processes; more than one need PostgreSQL.
+        threads: threads of each process that decode and infer; by default its share of the cores that it may use.
         queue: requests that may wait for a worker; more are refused with 503.
         deadline_s: seconds that a request may wait for a worker; then it is refused with 503.
         key_rate: patches a second that one key may send; more are refused with 429. By default any number.
@@ -85,7 +91,8 @@ class Settings(BaseSettings):
     store_patches: bool = False
     prevalence: float | None = Field(default=None, gt=0, lt=1)
     docs: bool = True
-    workers: int = Field(default_factory=usable_cores, ge=1, le=1024)
+    workers: int = Field(default=1, ge=1, le=256)
+    threads: int = Field(default_factory=_share_of_cores, ge=1, le=1024)
     queue: int = Field(default=64, ge=0)
     deadline_s: float = Field(default=10, gt=0)
     key_rate: float | None = Field(default=None, gt=0)
@@ -142,6 +149,15 @@ class Settings(BaseSettings):
         if self.admin_key is not None and self.admin_key_file is not None:
             raise ValueError("ROSETTE_ADMIN_KEY and ROSETTE_ADMIN_KEY_FILE are both set: set only one of them")
         self.read_admin_key()
+        return self
+
+    @model_validator(mode="after")
+    def _several_processes_share_a_server(self) -> Self:
+        if self.workers > 1 and self.sqlalchemy_url().startswith("sqlite"):
+            raise ValueError(
+                f"{self.workers} processes cannot share an SQLite database: set ROSETTE_DATABASE_URL to a PostgreSQL "
+                "database, or ROSETTE_WORKERS to 1 (one process uses all cores)"
+            )
         return self
 
     def read_admin_key(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -18,20 +19,37 @@ from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
 from app.main import create_app
 from app.problems import ImageProblem
-from app.server import make_server
+from app.server import make_server, make_supervisor
 from app.services import Services
 from app.settings import Settings
 
 
-def serve() -> None:
+def serve(
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Server processes; more than one need PostgreSQL. [env: ROSETTE_WORKERS]")
+    ] = None,
+) -> None:
     """Serve POST /predict, and everything else, over HTTP."""
+    if workers is not None:
+        os.environ["ROSETTE_WORKERS"] = str(workers)
     with readable_errors():
         settings = Settings()
+        if settings.workers > 1:
+            _serve_many(settings)
+            return
         app = create_app(settings)
         services: Services = app.state.services
         server = make_server(app, settings, lambda port: typer.echo(greeting(services, port)))
         services.start()
         server.run()
+
+
+def _serve_many(settings: Settings) -> None:
+    services = Services(settings)
+    supervisor = make_supervisor(settings, lambda port: typer.echo(greeting(services, port)))
+    services.start()  # what the database and the home folder lack is made once, and what is wrong with them said once
+    services.stop()
+    supervisor.run()
 
 
 def predict(

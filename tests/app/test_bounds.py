@@ -173,7 +173,7 @@ def test_pipelined_requests_are_answered_in_order(server: RunningServer, png: by
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory, artifact_path: Path) -> Iterator[RunningServer]:
     """A server with short patience, one worker and no queue."""
-    settings = {"body_timeout_s": 0.5, "header_timeout_s": 0.5, "workers": 1, "queue": 0, "uploads": 2}
+    settings = {"body_timeout_s": 0.5, "header_timeout_s": 0.5, "threads": 1, "queue": 0, "uploads": 2}
     with RunningServer(tmp_path_factory.mktemp("home"), artifact_path, **settings) as running:
         yield running
 

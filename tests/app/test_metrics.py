@@ -132,7 +132,7 @@ def test_the_active_model_and_the_process_are_told(own: RunningServer) -> None:
     assert figures("rosette_model_info", name=engine.manifest.name, version=engine.manifest.version, sha256=sha256) == 1
     assert figures("process_cpu_seconds_total") > 0
     assert figures("process_resident_memory_bytes") > 10_000_000
-    assert figures("rosette_workers") == own.settings.workers
+    assert figures("rosette_workers") == own.settings.threads
 
 
 def test_a_server_without_a_model_tells_none(tmp_path: Path) -> None:
