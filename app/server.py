@@ -89,7 +89,9 @@ class _Parser(HttpToolsProtocol):
         if self.parser.get_http_version() == "1.1" and [name for name, _ in self.headers].count(b"host") != 1:
             raise ValueError("expected exactly one Host header")
         super().on_headers_complete()
-        self.scope["state"]["gone"] = partial(getattr, self.cycle, "disconnected")
+        state = self.scope["state"]
+        state["gone"] = partial(getattr, self.cycle, "disconnected")
+        state["unread"] = partial(getattr, self.cycle, "more_body")
 
     def on_message_complete(self) -> None:
         self._in_body = False

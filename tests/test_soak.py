@@ -17,8 +17,9 @@ from tests.processes import KEY, START_S, serving
 
 pytestmark = pytest.mark.soak
 
-ROUNDS = 24
-CLIENTS = 4
+KILLS = 50
+STARTS = 24
+CLIENTS = 8
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_no_answer_is_lost_when_the_server_is_killed_under_load(
     chance = random.Random(0)
     settings = {"ROSETTE_DATABASE_URL": database_url, "ROSETTE_ADMIN_KEY": KEY}
     recorded: dict[str, str] = {}
-    for _ in range(ROUNDS):
+    for _ in range(KILLS):
         answers: dict[str, str] = {}
         first = threading.Event()
         with serving(tmp_path / "home", artifact_path, **settings) as server:
@@ -81,9 +82,9 @@ def test_a_server_killed_while_it_starts_starts_the_next_time(tmp_path: Path, ar
         server.wait_until_it_listens()
         start_s = monotonic() - began
     home = tmp_path / "home"
-    for i in range(ROUNDS):
+    for i in range(STARTS):
         with serving(home, artifact_path) as server:
-            sleep(start_s * (0.3 + i / ROUNDS))
+            sleep(start_s * (0.3 + i / STARTS))
     with serving(home, artifact_path) as server:
         url = server.wait_until_it_listens()
         key = (home / "admin.key").read_text(encoding="ascii").strip()

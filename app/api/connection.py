@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
+from collections.abc import Callable
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.problems import Busy
+
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_CLOSE = (b"connection", b"close")
+_UNLESS_SET = (
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
 
 
 class Connection:
@@ -26,33 +35,26 @@ class Connection:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        unread = uploads = _announces_a_body(scope)
-
-        async def watched_receive() -> Message:
-            nonlocal unread
-            message = await receive()
-            if message["type"] == "http.request" and not message.get("more_body", False):
-                unread = False
-            return message
+        uploads = _announces_a_body(scope)
+        unread: Callable[[], bool] = scope.get("state", {}).get("unread", lambda: uploads)
 
         async def marked_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers.setdefault("Cache-Control", "no-store")
-                headers.setdefault("Referrer-Policy", "no-referrer")
-                headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-                if unread:
-                    headers["Connection"] = "close"
+                headers = [*message["headers"], _NO_SNIFFING]
+                names = {name for name, _ in headers}
+                headers += [header for header in _UNLESS_SET if header[0] not in names]
+                if uploads and unread():
+                    headers.append(_CLOSE)
+                message["headers"] = headers
             await send(message)
 
         if uploads and self._room == 0:
             busy = Busy("Too many requests with a body are in flight: try again in a second.")
-            await busy.response()(scope, watched_receive, marked_send)
+            await busy.response()(scope, receive, marked_send)
             return
         self._room -= uploads
         try:
-            await self.app(scope, watched_receive, marked_send)
+            await self.app(scope, receive, marked_send)
         finally:
             self._room += uploads
 

@@ -1,4 +1,4 @@
-"""``GET /admin/drift``: whether recent answers look like those that calibrated the model."""
+"""``GET /drift``: whether recent answers look like those that calibrated the model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.api.query import KnownParameters
 from app.services import Services, services_of
 
 router = APIRouter(
-    prefix="/admin/drift",
+    prefix="/drift",
     tags=["drift"],
     dependencies=[Depends(RequireRole(Role.READ, Role.REVIEW, Role.METRICS))],
     responses=problems.responses(*problems.ALWAYS),

@@ -210,11 +210,11 @@ def test_over_http(tmp_path: Path, artifact_path: Path, png: bytes) -> None:
         answer = running.client.post("/predict", content=png, headers=PNG).json()
         for role in (Role.READ, Role.REVIEW, Role.METRICS):
             with running.new_client(role) as client:
-                assert client.get("/admin/drift").status_code == 200
+                assert client.get("/drift").status_code == 200
         with running.new_client(Role.PREDICT) as client:
-            assert_problem(client.get("/admin/drift"), 403, "forbidden")
-        assert_problem(running.client.get("/admin/drift?window=day"), 422, "invalid-parameter")
-        [model] = running.client.get("/admin/drift").json()["models"]
+            assert_problem(client.get("/drift"), 403, "forbidden")
+        assert_problem(running.client.get("/drift?window=day"), 422, "invalid-parameter")
+        [model] = running.client.get("/drift").json()["models"]
         assert {key: model[key] for key in ("name", "version", "sha256")} == answer["model"]
         for window in model["windows"]:
             assert (window["predictions"], window["not_assessable"]) == (1, 0)
