@@ -15,6 +15,7 @@ from app.access.throttle import FailedTries, KeyRates
 from app.answering import Answering
 from app.diagnosis.engine import Engine, ModelError
 from app.diagnosis.report import Answer
+from app.memory import use_few_arenas
 from app.metrics import Metrics
 from app.records.audit import AuditTrail
 from app.records.database import open_database
@@ -100,6 +101,7 @@ class Services:
         """
         if self._started:
             return
+        use_few_arenas()
         self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         migrate(self.database)
         record_settings(self.audit, self.settings)
