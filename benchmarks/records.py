@@ -27,7 +27,8 @@ from uuid_utils.compat import uuid7
 from app.diagnosis.example import EXAMPLE
 from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
-from app.records.database import open_database
+from app.records.database import open_database, transaction
+from app.records.entry import insert_new
 from app.records.exports import CSV, JSONL, piece
 from app.records.filters import EVERYTHING, Filter, first_id
 from app.records.migrations import migrate
@@ -36,7 +37,7 @@ from app.records.tables import predictions
 
 YEAR = timedelta(days=365)
 START = datetime(2026, 1, 1, tzinfo=UTC)
-PAGE, TOGETHER, REPEATS, COMMITS = 50, 10_000, 15, 200
+PAGE, TOGETHER, REPEATS, COMMITS, GROUP = 50, 10_000, 15, 200, 16
 KEYS, MODELS, SLIDE, CASE = 5, 4, 100, 500
 DECISIONS, SHARES = ("negative", "positive", "review", "not_assessable"), (0.75, 0.149, 0.1, 0.001)
 
@@ -74,6 +75,20 @@ def fill(engine: Engine, number: int) -> float:
     return time.perf_counter() - start
 
 
+def commit_rates(engine: Engine) -> str:
+    """Rows committed in a second, one and sixteen at a time, each commit on the disk."""
+    answer = Answer.model_validate(EXAMPLE)
+    rates = []
+    for together in (1, GROUP):
+        start = time.perf_counter()
+        for _ in range(COMMITS):
+            group = [answer.model_copy(update={"id": uuid7()}) for _ in range(together)]
+            with transaction(engine) as connection:
+                insert_new(connection, [entry_of(each, Rotations.FULL, "key-0") for each in group])
+        rates.append(COMMITS * together / (time.perf_counter() - start))
+    return f"{rates[0]:.0f} rows/s one a commit, {rates[1]:.0f} rows/s in groups of {GROUP}"
+
+
 def timed(call: Callable[[], object]) -> str:
     """Median and largest time of a call in milliseconds."""
     times = []
@@ -106,15 +121,12 @@ def main(number: int) -> None:
     with TemporaryDirectory() as folder:
         engine = open_database(f"sqlite:///{Path(folder) / 'rosette.db'}")
         migrate(engine)
+        print(f"empty: {commit_rates(engine)}")
         seconds = fill(engine, number)
         size = sum(file.stat().st_size for file in Path(folder).iterdir()) / 2**20
         print(f"{number} rows in {seconds:.1f} s, {TOGETHER} a commit: {number / seconds:.0f} rows/s; {size:.0f} MB")
-        log, answer = PredictionLog(engine), Answer.model_validate(EXAMPLE)
-        start = time.perf_counter()
-        for _ in range(COMMITS):
-            log.record(entry_of(answer.model_copy(update={"id": uuid7()}), Rotations.FULL, "key-0"))
-        seconds = time.perf_counter() - start
-        print(f"{COMMITS / seconds:.0f} rows/s committed one by one, each on the disk")
+        print(f"full:  {commit_rates(engine)}")
+        log = PredictionLog(engine)
         print(f"\nmilliseconds, median and largest of {REPEATS}; a page has {PAGE}")
         print(f"{'':<28} {'newest':>13} {'middle':>13}")
         for name, wanted in filters.items():

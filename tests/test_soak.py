@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import threading
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.processes import KEY, START_S, serving
 
 pytestmark = pytest.mark.soak
 
-KILLS = 50
+KILLS = int(os.environ.get("ROSETTE_TEST_KILLS", "25"))
 STARTS = 24
 CLIENTS = 8
 
