@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import platform
 
-
 _M_ARENA_MAX = -8
 ARENAS = 2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -33,6 +34,19 @@ class Postgres:
     def start(self) -> None:
         options = f"-c listen_addresses='' -c unix_socket_directories='{self._folder}'"
         self._run("pg_ctl", "--log", str(self._folder / "log"), "--silent", "--wait", "--options", options, "start")
+
+    def hang(self) -> None:
+        """Connections stay, and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        postmaster = int((self._folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+        backends = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        for process in (postmaster, *map(int, backends)):
+            os.kill(process, number)
 
     def stop(self) -> None:
         """As a crash would: no connection is asked first."""

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import create_engine, text
 
+from app.access.verdicts import FRESH_S
 from model_zoo.synthetic import synthetic_patch
 from tests.postgres import Postgres, own_postgres
 from tests.processes import KEY, serving
@@ -101,6 +102,40 @@ def test_no_request_fails_while_the_database_is_stopped(
     assert during == "degraded"
     assert refused == []
     assert len(answers) > 100
+    assert recorded(postgres) - before == Counter(answers)
+
+
+def test_a_database_that_hangs_is_not_waited_for(
+    postgres: Postgres, tmp_path: Path, artifact_path: Path, png: bytes
+) -> None:
+    """For longer than a key is known without asking."""
+    before = recorded_if_any(postgres)
+    answers: list[str] = []
+    with serving(tmp_path, artifact_path, **settings_of(postgres)) as server:
+        url = server.wait_until_it_listens()
+        with client_of(url) as admin:
+            made = admin.post(
+                "/admin/keys",
+                headers={"Content-Type": "application/json"},
+                json={"role": "predict", "name": "microscope"},
+            )
+            key = made.json()["key"]
+        with client_of(url) as client:
+            client.headers["Authorization"] = f"Bearer {key}"
+            answers.append(client.post("/predict?rotations=none", content=png).text)
+            postgres.hang()
+            try:
+                end = monotonic() + FRESH_S + 5
+                while monotonic() < end:
+                    response = client.post("/predict?rotations=none", content=png)
+                    assert response.status_code == 200, response.text
+                    answers.append(response.text)
+                    sleep(0.1)
+                during = status_of(url)
+            finally:
+                postgres.go_on()
+            wait_until_ready(url, tmp_path)
+    assert during == "degraded"
     assert recorded(postgres) - before == Counter(answers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -12,9 +13,10 @@ from app.access.address import client_address
 from app.access.caller import Caller
 from app.access.keys import Keys
 from app.access.throttle import FailedTries
-from app.problems import Problem, Unauthorized
+from app.problems import Problem, RecordsUnavailable, Unauthorized
 
 LOOKUPS = 4
+PATIENCE_S = 2.0
 
 
 class Guard:
@@ -56,8 +58,22 @@ class Guard:
             remembered = self._keys.remembered(key)
             if not remembered:
                 self._failed_tries.check(address)
-            caller = await to_thread.run_sync(self._look_up, key, address, remembered, limiter=self._limiter)
+            caller = await self._asked(key, address, remembered)
         return replace(caller, address=address)
+
+    async def _asked(self, key: bytes, address: str, remembered: bool) -> Caller:
+        """Whose key this is, by the database; if it hangs, by what it said last."""
+        asking = asyncio.ensure_future(
+            to_thread.run_sync(self._look_up, key, address, remembered, limiter=self._limiter)
+        )
+        done, _ = await asyncio.wait({asking}, timeout=PATIENCE_S)
+        if done:
+            return asking.result()
+        asking.add_done_callback(asyncio.Future.exception)  # nobody else looks
+        trusted = self._keys.trusted(key)
+        if trusted is None:
+            raise RecordsUnavailable("The database does not answer, so the key cannot be checked: try again.")
+        return trusted
 
     def _look_up(self, key: bytes, address: str, remembered: bool) -> Caller:
         if not remembered:  # others from this address may have failed while this one waited for a thread

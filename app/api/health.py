@@ -18,6 +18,7 @@ from app.services import Services, services_of
 router = APIRouter(tags=["health"])
 
 CACHE_S = 1.0
+PATIENCE_S = 3.0
 
 
 class Alive(BaseModel):
@@ -45,6 +46,7 @@ class Readiness:
         self._limiter = CapacityLimiter(1)
         self._lock = asyncio.Lock()
         self._until = -1.0
+        self._checking: asyncio.Future[str] | None = None
         self._failed: dict[str, str] = {}
         self._degraded = ""
 
@@ -52,27 +54,39 @@ class Readiness:
         """The parts that are not ready, each with the reason."""
         async with self._lock:
             if monotonic() >= self._until:
-                self._failed = await to_thread.run_sync(self._check, limiter=self._limiter)
+                await self._find_out()
                 self._until = monotonic() + CACHE_S
             return self._failed
+
+    async def _find_out(self) -> None:
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.ensure_future(to_thread.run_sync(self._trouble, limiter=self._limiter))
+        done, _ = await asyncio.wait({self._checking}, timeout=PATIENCE_S)
+        trouble = self._checking.result() if done else "The database does not answer."
+        self._failed = await to_thread.run_sync(self._judge, trouble)
 
     @property
     def degraded(self) -> str:
         """Why records go to the journal, as of the last check; empty if they do not."""
         return self._degraded
 
-    def _check(self) -> dict[str, str]:
+    def _trouble(self) -> str:
+        """Why the database takes no records; empty if it does."""
+        if trouble := self._services.writer.trouble:
+            return trouble
+        try:
+            check_writable(self._services.database)
+        except problems.RecordsUnavailable as problem:
+            return problem.detail
+        return ""
+
+    def _judge(self, trouble: str) -> dict[str, str]:
         failed = {}
         self._degraded = ""
         if self._services.serving.state.engine is None:
             failed["model"] = self._services.model_error
-        writer = self._services.writer
-        try:
-            if not writer.trouble:
-                check_writable(self._services.database)
-        except problems.RecordsUnavailable as problem:
-            self._degraded = problem.detail
-        if trouble := self._degraded or writer.trouble:
+        if trouble:
+            writer = self._services.writer
             self._degraded = f"answers go to the journal, {writer.journalled} so far: {trouble}"
             try:
                 writer.check_journal()
