@@ -89,6 +89,7 @@ def test_answers_go_on_in_the_journal_and_the_server_says_that_it_is_degraded(
     tmp_path: Path, artifact_path: Path, png: bytes
 ) -> None:
     with RunningServer(tmp_path, artifact_path) as running:
+        assert running.client.get("/predictions").status_code == 200, "the key is known from now on"
         blocker = sqlite3.connect(tmp_path / "rosette.db", isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
         answered = [running.client.post("/predict", content=png, headers=PNG) for _ in range(3)]
