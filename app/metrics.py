@@ -54,6 +54,7 @@ class Metrics:
     def __init__(self, workers: Workers, serving: Serving, shadow: ShadowScorer, writer: Writer) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("rosette_requests", "Requests.", ("route", "method", "status"), registry=registry)
+        self._series: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self._request_seconds = Histogram(
             "rosette_request_seconds",
             "From a request's headers to the end of its response.",
@@ -92,8 +93,13 @@ class Metrics:
             status: of the response, None if the client left before there was any.
             seconds: until the response's end.
         """
-        self._requests.labels(route or NO_ROUTE, method, "none" if status is None else str(status)).inc()
-        self._request_seconds.labels(route or NO_ROUTE).observe(seconds)
+        labels = (route or NO_ROUTE, method, "none" if status is None else str(status))
+        if (series := self._series.get(labels)) is None:
+            series = self._requests.labels(*labels), self._request_seconds.labels(labels[0])
+            self._series[labels] = series
+        count, duration = series
+        count.inc()
+        duration.observe(seconds)
 
     def problem(self, slug: str) -> None:
         """Count a problem that was answered."""

@@ -97,7 +97,7 @@ def measure_orbit(
         logits[list(elements)] = logits_of(turns(patch, group, elements) if elements != (0,) else patch[None])
 
     def measure(elements: tuple[int, ...]) -> None:
-        shares = min(helpers.idle + 1, len(elements)) if helpers else 1
+        shares = min(helpers.idle + 1, len(elements)) if helpers and len(elements) > 1 else 1
         if helpers and shares > 1:
             helpers.share([partial(infer, elements[n::shares]) for n in range(shares)])
         else:
