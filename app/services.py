@@ -8,8 +8,9 @@ from pathlib import Path
 from anyio import CapacityLimiter
 from fastapi import Request
 
-from app.access.guard import LOOKUPS
 from app.access.keys import Keys
+from app.access.lookup import LOOKUPS, Lookup
+from app.access.sessions import Sessions
 from app.access.throttle import FailedTries
 from app.diagnosis.engine import Engine, ModelError
 from app.records.audit import AuditTrail
@@ -48,7 +49,8 @@ class Services:
         self.database = open_database(settings.sqlalchemy_url(), connections=settings.workers + LOOKUPS + _OTHERS)
         self.audit = AuditTrail(self.database)
         self.keys = Keys(self.database, self.audit, settings.read_admin_key(), settings.key_grace_s)
-        self.failed_tries = FailedTries(settings.failed_tries)
+        self.sessions = Sessions(self.database, self.keys, settings.session_idle_s)
+        self.lookup = Lookup(self.keys, FailedTries(settings.failed_tries), self.sessions)
         self.predictions = PredictionLog(self.database)
         self.retention = Retention(self.database, self.audit, settings.retention_days)
         self.workers = Workers(settings.workers, settings.queue)

@@ -129,6 +129,22 @@ class Keys:
         self._verdicts.keep(digest, verdict, revocations)
         return verdict.caller
 
+    def holder(self, key_id: str) -> Caller | None:
+        """Who has the key with this id; None if it opens nothing any more. Always asks the database."""
+        if key_id == OWN_KEY_ID:
+            return Caller(OWN_KEY_ID, Role.ADMIN, OWN_KEY_ID) if self._own is not None else None
+        with transaction(self._engine) as connection:
+            row = connection.execute(select(keys).where(keys.c.id == key_id)).one_or_none()
+        entry = _entry(row) if row else None
+        if entry is None or not entry.opens(self._now()):
+            return None
+        self._note_use(entry)
+        return Caller(entry.id, entry.role, entry.name)
+
+    def bound_to_own(self, token: bytes) -> str | None:
+        """SHA-256 of a session's token that another own key would not give; None if the settings name no own key."""
+        return None if self._own is None else hmac.new(self._own.encode(), token, sha256).hexdigest()
+
     def add(self, role: Role, name: str, actor: Actor, expires_at: datetime | None = None) -> NewKey:
         """Make a key.
 

@@ -1,0 +1,102 @@
+"""Browser sessions: a random token in a cookie, its hash in the database; a session lives no longer than its key."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+from sqlalchemy import Engine, delete, insert, or_, select, update
+
+from app.access.caller import OWN_KEY_ID, Caller
+from app.access.keys import Keys
+from app.problems import RecordsUnavailable
+from app.records.database import transaction
+from app.records.tables import sessions
+
+COOKIE = "rosette_session"
+LONGEST = timedelta(hours=12)
+SEEN_RESOLUTION = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Session:
+    """Who has signed in.
+
+    Attributes:
+        csrf: what every form and every script's request of this session must carry.
+    """
+
+    caller: Caller
+    csrf: str
+
+
+class Sessions:
+    """The sessions of one database.
+
+    A session ends when its key is revoked or expires, ``idle_s`` after it was last seen, and 12 hours after its
+    beginning. Every method raises RecordsUnavailable when the database fails.
+
+    Args:
+        engine: the database.
+        keys: whose keys open sessions.
+        idle_s: seconds without a request after which a session ends.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, engine: Engine, keys: Keys, idle_s: float, clock: Callable[[], float] = time.time) -> None:
+        self._engine = engine
+        self._keys = keys
+        self._idle = timedelta(seconds=idle_s)
+        self._clock = clock
+
+    def open(self, caller: Caller) -> str:
+        """Begin a session and give its token; sessions that have ended are removed on the way."""
+        token, now = secrets.token_urlsafe(32), self._now()
+        row = {
+            "id": self._id(token, caller.key_id),
+            "key_id": caller.key_id,
+            "csrf": secrets.token_urlsafe(32),
+            "created_at": now,
+            "last_seen_at": now,
+        }
+        ended = or_(sessions.c.last_seen_at <= now - self._idle, sessions.c.created_at <= now - LONGEST)
+        with transaction(self._engine) as connection:
+            connection.execute(delete(sessions).where(ended))
+            connection.execute(insert(sessions), row)
+        return token
+
+    def find(self, token: str) -> Session | None:
+        """The session with this token; None if there is none, or it has ended."""
+        now = self._now()
+        with transaction(self._engine) as connection:
+            row = connection.execute(select(sessions).where(sessions.c.id.in_(self._ids(token)))).first()
+        if row is None or now - row.last_seen_at >= self._idle or now - row.created_at >= LONGEST:
+            return None
+        caller = self._keys.holder(row.key_id)
+        if caller is None:
+            return None
+        if now - row.last_seen_at >= min(SEEN_RESOLUTION, self._idle / 10):
+            # A database that can be read but not written still shows its pages.
+            with suppress(RecordsUnavailable), transaction(self._engine) as connection:
+                connection.execute(update(sessions).where(sessions.c.id == row.id).values(last_seen_at=now))
+        return Session(caller, row.csrf)
+
+    def close(self, token: str) -> None:
+        """End the session with this token, if there is one."""
+        with transaction(self._engine) as connection:
+            connection.execute(delete(sessions).where(sessions.c.id.in_(self._ids(token))))
+
+    def _ids(self, token: str) -> list[str]:
+        bound = self._keys.bound_to_own(token.encode())
+        return [sha256(token.encode()).hexdigest()] + ([bound] if bound else [])
+
+    def _id(self, token: str, key_id: str) -> str:
+        return self._ids(token)[-1] if key_id == OWN_KEY_ID else self._ids(token)[0]
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
