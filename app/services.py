@@ -14,6 +14,7 @@ from app.access.sessions import Sessions
 from app.access.throttle import FailedTries
 from app.diagnosis.engine import Engine, ModelError
 from app.records.audit import AuditTrail
+from app.records.browsing import Browsing
 from app.records.database import open_database
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
@@ -52,6 +53,7 @@ class Services:
         self.sessions = Sessions(self.database, self.keys, settings.session_idle_s)
         self.lookup = Lookup(self.keys, FailedTries(settings.failed_tries), self.sessions)
         self.predictions = PredictionLog(self.database)
+        self.browsing = Browsing(self.database)
         self.retention = Retention(self.database, self.audit, settings.retention_days)
         self.workers = Workers(settings.workers, settings.queue)
         self.reviews = Reviews(self.database, self.audit)

@@ -24,6 +24,11 @@ class Workers:
         self._limiter = CapacityLimiter(threads)
         self._room = threads + queue
 
+    @property
+    def room(self) -> int:
+        """Calls that would still be taken now."""
+        return self._room
+
     def refuse_when_full(self) -> None:
         """Raise Busy if a call would be refused now."""
         if self._room <= 0:

@@ -45,7 +45,7 @@ async def list_predictions(
 
     Of those, the ones that fit every filter that is given.
     """
-    own = _own(caller)
+    own = own_key(caller)
     if own and wanted.key not in (None, own):
         page = Page([], None)
     else:
@@ -71,12 +71,12 @@ async def read_prediction(
     prediction_id: UUID,
 ) -> Response:
     """The very JSON that was answered."""
-    text = await services.workers.run(partial(services.predictions.find, prediction_id, _own(caller)))
+    text = await services.workers.run(partial(services.predictions.find, prediction_id, own_key(caller)))
     if text is None:
         raise problems.UnknownPrediction(f"There is no prediction {prediction_id} that this key may see.")
     return Response(text, media_type="application/json")
 
 
-def _own(caller: Caller) -> str | None:
+def own_key(caller: Caller) -> str | None:
     """Confine a key of role predict to its own answers."""
     return caller.key_id if caller.role is Role.PREDICT else None

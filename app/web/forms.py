@@ -12,7 +12,7 @@ from app.api.body import BoundedReader
 from app.problems import Forbidden, InvalidForm
 
 MEDIA_TYPE = "application/x-www-form-urlencoded"
-MAX_BYTES = 16 * 1024
+MAX_BYTES = 64 * 1024
 FIELD, HEADER = "csrf", "X-CSRF-Token"
 
 

@@ -32,7 +32,7 @@ async def login_page(
     out: str = "",
 ) -> Response:
     said = t("login.ended") if ended else t("login.out") if out else ""
-    return page(request, "login.html", next=local(next) or "", said=said, wrong="")
+    return page(request, "login.html", next=local(next) or "", said=said, ended=bool(ended), wrong="")
 
 
 @router.post(LOGIN)
@@ -72,7 +72,7 @@ def _refused(request: Request, problem: Unauthorized | TooManyTries, target: str
     wrong = problem.detail
     if isinstance(problem, TooManyTries):
         wrong = t("login.wait", seconds=problem.headers["Retry-After"])
-    response = page(request, "login.html", problem.status, next=target or "", said="", wrong=wrong)
+    response = page(request, "login.html", problem.status, next=target or "", said="", ended=False, wrong=wrong)
     if isinstance(problem, TooManyTries):
         response.headers["Retry-After"] = problem.headers["Retry-After"]
     return response

@@ -15,7 +15,7 @@ from app.access.sessions import Session
 from app.diagnosis.report import NOTICE
 from app.version import version
 from app.web.assets import url
-from app.web.strings import t, titled
+from app.web.strings import metric_name, t, titled
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -48,7 +48,7 @@ def _megabytes(size: int) -> str:
 _environment = Environment(
     loader=PackageLoader("app.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
-_environment.globals.update(t=t, titled=titled, asset=url, notice=NOTICE, version=version())
+_environment.globals.update(t=t, titled=titled, metric_name=metric_name, asset=url, notice=NOTICE, version=version())
 _environment.filters.update(minute=_minute, pretty=_pretty, megabytes=_megabytes)
 
 

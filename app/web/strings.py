@@ -159,6 +159,7 @@ STRINGS = {
     "cases.slide": "Slide",
     "cases.patch": "Patch, SHA-256",
     "cases.key": "Key, id",
+    "cases.by": "Asked by",
     "cases.since": "From, day",
     "cases.until": "To, day",
     "cases.sort": "Sort",
@@ -417,6 +418,11 @@ STRINGS = {
     "status.shadow.dropped": "Patches it had no time for",
     "status.version": "Version",
 }
+
+
+def metric_name(name: str) -> str:
+    """What a figure of a manifest is called; by default as there."""
+    return STRINGS.get(f"metric.{name}", name)
 
 
 def titled(slug: str, title: str) -> str:

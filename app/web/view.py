@@ -45,9 +45,11 @@ class View:
     """An answer with its drawings; ``bar`` and ``rosette`` are None where nothing is told from the patch.
 
     Attributes:
+        text: the JSON that was recorded.
         limits: None if the model that answered is not in the registry.
     """
 
+    text: str
     answer: Answer
     limits: Limits | None
     reasons: list[str]
@@ -64,6 +66,7 @@ def view(services: Services, text: str) -> View:
     answer = Answer.model_validate_json(text)
     limits = _limits(services, answer.model.sha256)
     return View(
+        text=text,
         answer=answer,
         limits=limits,
         reasons=in_plain_words(answer.reasons),

@@ -1,4 +1,6 @@
 // Patches from a drop, a paste or a choice: asked about two at a time, each answer put in its place.
+import { showPatch } from "./picture.js";
+
 const page = document.querySelector("#diagnose");
 const form = document.querySelector("#patches");
 const drop = document.querySelector("#drop");
@@ -106,12 +108,7 @@ async function ask(job) {
 
 function show(item) {
   const answer = item.querySelector(".answer");
-  const picture = item.querySelector("[data-patch]");
-  picture.addEventListener("error", () => {
-    picture.hidden = true;
-    item.querySelector(".patch .unseen").hidden = false;
-  });
-  picture.src = item.patch;
+  showPatch(item, item.patch);
   const outcome = item.querySelector(".outcome");
   outcome.replaceChildren(document.querySelector(`#decision-${answer.dataset.decision}`).content.cloneNode(true));
   if (answer.dataset.probability) {
