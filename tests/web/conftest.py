@@ -24,10 +24,16 @@ from tests.app.registry.conftest import accurate, fast
 __all__ = ["_no_settings_from_outside", "accurate", "answer_of", "clock", "database", "fast"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 WIDTHS = (360, 1920)
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 MAX_PAGE_BYTES = 200_000
