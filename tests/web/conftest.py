@@ -16,12 +16,22 @@ from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page, Requ
 
 from app.access.caller import Role
 from model_zoo.synthetic import Kind, synthetic_patch
-from tests.app.conftest import TESTER, RunningServer, _no_settings_from_outside, answer_of, clock, database, encoded
+from tests.app.conftest import (
+    TESTER,
+    RunningServer,
+    _no_settings_from_outside,
+    answer_of,
+    clock,
+    database,
+    encoded,
+    png,
+    tumour,
+)
 from tests.app.conftest import postgres as postgres
 from tests.app.conftest import sqlite as sqlite
 from tests.app.registry.conftest import accurate, fast
 
-__all__ = ["_no_settings_from_outside", "accurate", "answer_of", "clock", "database", "fast"]
+__all__ = ["_no_settings_from_outside", "accurate", "answer_of", "clock", "database", "fast", "png", "tumour"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = [
