@@ -6,10 +6,12 @@ from typing import Literal
 
 import pytest
 
+from model_zoo.synthetic import Kind
 from tests.app.conftest import RunningServer
 from tests.conftest import ROOT
 from tests.web.conftest import MAX_PAGE_BYTES, THEMES, WIDTHS, Open, newest, payload, png_of
 
+README_PATCHES: list[tuple[Kind, int]] = [("tumour", 11), ("normal", 2), ("tumour", 9)]
 FOLDER = ROOT / "build" / "screenshots"
 
 
@@ -66,3 +68,20 @@ def test_every_page(window: Open, lived_in: RunningServer, width: int, theme: Li
     assert opened.go("/cases/none").status == 404
     look("problem")
     assert {name: result for name, result in found.items() if result != (True, True, [])} == {}
+
+
+def test_the_readmes_pictures(window: Open, lived_in: RunningServer) -> None:
+    """`python scripts/readme_images.py` puts them into docs/images."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    opened = window(width=1280)
+    opened.sign_in(lived_in.key)
+    files = [payload(f"{kind}-{seed}.png", png_of(kind, seed)) for kind, seed in README_PATCHES]
+    opened.page.set_input_files("#files", files)
+    opened.page.get_by_text("3 of 3 done").wait_for()
+    opened.page.locator("details.result", has_text="tumour-11.png").locator("> summary").click()
+    assert opened.page.locator(".rosette > svg").count() >= 1
+    opened.page.screenshot(path=FOLDER / "readme-diagnose.png", full_page=True)
+    opened = window(width=1366, theme="dark")
+    opened.sign_in(lived_in.key, "/cases?sort=deviation")
+    opened.page.screenshot(path=FOLDER / "readme-cases.png")
+    assert opened.page.locator("tbody tr").count() > 5
