@@ -12,9 +12,9 @@ from app.access.address import client_address
 from app.access.guard import session_token
 from app.access.sessions import COOKIE
 from app.api.query import KnownParameters
-from app.problems import Problem, TooManyTries, Unauthorized
+from app.problems import TooManyTries, Unauthorized
 from app.services import Services, services_of
-from app.web.errors import PageRoute, problem_page
+from app.web.errors import PageRoute
 from app.web.forms import read_form
 from app.web.paths import LOGIN, home, local
 from app.web.rendering import HEADERS, page
@@ -47,8 +47,6 @@ async def login(
         caller = await services.lookup.caller(form["key"].strip().encode(), client_address(request.scope))
     except (Unauthorized, TooManyTries) as problem:
         return _refused(request, problem, target)
-    except Problem as problem:
-        return problem_page(request, problem)
     token = await to_thread.run_sync(services.sessions.open, caller)
     response = RedirectResponse(target or home(caller), 303, headers=HEADERS)
     response.set_cookie(COOKIE, token, path="/", secure=request.url.scheme == "https", httponly=True, samesite="strict")

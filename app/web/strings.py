@@ -89,7 +89,7 @@ STRINGS = {
     "result.patch.key": "Disc: what the model sees. Square: the centre 32×32 px, which the answer is about.",
     "result.patch.hidden": "This browser cannot show this kind of file. The answer does not depend on that.",
     "result.probability": "Probability of metastasis",
-    "result.bar": "Probability {at}; threshold {threshold}; review band {low} to {high}; over all turns {turned_low} to {turned_high}",
+    "result.bar.alt": "Probability {at}; over all turns {low} to {high}",
     "result.bar.threshold": "threshold {threshold}",
     "result.bar.band": "review band {low} – {high}",
     "result.bar.turned": "over all turns {low} – {high}",

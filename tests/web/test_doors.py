@@ -355,3 +355,52 @@ def test_an_upload_with_a_wrong_head_is_refused_before_it_is_read(visitor: Visit
     response = client.post("/models/upload", content=b"x" * 1000, headers=headers)
     assert 'data-outcome="refused"' in response.text
     assert client.post("/models/upload", content=b"x", headers={"Content-Type": "text/plain"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/audit?cursor=x", 422),
+        ("/audit?verify=1&head=x", 422),
+        ("/cases/compare?a=x", 422),
+        ("/cases/00000000-0000-7000-8000-000000000000", 404),
+        ("/cases/export.jsonl?model=UPPER", 422),
+        ("/models/none", 404),
+        ("/models/none/activate", 404),
+        ("/keys/none/revoke", 404),
+        ("/keys?nope=1", 422),
+    ],
+)
+def test_what_is_not_there_or_does_not_fit_is_a_page(visitor: Visit, path: str, status: int) -> None:
+    response = visitor(Role.ADMIN).get(path)
+    assert response.status_code == status
+    assert response.headers["content-type"].startswith("text/html")
+    assert 'role="alert"' in response.text
+
+
+def test_exports_are_those_of_the_api(lived_in: RunningServer, visitor: Visit) -> None:
+    client = visitor(Role.READ)
+    for suffix in ("csv", "jsonl"):
+        theirs = lived_in.client.get(f"/predictions/export.{suffix}", params={"case_id": "case-2"})
+        assert client.get(f"/cases/export.{suffix}", params={"case_id": "case-2"}).content == theirs.content
+    [told, *_] = lived_in.client.get("/admin/audit").json()["entries"]
+    assert (told["action"], told["who"].startswith("a test's read key")) == ("predictions.export", True)
+
+
+def test_nothing_is_judged_that_was_not_answered(visitor: Visit) -> None:
+    client = visitor(Role.REVIEW)
+    sent = {"csrf": token(client), "verdict": "agree"}
+    assert client.post("/cases/00000000-0000-7000-8000-000000000000/review", data=sent).status_code == 404
+
+
+def test_a_roll_back_that_was_overtaken_asks_again(tmp_path: Path, artifact_path: Path, fast: bytes) -> None:
+    with RunningServer(tmp_path / "home", artifact_path) as running, closing(signed_in(running, running.key)) as client:
+        first = running.client.get("/admin/models").json()["active"]
+        headers = {"Content-Type": "application/octet-stream"}
+        second = running.client.post("/admin/models", content=fast, headers=headers).json()["id"]
+        running.client.post(f"/admin/models/{second}/activate")
+        sent = {"csrf": token(client), "active": second, "model": first}
+        assert client.post("/models/rollback", data=sent | {"active": first}).status_code == 409
+        assert running.client.get("/admin/models").json()["active"] == second
+        assert client.post("/models/rollback", data=sent).status_code == 303
+        assert running.client.get("/admin/models").json()["active"] == first
