@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from threading import Lock
 
 from sqlalchemy import Engine, delete, insert, or_, select, update
 
@@ -21,6 +23,7 @@ from app.records.tables import sessions
 COOKIE = "rosette_session"
 LONGEST = timedelta(hours=12)
 SEEN_RESOLUTION = timedelta(minutes=1)
+REMEMBERED = 4096
 
 
 @dataclass(frozen=True)
@@ -39,20 +42,32 @@ class Sessions:
     """The sessions of one database.
 
     A session ends when its key is revoked or expires, ``idle_s`` after it was last seen, and 12 hours after its
-    beginning. Every method raises RecordsUnavailable when the database fails.
+    beginning. While the database is away, those go on that it confirmed within the grace. Every method raises
+    RecordsUnavailable when the database fails.
 
     Args:
         engine: the database.
         keys: whose keys open sessions.
         idle_s: seconds without a request after which a session ends.
         clock: seconds since the epoch.
+        grace_s: seconds after its last confirmation for which a session goes on while the database is away.
     """
 
-    def __init__(self, engine: Engine, keys: Keys, idle_s: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        keys: Keys,
+        idle_s: float,
+        clock: Callable[[], float] = time.time,
+        grace_s: float = 900,
+    ) -> None:
         self._engine = engine
         self._keys = keys
         self._idle = timedelta(seconds=idle_s)
+        self._grace = min(timedelta(seconds=grace_s), self._idle)
         self._clock = clock
+        self._confirmed: OrderedDict[str, tuple[Session, datetime]] = OrderedDict()
+        self._lock = Lock()
 
     def open(self, caller: Caller) -> str:
         """Begin a session and give its token; sessions that have ended are removed on the way."""
@@ -72,7 +87,31 @@ class Sessions:
 
     def find(self, token: str) -> Session | None:
         """The session with this token; None if there is none, or it has ended."""
-        now = self._now()
+        name, now = self._ids(token)[0], self._now()
+        try:
+            session = self._look_up(token, now)
+        except RecordsUnavailable:
+            with self._lock:
+                remembered = self._confirmed.get(name)
+            if remembered is None or not timedelta(0) <= now - remembered[1] < self._grace:
+                raise
+            return remembered[0]
+        with self._lock:
+            self._confirmed.pop(name, None)
+            if session is not None:
+                self._confirmed[name] = session, now
+            if len(self._confirmed) > REMEMBERED:
+                self._confirmed.popitem(last=False)
+        return session
+
+    def close(self, token: str) -> None:
+        """End the session with this token, if there is one."""
+        with self._lock:
+            self._confirmed.pop(self._ids(token)[0], None)
+        with transaction(self._engine) as connection:
+            connection.execute(delete(sessions).where(sessions.c.id.in_(self._ids(token))))
+
+    def _look_up(self, token: str, now: datetime) -> Session | None:
         with transaction(self._engine) as connection:
             row = connection.execute(select(sessions).where(sessions.c.id.in_(self._ids(token)))).first()
         if row is None or now - row.last_seen_at >= self._idle or now - row.created_at >= LONGEST:
@@ -85,11 +124,6 @@ class Sessions:
             with suppress(RecordsUnavailable), transaction(self._engine) as connection:
                 connection.execute(update(sessions).where(sessions.c.id == row.id).values(last_seen_at=now))
         return Session(caller, row.csrf)
-
-    def close(self, token: str) -> None:
-        """End the session with this token, if there is one."""
-        with transaction(self._engine) as connection:
-            connection.execute(delete(sessions).where(sessions.c.id.in_(self._ids(token))))
 
     def _ids(self, token: str) -> list[str]:
         bound = self._keys.bound_to_own(token.encode())

@@ -37,8 +37,11 @@ def _minute(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M}"
 
 
-def _pretty(text: str | None) -> str:
-    return "" if text is None else json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+def _pretty(text: str) -> str:
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except ValueError:  # a row of the audit trail that somebody changed is shown as it is
+        return str(text)
 
 
 def _megabytes(size: int) -> str:

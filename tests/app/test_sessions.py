@@ -10,6 +10,7 @@ from sqlalchemy import Engine, func, select
 from app.access.caller import OWN_KEY_ID, Caller, Role
 from app.access.keys import Keys
 from app.access.sessions import Sessions
+from app.problems import RecordsUnavailable
 from app.records.audit import AuditTrail
 from app.records.migrations import migrate
 from app.records.tables import sessions as table
@@ -115,3 +116,24 @@ def test_the_own_keys_session_dies_when_the_settings_name_another(database: Engi
         assert with_own(other).find(token) is None
         with_own(other).close(token)
     assert with_own(OWN).find(token) is not None
+
+
+def test_a_session_goes_on_for_a_while_when_the_database_is_away(
+    sessions: Sessions, caller: Caller, database: Engine, clock: Clock
+) -> None:
+    seen, unseen, closed = (sessions.open(caller) for _ in range(3))
+    assert sessions.find(seen) is not None
+    assert sessions.find(closed) is not None
+    sessions.close(closed)
+    with database.begin() as connection:
+        table.drop(connection)
+    clock.now += 899
+    found = sessions.find(seen)
+    assert found is not None
+    assert found.caller == caller
+    for token in (unseen, closed):
+        with pytest.raises(RecordsUnavailable):
+            sessions.find(token)
+    clock.now += 1
+    with pytest.raises(RecordsUnavailable):
+        sessions.find(seen)

@@ -152,6 +152,7 @@ def test_records_that_fail_are_told_in_a_page(tmp_path: Path, artifact_path: Pat
             assert status.status_code == 200
             assert "Not ready" in status.text
             outside.execute("ROLLBACK")
+            outside.execute("DROP TABLE keys")
             outside.execute("DROP TABLE sessions")
         response = client.get("/cases")
         assert (response.status_code, response.headers["retry-after"]) == (503, "5")
