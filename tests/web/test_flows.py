@@ -40,7 +40,7 @@ def test_a_wrong_key_is_told_and_the_right_one_leads_where_one_wanted(window: Op
     opened.page.get_by_role("button", name="Sign in").click()
     opened.page.get_by_role("heading", name="Cases").wait_for()
     assert opened.page.url == f"{lived_in.url}/cases?decision=review"
-    assert opened.page.locator("tbody .decision").all_inner_texts() == ["Review", "Review"]
+    assert set(opened.page.locator("tbody .decision").all_inner_texts()) == {"Review"}
 
 
 def test_signing_out_ends_the_session(window: Open, lived_in: RunningServer) -> None:
