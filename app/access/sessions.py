@@ -38,6 +38,15 @@ class Session:
     csrf: str
 
 
+@dataclass(frozen=True)
+class _Confirmed:
+    """A session that the database confirmed at a time, and until when it goes on without being confirmed again."""
+
+    session: Session
+    at: datetime
+    until: datetime
+
+
 class Sessions:
     """The sessions of one database.
 
@@ -66,7 +75,7 @@ class Sessions:
         self._idle = timedelta(seconds=idle_s)
         self._grace = min(timedelta(seconds=grace_s), self._idle)
         self._clock = clock
-        self._confirmed: OrderedDict[str, tuple[Session, datetime]] = OrderedDict()
+        self._confirmed: OrderedDict[str, _Confirmed] = OrderedDict()
         self._lock = Lock()
 
     def open(self, caller: Caller) -> str:
@@ -89,20 +98,22 @@ class Sessions:
         """The session with this token; None if there is none, or it has ended."""
         name, now = self._ids(token)[0], self._now()
         try:
-            session = self._look_up(token, now)
+            confirmed = self._look_up(token, now)
         except RecordsUnavailable:
             with self._lock:
                 remembered = self._confirmed.get(name)
-            if remembered is None or not timedelta(0) <= now - remembered[1] < self._grace:
+            # A clock that was set back must not lengthen a session's life.
+            if remembered is None or not remembered.at <= now < remembered.until:
                 raise
-            return remembered[0]
+            return remembered.session
         with self._lock:
             self._confirmed.pop(name, None)
-            if session is not None:
-                self._confirmed[name] = session, now
+            if confirmed is None:
+                return None
+            self._confirmed[name] = confirmed
             if len(self._confirmed) > REMEMBERED:
                 self._confirmed.popitem(last=False)
-        return session
+        return confirmed.session
 
     def close(self, token: str) -> None:
         """End the session with this token, if there is one."""
@@ -111,19 +122,22 @@ class Sessions:
         with transaction(self._engine) as connection:
             connection.execute(delete(sessions).where(sessions.c.id.in_(self._ids(token))))
 
-    def _look_up(self, token: str, now: datetime) -> Session | None:
+    def _look_up(self, token: str, now: datetime) -> _Confirmed | None:
         with transaction(self._engine) as connection:
             row = connection.execute(select(sessions).where(sessions.c.id.in_(self._ids(token)))).first()
         if row is None or now - row.last_seen_at >= self._idle or now - row.created_at >= LONGEST:
             return None
-        caller = self._keys.holder(row.key_id)
-        if caller is None:
+        verdict = self._keys.holder(row.key_id)
+        if verdict is None:
             return None
         if now - row.last_seen_at >= min(SEEN_RESOLUTION, self._idle / 10):
             # A database that can be read but not written still shows its pages.
             with suppress(RecordsUnavailable), transaction(self._engine) as connection:
                 connection.execute(update(sessions).where(sessions.c.id == row.id).values(last_seen_at=now))
-        return Session(caller, row.csrf)
+        until = min(now + self._grace, row.created_at + LONGEST)
+        if verdict.expires_at is not None:
+            until = min(until, datetime.fromtimestamp(verdict.expires_at, UTC))
+        return _Confirmed(Session(verdict.caller, row.csrf), now, until)
 
     def _ids(self, token: str) -> list[str]:
         bound = self._keys.bound_to_own(token.encode())

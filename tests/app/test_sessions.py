@@ -119,11 +119,14 @@ def test_the_own_keys_session_dies_when_the_settings_name_another(database: Engi
 
 
 def test_a_session_goes_on_for_a_while_when_the_database_is_away(
-    sessions: Sessions, caller: Caller, database: Engine, clock: Clock
+    sessions: Sessions, keys: Keys, caller: Caller, database: Engine, clock: Clock
 ) -> None:
+    made = keys.add(Role.READ, "b", TESTER, datetime.fromtimestamp(clock.now, UTC) + timedelta(minutes=5))
+    expiring = sessions.open(Caller(made.id, made.role, made.name))
     seen, unseen, closed = (sessions.open(caller) for _ in range(3))
     assert sessions.find(seen) is not None
     assert sessions.find(closed) is not None
+    assert sessions.find(expiring) is not None
     sessions.close(closed)
     with database.begin() as connection:
         table.drop(connection)
@@ -131,7 +134,7 @@ def test_a_session_goes_on_for_a_while_when_the_database_is_away(
     found = sessions.find(seen)
     assert found is not None
     assert found.caller == caller
-    for token in (unseen, closed):
+    for token in (unseen, closed, expiring):
         with pytest.raises(RecordsUnavailable):
             sessions.find(token)
     clock.now += 1
