@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from app.access.caller import Role
+from app.access.caller import Caller, Role
 from app.access.dependencies import RequireRole
 from app.api.health import Readiness, readiness_of
 from app.api.query import KnownParameters
@@ -18,7 +18,7 @@ from app.records.browsing import Hour
 from app.records.database import without_password
 from app.services import Services, services_of
 from app.web.errors import PageRoute
-from app.web.rendering import page
+from app.web.rendering import may, page
 
 HOURS, TIMES = 24, 200
 BAR_STEP, BAR_HEIGHT = 12.0, 80.0
@@ -49,7 +49,7 @@ class Queue:
 @router.get("/status")
 async def status_page(
     request: Request,
-    caller: Annotated[object, Depends(RequireRole(Role.METRICS))],
+    caller: Annotated[Caller, Depends(RequireRole(Role.METRICS))],
     _: Annotated[None, Depends(KnownParameters())],
     services: Annotated[Services, Depends(services_of)],
     readiness: Annotated[Readiness, Depends(readiness_of)],
@@ -74,7 +74,7 @@ async def status_page(
         shadow=services.serving.state.shadow,
         trouble=services.model_error,
         dropped=services.shadow.dropped,
-        database=without_password(services.settings.sqlalchemy_url()),
+        database=without_password(services.settings.sqlalchemy_url()) if may(caller) else "",
         queue=queue,
         hours=hours,
         bars=_bars(hours),

@@ -405,3 +405,9 @@ def test_a_roll_back_that_was_overtaken_asks_again(tmp_path: Path, artifact_path
         assert running.client.get("/admin/models").json()["active"] == second
         assert client.post("/models/rollback", data=sent).status_code == 303
         assert running.client.get("/admin/models").json()["active"] == first
+
+
+def test_where_the_database_lies_is_for_admins(lived_in: RunningServer, visitor: Visit) -> None:
+    place = str(lived_in.settings.home)
+    assert place in visitor(Role.ADMIN).get("/status").text
+    assert place not in visitor(Role.METRICS).get("/status").text
