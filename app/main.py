@@ -22,6 +22,8 @@ from app.records.witness import log_head
 from app.services import Services
 from app.settings import Settings
 from app.version import version
+from app.web import pages, paths
+from app.web.errors import refused
 
 OPEN_PATHS = ("/livez", "/readyz")
 
@@ -76,14 +78,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     for module in (predict, batch, exports, predictions, reviews, models, keys, audit, drift, metrics, health):
         app.include_router(module.router)
+    pages.install(app)
     app.openapi = partial(docs.describe, app)  # type: ignore[method-assign]
     if services.settings.docs:
         docs.install(app)
     app.add_middleware(
         Guard,
-        keys=services.keys,
-        failed_tries=services.failed_tries,
-        open_paths=OPEN_PATHS + (docs.OPEN_PATHS if services.settings.docs else ()),
+        lookup=services.lookup,
+        open_paths=OPEN_PATHS + paths.OPEN_PATHS + (docs.OPEN_PATHS if services.settings.docs else ()),
+        is_page=paths.is_page,
+        page_refused=refused,
     )
     app.add_middleware(Failures)
     app.add_middleware(Connection, uploads=services.settings.uploads)

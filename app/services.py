@@ -9,8 +9,9 @@ from pathlib import Path
 from anyio import CapacityLimiter
 from fastapi import Request
 
-from app.access.guard import LOOKUPS
 from app.access.keys import Keys
+from app.access.lookup import LOOKUPS, Lookup
+from app.access.sessions import Sessions
 from app.access.throttle import FailedTries, KeyRates
 from app.answering import Answering
 from app.diagnosis.engine import Engine, ModelError
@@ -18,6 +19,7 @@ from app.diagnosis.report import Answer
 from app.memory import use_few_arenas
 from app.metrics import Metrics
 from app.records.audit import AuditTrail
+from app.records.browsing import Browsing
 from app.records.database import open_database
 from app.records.drift import Drift
 from app.records.migrations import migrate
@@ -61,8 +63,10 @@ class Services:
         self.database = open_database(settings.sqlalchemy_url(), connections=IO_THREADS + LOOKUPS + _OTHERS)
         self.audit = AuditTrail(self.database)
         self.keys = Keys(self.database, self.audit, settings.read_admin_key(), settings.key_grace_s)
-        self.failed_tries = FailedTries(settings.failed_tries)
+        self.sessions = Sessions(self.database, self.keys, settings.session_idle_s, grace_s=settings.key_grace_s)
+        self.lookup = Lookup(self.keys, FailedTries(settings.failed_tries), self.sessions)
         self.predictions = PredictionLog(self.database)
+        self.browsing = Browsing(self.database)
         self.retention = Retention(self.database, self.audit, settings.retention_days)
         self.key_rates = KeyRates(settings.key_rate)
         self.writer = Writer(self.database, settings.journal_folder, settings.journal_bytes)

@@ -41,6 +41,7 @@ class Settings(BaseSettings):
         admin_key_file: a file that holds it.
         key_grace_s: seconds after its last confirmation for which a key opens while the database is away.
         failed_tries: wrong keys that may come from one address at once; beyond, one every 6 seconds.
+        session_idle_s: seconds without a request after which a browser's session ends.
         trusted_proxies: addresses or networks, separated by commas, whose ``X-Forwarded-For`` is believed.
         model: the artifact to serve; by default the one shipped in ``model_zoo``.
         trusted_keys: public keys, separated by commas, whose signatures models must carry.
@@ -83,6 +84,7 @@ class Settings(BaseSettings):
     admin_key_file: Path | None = None
     key_grace_s: float = Field(default=900, ge=60)
     failed_tries: int = Field(default=10, ge=1)
+    session_idle_s: float = Field(default=1800, ge=60)
     trusted_proxies: str | None = None
     model: Path | None = None
     trusted_keys: str | None = None

@@ -74,3 +74,32 @@ def test_the_server_starts_without_torch_onnx_or_training() -> None:
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
     assert {"app", "model_zoo", "fastapi"} <= loaded
     assert not loaded & {"torch", "e2cnn", "lightning", "onnx", "training", "scipy", "pyarrow"}
+
+
+# What may import which part of the server; a part may always import itself and what stands beside the parts.
+INNER = {
+    "access": {"records"},
+    "api": {"access", "diagnosis", "records", "registry"},
+    "diagnosis": set[str](),
+    "records": {"diagnosis"},
+    "registry": {"diagnosis", "records"},
+    "web": {"access", "api", "diagnosis", "records", "registry"},
+}
+
+
+def parts_imported(source: str) -> set[str]:
+    """Parts of the server that a module imports by name."""
+    names = {node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.module}
+    return {name.split(".")[1] for name in names if name.startswith("app.")} & set(INNER)
+
+
+@pytest.mark.parametrize("part", INNER)
+def test_the_servers_parts_know_only_those_below(part: str) -> None:
+    for module in sorted((ROOT / "app" / part).rglob("*.py")):
+        crossed = parts_imported(module.read_text(encoding="utf-8")) - INNER[part] - {part}
+        assert not crossed, f"{module.relative_to(ROOT)} imports {sorted(crossed)}"
+
+
+def test_pages_ask_nobody_over_http() -> None:
+    found = set.union(*(imported(path.read_text(encoding="utf-8")) for path in (ROOT / "app" / "web").glob("*.py")))
+    assert not found & {"http", "httpx", "requests", "socket", "urllib3", "aiohttp"}

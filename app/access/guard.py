@@ -1,50 +1,61 @@
-"""Default deny: every request needs a key before anything else of it is looked at."""
+"""Default deny: every request needs a key, or a page's a session, before anything else of it is looked at."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 
-from anyio import CapacityLimiter, to_thread
+from starlette.requests import cookie_parser
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.access.address import client_address
 from app.access.caller import Caller
-from app.access.keys import Keys
-from app.access.throttle import FailedTries
-from app.problems import Problem, RecordsUnavailable, Unauthorized
-
-LOOKUPS = 4
-PATIENCE_S = 2.0
+from app.access.lookup import Lookup
+from app.access.sessions import COOKIE, Session
+from app.problems import Problem, Unauthorized
 
 
 class Guard:
-    """ASGI middleware that lets open paths through, and others only with a valid key.
+    """ASGI middleware that lets open paths through, pages only with a session, and others only with a valid key.
 
-    The caller is left in the request's state. Roles are checked by the routes.
+    The caller is left in the request's state, for pages with the session. Roles are checked by the routes.
 
     Args:
         app: what lies behind.
-        keys: who may come in.
-        failed_tries: who must wait before another key is looked up.
+        lookup: who may come in.
         open_paths: paths that need no key; one that ends in ``/`` opens everything below it.
+        is_page: whether a path is a page's.
+        page_refused: answers a request for a page that was not let through.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys, failed_tries: FailedTries, open_paths: Iterable[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        lookup: Lookup,
+        open_paths: Iterable[str],
+        is_page: Callable[[str], bool],
+        page_refused: Callable[[Scope, Problem], Response],
+    ) -> None:
         self.app = app
-        self._keys = keys
-        self._failed_tries = failed_tries
+        self._lookup = lookup
         self._open = frozenset(path for path in open_paths if not path.endswith("/"))
         self._open_below = tuple(path for path in open_paths if path.endswith("/"))
-        self._limiter = CapacityLimiter(LOOKUPS)
+        self._is_page = is_page
+        self._page_refused = page_refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not self._is_open(scope["path"]):
+            page = self._is_page(scope["path"])
             try:
-                scope.setdefault("state", {})["caller"] = await self._caller(scope)
+                state = scope.setdefault("state", {})
+                if page:
+                    state["session"] = await self._session(scope)
+                    state["caller"] = state["session"].caller
+                else:
+                    state["caller"] = await self._caller(scope)
             except Problem as problem:
-                await problem.response()(scope, receive, send)
+                response = self._page_refused(scope, problem) if page else problem.response()
+                await response(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
@@ -52,39 +63,20 @@ class Guard:
         return path in self._open or path.startswith(self._open_below)
 
     async def _caller(self, scope: Scope) -> Caller:
-        key, address = _presented(scope), client_address(scope)
-        caller = self._keys.known(key)
-        if caller is None:
-            remembered = self._keys.remembered(key)
-            if not remembered:
-                self._failed_tries.check(address)
-            caller = await self._asked(key, address, remembered)
-        return replace(caller, address=address)
+        return await self._lookup.caller(_presented(scope), client_address(scope))
 
-    async def _asked(self, key: bytes, address: str, remembered: bool) -> Caller:
-        """Whose key this is, by the database; if it hangs, by what it said last."""
-        asking = asyncio.ensure_future(
-            to_thread.run_sync(self._look_up, key, address, remembered, limiter=self._limiter)
-        )
-        done, _ = await asyncio.wait({asking}, timeout=PATIENCE_S)
-        if done:
-            return asking.result()
-        asking.add_done_callback(asyncio.Future.exception)  # nobody else looks
-        trusted = self._keys.trusted(key)
-        if trusted is None:
-            raise RecordsUnavailable("The database does not answer, so the key cannot be checked: try again.")
-        return trusted
+    async def _session(self, scope: Scope) -> Session:
+        token = session_token(scope)
+        session = await self._lookup.session(token, client_address(scope)) if token else None
+        if session is None:
+            raise Unauthorized("This page needs a session, and there is none or it has ended: sign in at /login.")
+        return session
 
-    def _look_up(self, key: bytes, address: str, remembered: bool) -> Caller:
-        if not remembered:  # others from this address may have failed while this one waited for a thread
-            self._failed_tries.check(address)
-        caller = self._keys.caller(key)
-        if caller is None:
-            self._failed_tries.count(address)
-            raise Unauthorized(
-                "The key is unknown, revoked or expired: check it, or ask your administrator for another."
-            )
-        return caller
+
+def session_token(scope: Scope) -> str:
+    """What the request's session cookie holds; empty if it has none."""
+    cookies = (value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie")
+    return next((found[COOKIE] for found in map(cookie_parser, cookies) if COOKIE in found), "")
 
 
 def _presented(scope: Scope) -> bytes:

@@ -137,6 +137,19 @@ class Keys:
         self._verdicts.keep(digest, replace(remembered, fresh_until=now + RETRY_S), revocations)
         return remembered.caller
 
+    def holder(self, key_id: str) -> Verdict | None:
+        """Who has the key with this id; None if it opens nothing any more. Always asks the database."""
+        now = self._clock()
+        if key_id == OWN_KEY_ID:
+            return None if self._own is None else _own_verdict(now)
+        with transaction(self._engine) as connection:
+            row = connection.execute(select(keys).where(keys.c.id == key_id)).one_or_none()
+        return self._verdict(_entry(row), now) if row else None
+
+    def bound_to_own(self, token: bytes) -> str | None:
+        """SHA-256 of a session's token that another own key would not give; None if the settings name no own key."""
+        return None if self._own is None else hmac.new(self._own.encode(), token, sha256).hexdigest()
+
     def add(self, role: Role, name: str, actor: Actor, expires_at: datetime | None = None) -> NewKey:
         """Make a key.
 
@@ -204,7 +217,7 @@ class Keys:
     def _look_up(self, presented: bytes, digest: str) -> Verdict | None:
         now = self._clock()
         if self._own is not None and hmac.compare_digest(self._own, digest):
-            return Verdict(Caller(OWN_KEY_ID, Role.ADMIN, OWN_KEY_ID), None, now, now + FRESH_S)
+            return _own_verdict(now)
         match = _KEY.fullmatch(presented.decode("latin-1"))
         if match is None:
             return None
@@ -212,7 +225,10 @@ class Keys:
             row = connection.execute(select(keys).where(keys.c.id == match["id"])).one_or_none()
         if not hmac.compare_digest(row.sha256 if row else _NOBODY, digest) or row is None:
             return None
-        entry = _entry(row)
+        return self._verdict(_entry(row), now)
+
+    def _verdict(self, entry: KeyEntry, now: float) -> Verdict | None:
+        """What a key's row says now, and that it was asked for."""
         if not entry.opens(datetime.fromtimestamp(now, UTC)):
             return None
         self._note_use(entry)
@@ -276,6 +292,10 @@ def _checked_expiry(expires_at: datetime, now: datetime) -> datetime:
     if not timedelta(0) < expires_at - now <= LONGEST:
         raise InvalidParameter(f"The expiry {expires_at.isoformat()} does not lie within the next 100 years.")
     return expires_at.astimezone(UTC)
+
+
+def _own_verdict(now: float) -> Verdict:
+    return Verdict(Caller(OWN_KEY_ID, Role.ADMIN, OWN_KEY_ID), None, now, now + FRESH_S)
 
 
 def _made(key: str, role: Role, name: str, now: datetime, expires_at: datetime | None = None) -> NewKey:

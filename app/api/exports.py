@@ -74,7 +74,8 @@ def _described(file: Format) -> dict[str, Any]:
     }
 
 
-async def _export(services: Services, actor: Actor, file: Format, wanted: Filter) -> Response:
+async def export(services: Services, actor: Actor, file: Format, wanted: Filter) -> Response:
+    """The answers that fit, as a file."""
     first = await services.io.run(partial(piece, services.predictions, file, wanted))
     return Export(services, actor, file, wanted, first)
 
@@ -87,7 +88,7 @@ async def export_csv(
     wanted: Wanted,
 ) -> Response:
     """The answers' columns, newest first; text that a spreadsheet would take for a formula gets an apostrophe."""
-    return await _export(services, caller.actor, CSV, wanted)
+    return await export(services, caller.actor, CSV, wanted)
 
 
 @router.get("/export.jsonl", summary="Export recorded answers as JSON lines", **_described(JSONL))
@@ -98,4 +99,4 @@ async def export_jsonl(
     wanted: Wanted,
 ) -> Response:
     """The answers word for word, one a line, newest first."""
-    return await _export(services, caller.actor, JSONL, wanted)
+    return await export(services, caller.actor, JSONL, wanted)

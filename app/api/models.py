@@ -153,7 +153,7 @@ async def upload_model(
             ) from error
     response.status_code = 201 if admission.new else 200
     response.headers["Location"] = f"{router.prefix}/{admission.entry.id}"
-    return await services.io.run(partial(_detail, services, admission.entry))
+    return await services.io.run(partial(detail, services, admission.entry))
 
 
 @router.get("", summary="List the models", responses=problems.responses(*problems.ALWAYS))
@@ -161,7 +161,7 @@ async def list_models(caller: MayAdminister, _: NoParameters, services: TheServi
     """Every model, and which one is active."""
     entries, active = await services.io.run(services.registry.listing)
     return Models(
-        models=[Model(**_summary(entry, active)) for entry in entries], active=active.model_id if active else None
+        models=[Model(**summary(entry, active)) for entry in entries], active=active.model_id if active else None
     )
 
 
@@ -173,7 +173,7 @@ async def list_models(caller: MayAdminister, _: NoParameters, services: TheServi
 async def roll_back(caller: MayAdminister, _: NoParameters, services: TheServices) -> Activated:
     """Activate the model that served before the active one."""
     activation = await services.io.run(partial(services.registry.roll_back, caller.actor))
-    return await _followed(services, activation)
+    return await followed(services, activation)
 
 
 @router.get(
@@ -181,7 +181,7 @@ async def roll_back(caller: MayAdminister, _: NoParameters, services: TheService
 )
 async def read_model(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> ModelDetail:
     """What it says of itself, how it was vetted, and how it disagreed with other models as a shadow."""
-    return await services.io.run(lambda: _detail(services, services.registry.find(model_id)))
+    return await services.io.run(lambda: detail(services, services.registry.find(model_id)))
 
 
 @router.get(
@@ -206,7 +206,7 @@ async def read_file(caller: MayAdminister, _: NoParameters, services: TheService
 async def activate_model(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> Activated:
     """Every server of this database serves it within two seconds; requests in flight finish with the model before."""
     activation = await services.io.run(partial(services.registry.activate, model_id, caller.actor))
-    return await _followed(services, activation)
+    return await followed(services, activation)
 
 
 @router.post(
@@ -217,7 +217,7 @@ async def activate_model(caller: MayAdminister, _: NoParameters, services: TheSe
 async def retire_model(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> ModelDetail:
     """Its bytes stay, since predictions name it; uploading them again brings it back."""
     entry = await services.io.run(partial(services.registry.retire, model_id, caller.actor))
-    return await services.io.run(partial(_detail, services, entry))
+    return await services.io.run(partial(detail, services, entry))
 
 
 @router.post(
@@ -229,7 +229,7 @@ async def start_shadow(caller: MayAdminister, _: NoParameters, services: TheServ
     """It scores live patches without answering, as far as there is time; at most one model does."""
     await services.io.run(partial(services.registry.shadow, model_id, caller.actor))
     await services.io.run(services.serving.follow)
-    return await services.io.run(lambda: _detail(services, services.registry.find(model_id)))
+    return await services.io.run(lambda: detail(services, services.registry.find(model_id)))
 
 
 @router.delete("/shadow", status_code=204, summary="Stop the shadow", responses=problems.responses(*problems.ALWAYS))
@@ -239,7 +239,8 @@ async def stop_shadow(caller: MayAdminister, _: NoParameters, services: TheServi
     await services.io.run(services.serving.follow)
 
 
-async def _followed(services: Services, activation: Activation) -> Activated:
+async def followed(services: Services, activation: Activation) -> Activated:
+    """Load here what was activated, and say whether it serves."""
     state = await services.io.run(services.serving.follow)
     serves = state.engine is not None and state.engine.network.sha256 == activation.model_id
     return Activated(
@@ -252,18 +253,20 @@ async def _followed(services: Services, activation: Activation) -> Activated:
     )
 
 
-def _detail(services: Services, entry: ModelEntry) -> ModelDetail:
+def detail(services: Services, entry: ModelEntry) -> ModelDetail:
+    """What a model says of itself, how it was vetted, and how it disagreed with others."""
     _, active = services.registry.listing()
     disagreements = services.shadow_scores.disagreements(entry.id)
     return ModelDetail(
-        **_summary(entry, active),
+        **summary(entry, active),
         manifest=json.loads(entry.manifest),
         report=VettingReport.model_validate_json(entry.report),
         shadow=[ShadowDisagreement(**asdict(found)) for found in disagreements],
     )
 
 
-def _summary(entry: ModelEntry, active: Activation | None) -> dict[str, Any]:
+def summary(entry: ModelEntry, active: Activation | None) -> dict[str, Any]:
+    """A model's entry with its state."""
     state: State = "vetted"
     if entry.retired_at is not None:
         state = "retired"

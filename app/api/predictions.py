@@ -52,7 +52,7 @@ async def list_predictions(
 
     Of those, the ones that fit every filter that is given.
     """
-    own = _own(caller)
+    own = own_key(caller)
     if own and wanted.key not in (None, own):
         page = Page([], None)
     else:
@@ -78,7 +78,7 @@ async def read_prediction(
     prediction_id: UUID,
 ) -> Response:
     """The very JSON that was answered."""
-    find = partial(services.predictions.find, prediction_id, _own(caller))
+    find = partial(services.predictions.find, prediction_id, own_key(caller))
     text = await services.io.run(find)
     if text is None and await services.io.run(partial(services.writer.holds, str(prediction_id))):
         raise problems.NotYetReadable("The answer was recorded while the database was away: try again soon.")
@@ -102,7 +102,7 @@ async def read_patch(
     prediction_id: UUID,
 ) -> Response:
     """The image file as it was sent, where the server stores patches."""
-    patch = await services.io.run(partial(services.predictions.patch, prediction_id, _own(caller)))
+    patch = await services.io.run(partial(services.predictions.patch, prediction_id, own_key(caller)))
     if patch is None:
         raise problems.UnknownPrediction(f"There is no prediction {prediction_id} that this key may see.")
     if patch.data is None:
@@ -114,6 +114,6 @@ async def read_patch(
     return Response(patch.data, media_type=f"image/{suffix}", headers={"Content-Disposition": disposition})
 
 
-def _own(caller: Caller) -> str | None:
+def own_key(caller: Caller) -> str | None:
     """Confine a key of role predict to its own answers."""
     return caller.key_id if caller.role is Role.PREDICT else None

@@ -120,4 +120,4 @@ def greeting(services: Services, port: int) -> str:
     else:
         key = f"$(cat {shlex.quote(str(settings.admin_key_file or settings.home / 'admin.key'))})"
     curl = f'curl -sS -H "Authorization: Bearer {key}" -F file=@{shlex.quote(str(patch))} {url}/predict'
-    return f"Rosette listens at {url}, its documentation is at {url}/docs. Try:\n\n  {curl}\n"
+    return f"Rosette listens at {url}, where its pages are; its documentation is at {url}/docs. Try:\n\n  {curl}\n"

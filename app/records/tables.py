@@ -180,6 +180,17 @@ reviews = Table(
     Index(None, "prediction_id"),
 )
 
+# Of people at browsers. ``id`` is the SHA-256 of the cookie's token.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("key_id", String(32), nullable=False),
+    Column("csrf", String(64), nullable=False),
+    Column("created_at", UtcTime(), nullable=False),
+    Column("last_seen_at", UtcTime(), nullable=False),
+)
+
 # Append-only: triggers refuse to change, remove or replace a row.
 audit = Table(
     "audit",

@@ -124,6 +124,13 @@ class Registry:
         with transaction(self._database) as connection:
             return models.listing(connection), models.active(connection)
 
+    def earlier(self) -> ModelEntry | None:
+        """The model that :meth:`roll_back` would put into service; None if there is none."""
+        with transaction(self._database) as connection:
+            current = models.active(connection)
+            earlier = models.before(connection, current) if current else None
+            return models.find(connection, earlier) if earlier else None
+
     def find(self, model_id: str) -> ModelEntry:
         """A model by its id.
 

@@ -116,7 +116,11 @@ class RunningServer:
 
     def client_of(self, key: str) -> httpx.Client:
         return httpx.Client(
-            base_url=self.url, headers={b"Authorization": f"Bearer {key}".encode()}, timeout=30, trust_env=False
+            base_url=self.url,
+            headers={b"Authorization": f"Bearer {key}".encode()},
+            timeout=30,
+            trust_env=False,
+            limits=httpx.Limits(keepalive_expiry=3),  # the server closes what has been idle for 5 s
         )
 
     def new_client(self, role: Role) -> httpx.Client:

@@ -16,6 +16,8 @@ from app.access.address import client_address, neighbourhood
 from app.access.caller import Role
 from app.access.guard import Guard
 from app.access.keys import Keys
+from app.access.lookup import Lookup
+from app.access.sessions import Sessions
 from app.access.throttle import SIZE, FailedTries
 from app.problems import TooManyTries
 from app.records.audit import AuditTrail
@@ -107,8 +109,15 @@ def keys(database: Engine, clock: Clock) -> Keys:
 
 
 @pytest.fixture
-def guard(keys: Keys, clock: Clock) -> Guard:
-    return Guard(_empty, keys, FailedTries(3, clock), open_paths=["/open"])
+def guard(keys: Keys, clock: Clock, database: Engine) -> Guard:
+    sessions = Sessions(database, keys, idle_s=1800, clock=clock)
+    return Guard(
+        _empty,
+        Lookup(keys, FailedTries(3, clock), sessions),
+        open_paths=["/open"],
+        is_page=lambda path: path == "/page",
+        page_refused=lambda _, problem: problem.response(),
+    )
 
 
 async def _empty(_: Scope, __: Receive, send: Send) -> None:

@@ -1,0 +1,1 @@
+"""The pages for people: rendered here, through the same services that the API uses."""

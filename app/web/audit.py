@@ -1,0 +1,43 @@
+"""``/audit``: who did what, and whether that record is whole."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from app.access.dependencies import MayAdminister
+from app.api.audit import MAX_NUMBER
+from app.api.query import KnownParameters
+from app.problems import InvalidParameter
+from app.records.audit import Head
+from app.services import Services, services_of
+from app.web.errors import PageRoute
+from app.web.rendering import page
+
+TOGETHER = 50
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@router.get("/audit")
+async def audit_page(
+    request: Request,
+    caller: MayAdminister,
+    _: Annotated[None, Depends(KnownParameters("cursor", "verify", "head"))],
+    services: Annotated[Services, Depends(services_of)],
+    cursor: Annotated[int | None, Query(ge=1, le=MAX_NUMBER)] = None,
+    verify: str = "",
+    head: str = "",
+) -> Response:
+    found = None
+    if verify:
+        try:
+            given = Head.parse(head.strip()) if head.strip() else None
+        except ValueError as error:
+            raise InvalidParameter(f"{error}.") from error
+        found = await services.io.run(partial(services.audit.verify, given))
+    entries = await services.io.run(partial(services.audit.page, TOGETHER, cursor))
+    return page(request, "audit.html", entries=entries, cursor=cursor, found=found, head=head.strip())

@@ -1,0 +1,79 @@
+"""``/``: patches are dropped, pasted or chosen, and answered one by one."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from app.access.caller import Role
+from app.access.dependencies import MayPredict, RequireRole
+from app.answering import Asked
+from app.api.body import BodyReader
+from app.api.filters import IDENTIFIER
+from app.api.query import KnownParameters
+from app.api.thin import client_gone
+from app.diagnosis.orbit import Rotations
+from app.problems import Problem
+from app.services import Services, services_of
+from app.web.errors import PageRoute
+from app.web.forms import check_script
+from app.web.paths import home
+from app.web.rendering import HEADERS, fragment, may, page
+from app.web.view import view
+
+OUTCOME, ANSWERED, REFUSED = "X-Rosette-Outcome", "answered", "refused"
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@router.get("/")
+async def diagnose(
+    request: Request,
+    caller: Annotated[object, Depends(RequireRole(*Role))],
+    _: Annotated[None, Depends(KnownParameters())],
+    services: Annotated[Services, Depends(services_of)],
+) -> Response:
+    session = request.state.session
+    if not may(session.caller, Role.PREDICT):
+        return RedirectResponse(home(session.caller), 303, headers=HEADERS)
+    return page(
+        request,
+        "diagnose.html",
+        max_bytes=services.settings.max_body_bytes,
+        model=services.serving.state.engine,
+        trouble=services.model_error,
+    )
+
+
+@router.post("/diagnose")
+async def answer_patch(
+    request: Request,
+    caller: MayPredict,
+    _: Annotated[None, Depends(KnownParameters("rotations", "case_id", "slide_id"))],
+    services: Annotated[Services, Depends(services_of)],
+    rotations: Rotations = Rotations.FULL,
+    case_id: Annotated[str | None, Query(pattern=IDENTIFIER)] = None,
+    slide_id: Annotated[str | None, Query(pattern=IDENTIFIER)] = None,
+) -> Response:
+    """A part of the page: the answer, or why there is none. A file that is no patch is an outcome like others: 200."""
+    check_script(request)
+    try:
+        reader = BodyReader(services.settings.max_body_bytes, services.settings.body_timeout_s)
+        reader.check_headers(request)
+        services.key_rates.check(caller.key_id)
+        services.answering.check_ready()
+        image = await reader.read(request)
+        services.key_rates.count(caller.key_id)
+        asked = Asked(image, rotations, caller.key_id, case_id, slide_id)
+        recorded = await services.answering.answer(asked, client_gone(request))
+        shown = await to_thread.run_sync(partial(view, services, recorded.text))
+    except Problem as problem:
+        headers = {OUTCOME: REFUSED} | {
+            name: problem.headers[name] for name in ("Retry-After",) if name in problem.headers
+        }
+        return fragment("_refusal.html", headers=headers, problem=problem)
+    return fragment("_result.html", headers={OUTCOME: ANSWERED}, view=shown, with_patch=True)

@@ -1,0 +1,61 @@
+"""What a browser gets when a page cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import Scope
+
+from app.access.guard import session_token
+from app.problems import InvalidParameter, Problem, Unauthorized
+from app.web.paths import LOGIN, home
+from app.web.rendering import HEADERS, page
+
+
+class PageRoute(APIRoute):
+    """A route whose problems are pages."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handled(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Problem as problem:
+                return problem_page(request, problem)
+            except RequestValidationError as error:
+                found = [f"{error['loc'][-1]}: {error['msg']}" for error in error.errors()]
+                return problem_page(request, InvalidParameter("; ".join(found)))
+
+        return handled
+
+
+def refused(scope: Scope, problem: Problem) -> Response:
+    """The answer to a request for a page that the guard did not let through: browsers are sent to sign in."""
+    request = Request(scope)
+    if "text/html" not in request.headers.get("accept", ""):
+        return problem.response()
+    if not isinstance(problem, Unauthorized):
+        return problem_page(request, problem)
+    query = f"?{request.url.query}" if request.url.query else ""
+    wanted = {"next": request.url.path + query} if request.method == "GET" and request.url.path != "/" else {}
+    ended = {"ended": "1"} if session_token(scope) else {}
+    parameters = urlencode(wanted | ended)
+    return RedirectResponse(f"{LOGIN}?{parameters}" if parameters else LOGIN, 303, headers=HEADERS)
+
+
+def problem_page(request: Request, problem: Problem) -> Response:
+    """A problem in words, with the way back."""
+    session = getattr(request.state, "session", None)
+    back = home(session.caller) if session else LOGIN
+    response = page(request, "problem.html", problem.status, problem=problem, back=back)
+    for name, value in problem.headers.items():
+        if name != "WWW-Authenticate":
+            response.headers[name] = value
+    return response

@@ -1,0 +1,112 @@
+"""``/keys``: who may come in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import RedirectResponse, Response
+
+from app.access.caller import Role
+from app.access.dependencies import MayAdminister
+from app.access.keys import KeyEntry, NewKey
+from app.api.query import KnownParameters
+from app.problems import InvalidParameter, UnknownKey
+from app.services import Services, services_of
+from app.web.errors import PageRoute
+from app.web.forms import read_form
+from app.web.rendering import HEADERS, page
+from app.web.strings import t
+
+LONGEST_DAYS = 36_500
+
+router = APIRouter(prefix="/keys", include_in_schema=False, route_class=PageRoute)
+TheServices = Annotated[Services, Depends(services_of)]
+NoParameters = Annotated[None, Depends(KnownParameters())]
+
+
+@router.get("")
+async def list_keys(
+    request: Request, caller: MayAdminister, _: Annotated[None, Depends(KnownParameters("done"))], services: TheServices
+) -> Response:
+    said = t("done.revoked") if request.query_params.get("done") == "revoked" else ""
+    return await _keys_page(request, services, said=said)
+
+
+@router.post("")
+async def make_key(request: Request, caller: MayAdminister, _: NoParameters, services: TheServices) -> Response:
+    form = await read_form(request, services.settings.body_timeout_s, "name", "role", "days")
+    try:
+        role, expires_at = _role(form["role"]), _expiry(form["days"])
+        made = await services.io.run(partial(services.keys.add, role, form["name"], caller.actor, expires_at))
+    except InvalidParameter as problem:
+        return await _keys_page(request, services, 422, wrong=problem.detail, form=form)
+    return await _keys_page(request, services, made=made)
+
+
+@router.get("/{key_id}/revoke")
+async def ask_revoke(
+    request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, key_id: str
+) -> Response:
+    entries = await services.io.run(services.keys.listing)
+    entry = next((entry for entry in entries if entry.id == key_id), None)
+    if entry is None:
+        raise UnknownKey("There is no key with this id: list the keys to see theirs.")
+    return page(request, "revoke.html", entry=entry, own=entry.id == caller.key_id)
+
+
+@router.post("/{key_id}/revoke")
+async def revoke_key(
+    request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, key_id: str
+) -> Response:
+    await read_form(request, services.settings.body_timeout_s)
+    await services.io.run(partial(services.keys.revoke, key_id, caller.actor))
+    return RedirectResponse("/keys?done=revoked", 303, headers=HEADERS)
+
+
+async def _keys_page(
+    request: Request,
+    services: Services,
+    status: int = 200,
+    said: str = "",
+    wrong: str = "",
+    form: dict[str, str] | None = None,
+    made: NewKey | None = None,
+) -> Response:
+    entries = await services.io.run(services.keys.listing)
+    now = datetime.now(UTC)
+    return page(
+        request,
+        "keys.html",
+        status,
+        said=said,
+        wrong=wrong,
+        form=form or {"name": "", "role": Role.PREDICT.value, "days": ""},
+        made=made,
+        roles=list(Role),
+        keys=[(entry, _state(entry, now)) for entry in reversed(entries)],
+        most_days=LONGEST_DAYS,
+    )
+
+
+def _state(entry: KeyEntry, now: datetime) -> str:
+    if entry.revoked_at is not None:
+        return "revoked"
+    return "open" if entry.opens(now) else "expired"
+
+
+def _role(text: str) -> Role:
+    if text not in set(Role):
+        raise InvalidParameter(t("keys.role.wrong"))
+    return Role(text)
+
+
+def _expiry(days: str) -> datetime | None:
+    days = days.strip()
+    if not days:
+        return None
+    if not (days.isascii() and days.isdecimal() and len(days) <= 5 and 1 <= int(days) <= LONGEST_DAYS):
+        raise InvalidParameter(t("keys.days.wrong"))
+    return datetime.now(UTC) + timedelta(days=int(days))

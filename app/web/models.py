@@ -1,0 +1,235 @@
+"""``/models``: which model serves, bringing in another, and putting it into service."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import RedirectResponse, Response
+
+from app.access.dependencies import MayAdminister
+from app.api.models import Activated, Model, ModelDetail, detail, followed, read_file, summary
+from app.api.query import KnownParameters
+from app.api.upload import ArtifactReader
+from app.problems import Busy, NothingToRollBackTo, Problem
+from app.records.models import ModelEntry
+from app.services import Services, services_of
+from app.web.errors import PageRoute
+from app.web.forms import check_script, read_form
+from app.web.rendering import HEADERS, fragment, page
+from app.web.strings import metric_name, t
+from app.web.vetting import LiveVetting
+
+DONE = ("activated", "pending", "retired", "shadow", "unshadow")
+
+router = APIRouter(prefix="/models", include_in_schema=False, route_class=PageRoute)
+TheServices = Annotated[Services, Depends(services_of)]
+NoParameters = Annotated[None, Depends(KnownParameters())]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A figure of two models beside each other; empty where a model does not say it."""
+
+    name: str
+    old: str
+    new: str
+
+
+@router.get("")
+async def list_models(
+    request: Request, caller: MayAdminister, _: Annotated[None, Depends(KnownParameters("done"))], services: TheServices
+) -> Response:
+    def read() -> dict[str, Any]:
+        entries, active = services.registry.listing()
+        chosen = next((entry for entry in entries if active and entry.id == active.model_id), None)
+        shadow = next((entry for entry in entries if entry.shadow_since is not None), None)
+        return {
+            "models": [(Model(**summary(entry, active)), json.loads(entry.manifest)) for entry in entries],
+            "active": detail(services, chosen) if chosen else None,
+            "activation": active,
+            "shadow": detail(services, shadow) if shadow else None,
+            "earlier": services.registry.earlier(),
+        }
+
+    said = _said(services, request.query_params.get("done", ""))
+    return page(
+        request, "models.html", said=said, trouble=services.model_error, auc=_auc, **await services.io.run(read)
+    )
+
+
+@router.post("/upload")
+async def upload(request: Request, caller: MayAdminister, _: NoParameters, services: TheServices) -> Response:
+    check_script(request)
+    reader = ArtifactReader(services.settings.home, services.settings.upload_timeout_s)
+    try:
+        reader.check_headers(request)
+        if services.vetting.borrowed_tokens:
+            raise Busy("Another artifact is being vetted: try again when it is done.")
+    except Problem as problem:
+        return fragment("_refused.html", problem=problem)
+    return LiveVetting(services, reader, request, caller.actor)
+
+
+@router.get("/rollback")
+async def ask_roll_back(request: Request, caller: MayAdminister, _: NoParameters, services: TheServices) -> Response:
+    return await _confirm(request, services, "rollback", await _earlier(services))
+
+
+@router.post("/rollback")
+async def roll_back(request: Request, caller: MayAdminister, _: NoParameters, services: TheServices) -> Response:
+    form = await read_form(request, services.settings.body_timeout_s, "active", "model")
+    entry = await _earlier(services)
+    if form != {"active": await _active_id(services), "model": entry.id}:
+        return await _confirm(request, services, "rollback", entry, moved=True)
+    return _done(await followed(services, await services.io.run(partial(services.registry.roll_back, caller.actor))))
+
+
+@router.post("/shadow/stop")
+async def stop_shadow(request: Request, caller: MayAdminister, _: NoParameters, services: TheServices) -> Response:
+    await read_form(request, services.settings.body_timeout_s)
+    await services.io.run(partial(services.registry.shadow, None, caller.actor))
+    await services.io.run(services.serving.follow)
+    return _to("unshadow")
+
+
+@router.get("/{model_id}")
+async def one_model(
+    request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str
+) -> Response:
+    def read() -> tuple[ModelDetail, dict[str, str]]:
+        entries, _ = services.registry.listing()
+        names = {entry.id: t("model.title", name=entry.name, version=entry.version) for entry in entries}
+        return detail(services, services.registry.find(model_id)), names
+
+    model, names = await services.io.run(read)
+    return page(request, "model.html", model=model, names=names)
+
+
+@router.get("/{model_id}/file")
+async def download(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> Response:
+    return await read_file(caller, None, services, model_id)
+
+
+@router.get("/{model_id}/activate")
+async def ask_activate(
+    request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str
+) -> Response:
+    entry = await services.io.run(partial(services.registry.find, model_id))
+    return await _confirm(request, services, "activate", entry)
+
+
+@router.post("/{model_id}/activate")
+async def activate(
+    request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str
+) -> Response:
+    form = await read_form(request, services.settings.body_timeout_s, "active", "model")
+    entry = await services.io.run(partial(services.registry.find, model_id))
+    if form["active"] != await _active_id(services):
+        return await _confirm(request, services, "activate", entry, moved=True)
+    activation = await services.io.run(partial(services.registry.activate, entry.id, caller.actor))
+    return _done(await followed(services, activation))
+
+
+@router.get("/{model_id}/retire")
+async def ask_retire(
+    request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str
+) -> Response:
+    entry = await services.io.run(partial(services.registry.find, model_id))
+    return page(request, "retire.html", entry=entry)
+
+
+@router.post("/{model_id}/retire")
+async def retire(
+    request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str
+) -> Response:
+    await read_form(request, services.settings.body_timeout_s)
+    await services.io.run(partial(services.registry.retire, model_id, caller.actor))
+    return _to("retired")
+
+
+@router.post("/{model_id}/shadow")
+async def start_shadow(
+    request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str
+) -> Response:
+    await read_form(request, services.settings.body_timeout_s)
+    await services.io.run(partial(services.registry.shadow, model_id, caller.actor))
+    await services.io.run(services.serving.follow)
+    return _to("shadow")
+
+
+async def _confirm(request: Request, services: Services, deed: str, new: ModelEntry, moved: bool = False) -> Response:
+    def read() -> tuple[ModelDetail | None, ModelDetail]:
+        entries, active = services.registry.listing()
+        old = next((entry for entry in entries if active and entry.id == active.model_id), None)
+        return detail(services, old) if old else None, detail(services, new)
+
+    old, chosen = await services.io.run(read)
+    beside = next((each for each in chosen.shadow if old and each.active_id == old.id), None)
+    return page(
+        request,
+        "confirm.html",
+        409 if moved else 200,
+        deed=deed,
+        moved=moved,
+        old=old,
+        new=chosen,
+        lines=_lines(old.manifest if old else None, chosen.manifest),
+        beside=beside,
+    )
+
+
+async def _active_id(services: Services) -> str:
+    _, active = await services.io.run(services.registry.listing)
+    return active.model_id if active else ""
+
+
+async def _earlier(services: Services) -> ModelEntry:
+    earlier = await services.io.run(services.registry.earlier)
+    if earlier is None:
+        raise NothingToRollBackTo("No other model served before this one: activate one by itself.")
+    return earlier
+
+
+def _lines(old: dict[str, Any] | None, new: dict[str, Any]) -> list[Line]:
+    """The models' limits and figures beside each other."""
+    sides = [_figures(manifest) if manifest else {} for manifest in (old, new)]
+    names = list(dict.fromkeys([*sides[1], *sides[0]]))
+    return [Line(name, *(side.get(name, "") for side in sides)) for name in names]
+
+
+def _figures(manifest: dict[str, Any]) -> dict[str, str]:
+    low, high = manifest["review_band"]
+    found = {
+        t("models.group"): str(manifest["group"]["name"]),
+        t("model.exact"): str(manifest["exact_subgroup"]),
+        t("model.threshold"): f"{manifest['threshold']:.3f}",
+        t("model.band"): t("model.interval.value", low=f"{low:.3f}", high=f"{high:.3f}"),
+        t("model.limit"): f"{manifest['consistency']['limit']:.3f}",
+        t("model.floor"): f"{manifest['consistency']['interpolation_floor']:.3f}",
+    }
+    for metric in manifest["metrics"]:
+        name = f"{metric_name(metric['name'])}, {metric['split']}"
+        found[name] = f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"
+    return found
+
+
+def _auc(manifest: dict[str, Any]) -> str:
+    """The AUC on test, or else on another split; empty if the artifact does not say."""
+    found = {metric["split"]: f"{metric['value']:.3f}" for metric in manifest["metrics"] if metric["name"] == "auc"}
+    return str(found.get("test") or next(iter(found.values()), ""))
+
+
+def _done(activated: Activated) -> Response:
+    return _to("activated" if activated.serves_here else "pending")
+
+
+def _to(done: str) -> Response:
+    return RedirectResponse(f"/models?done={done}", 303, headers=HEADERS)
+
+
+def _said(services: Services, done: str) -> str:
+    return t(f"done.{done}", trouble=services.model_error) if done in DONE else ""

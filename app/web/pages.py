@@ -1,0 +1,13 @@
+"""Every page, put together."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from app.web import assets, audit, cases, diagnose, keys, login, models, status
+
+
+def install(app: FastAPI) -> None:
+    """Serve the pages and their files."""
+    for module in (assets, login, diagnose, cases, models, keys, audit, status):
+        app.include_router(module.router)

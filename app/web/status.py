@@ -1,0 +1,108 @@
+"""``/status``: model, records, queue and load at a glance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from statistics import median, quantiles
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from app.access.caller import Caller, Role
+from app.access.dependencies import RequireRole
+from app.api.health import Readiness, readiness_of
+from app.api.query import KnownParameters
+from app.records.browsing import Hour
+from app.records.database import without_password
+from app.services import Services, services_of
+from app.web.errors import PageRoute
+from app.web.rendering import may, page
+
+HOURS, TIMES = 24, 200
+BAR_STEP, BAR_HEIGHT = 12.0, 80.0
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@dataclass(frozen=True)
+class HourBar:
+    """An hour as a bar; lengths are of the drawing."""
+
+    hour: Hour
+    x: float
+    height: float
+    review_height: float
+
+
+@dataclass(frozen=True)
+class Queue:
+    """How busy the workers are."""
+
+    busy: int
+    threads: int
+    waiting: int
+    places: int
+
+
+@router.get("/status")
+async def status_page(
+    request: Request,
+    caller: Annotated[Caller, Depends(RequireRole(Role.METRICS))],
+    _: Annotated[None, Depends(KnownParameters())],
+    services: Annotated[Services, Depends(services_of)],
+    readiness: Annotated[Readiness, Depends(readiness_of)],
+) -> Response:
+    failed = await readiness.failed()
+    queue = _queue(services)
+    now = datetime.now(UTC)
+    starts = [now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=back) for back in range(HOURS)][::-1]
+    hours: list[Hour] = []
+    times: list[float] = []
+    drift = None
+    if "records" not in failed and not readiness.degraded:
+        drift = await to_thread.run_sync(services.drift.latest, limiter=services.counting)
+
+        def read() -> tuple[list[Hour], list[float]]:
+            return services.browsing.hours(starts, now + timedelta(minutes=1)), services.browsing.last_times_ms(TIMES)
+
+        hours, times = await services.io.run(read)
+    return page(
+        request,
+        "status.html",
+        failed=failed,
+        engine=services.serving.state.engine,
+        shadow=services.serving.state.shadow,
+        trouble=services.model_error,
+        dropped=services.shadow.dropped,
+        database=without_password(services.settings.sqlalchemy_url()) if may(caller) else "",
+        degraded=readiness.degraded,
+        journalled=services.writer.journalled,
+        drift=drift,
+        queue=queue,
+        hours=hours,
+        bars=_bars(hours),
+        times=times,
+        median=median(times) if times else 0.0,
+        tail=quantiles(times, n=20, method="inclusive")[-1] if len(times) > 1 else sum(times),
+    )
+
+
+def _queue(services: Services) -> Queue:
+    workers = services.workers
+    return Queue(workers.running, workers.threads, workers.waiting, services.settings.queue)
+
+
+def _bars(hours: list[Hour]) -> list[HourBar]:
+    most = max((hour.answers for hour in hours), default=0) or 1
+    return [
+        HourBar(
+            hour,
+            index * BAR_STEP,
+            round(BAR_HEIGHT * hour.answers / most, 2),
+            round(BAR_HEIGHT * hour.review / most, 2),
+        )
+        for index, hour in enumerate(hours)
+    ]

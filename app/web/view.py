@@ -1,0 +1,119 @@
+"""A recorded answer as pages show it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from app.diagnosis.report import Answer
+from app.problems import UnknownModel
+from app.services import Services
+from app.web.reasons import in_plain_words
+from app.web.rosette import Rosette, rosette
+
+BAR_LEFT, BAR_WIDTH = 10.0, 300.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model says about its own answers."""
+
+    threshold: float
+    low: float
+    high: float
+    min_tissue_fraction: float
+    min_sharpness: float
+    max_stain_distance: float
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The probability on a line from 0 to 1; positions are of the drawing."""
+
+    at: float
+    turned_low: float
+    turned_high: float
+    threshold: float | None
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class View:
+    """An answer with its drawings; ``bar`` and ``rosette`` are None where nothing is told from the patch.
+
+    Attributes:
+        text: the JSON that was recorded.
+        limits: None if the model that answered is not in the registry.
+    """
+
+    text: str
+    answer: Answer
+    limits: Limits | None
+    reasons: list[str]
+    bar: Bar | None
+    rosette: Rosette | None
+
+
+def view(services: Services, text: str) -> View:
+    """The view of a recorded answer's JSON.
+
+    Raises:
+        RecordsUnavailable: if the model that answered must be looked up, and the database fails.
+    """
+    answer = Answer.model_validate_json(text)
+    limits = _limits(services, answer.model.sha256)
+    return View(
+        text=text,
+        answer=answer,
+        limits=limits,
+        reasons=in_plain_words(answer.reasons),
+        bar=None if answer.probability is None else _bar(answer, answer.probability, limits),
+        rosette=(
+            None if answer.probability is None else rosette(answer.consistency, limits.threshold if limits else None)
+        ),
+    )
+
+
+def _bar(answer: Answer, probability: float, limits: Limits | None) -> Bar:
+    known = [p for p in answer.consistency.probabilities if p is not None]
+    return Bar(
+        at=_x(probability),
+        turned_low=_x(min(known)),
+        turned_high=_x(max(known)),
+        threshold=_x(limits.threshold) if limits else None,
+        low=_x(limits.low) if limits else 0,
+        high=_x(limits.high) if limits else 0,
+    )
+
+
+def _x(share: float) -> float:
+    return round(BAR_LEFT + BAR_WIDTH * share, 2)
+
+
+def _limits(services: Services, model_id: str) -> Limits | None:
+    engine = services.serving.state.engine
+    if engine is not None and engine.network.sha256 == model_id:
+        return limits_of(engine.manifest.model_dump_json(exclude={"golden_cases"}))
+    try:
+        return limits_of(services.registry.find(model_id).manifest)
+    except UnknownModel:
+        return None
+
+
+@lru_cache(maxsize=64)
+def limits_of(manifest: str) -> Limits:
+    """The limits in a manifest's JSON."""
+    read: dict[str, Any] = json.loads(manifest)
+    low, high = read["review_band"]
+    quality = read["quality"]
+    return Limits(
+        threshold=read["threshold"],
+        low=low,
+        high=high,
+        min_tissue_fraction=quality["min_tissue_fraction"],
+        min_sharpness=quality["min_sharpness"],
+        max_stain_distance=quality["max_stain_distance"],
+    )

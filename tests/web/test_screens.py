@@ -1,0 +1,87 @@
+"""Every page at both widths and in both themes: pictures for people, and no barrier for anybody."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from model_zoo.synthetic import Kind
+from tests.app.conftest import RunningServer
+from tests.conftest import ROOT
+from tests.web.conftest import MAX_PAGE_BYTES, THEMES, WIDTHS, Open, newest, payload, png_of
+
+README_PATCHES: list[tuple[Kind, int]] = [("tumour", 11), ("normal", 2), ("tumour", 9)]
+FOLDER = ROOT / "build" / "screenshots"
+
+
+def pages(server: RunningServer) -> dict[str, str]:
+    """Every page by the name of its picture."""
+    model = next(each for each in server.client.get("/admin/models").json()["models"] if each["state"] == "shadow")
+    key = server.client.get("/admin/keys").json()["keys"][-2]["id"]
+    inconsistent, blank = newest(server, case_id="case-2"), newest(server, decision="not_assessable")
+    return {
+        "cases": "/cases?sort=deviation",
+        "cases-empty": "/cases?case_id=nobody",
+        "case": f"/cases/{newest(server)}",
+        "case-inconsistent": f"/cases/{inconsistent}",
+        "case-not-assessable": f"/cases/{blank}",
+        "compare": f"/cases/compare?a={newest(server)}&b={inconsistent}",
+        "models": "/models",
+        "model": f"/models/{model['id']}",
+        "activate": f"/models/{model['id']}/activate",
+        "retire": f"/models/{model['id']}/retire",
+        "keys": "/keys",
+        "revoke": f"/keys/{key}/revoke",
+        "audit": "/audit?verify=1",
+        "status": "/status",
+    }
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_page(window: Open, lived_in: RunningServer, width: int, theme: Literal["light", "dark"]) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    opened = window(width=width, theme=theme)
+    found: dict[str, object] = {}
+
+    def look(name: str) -> None:
+        opened.page.screenshot(path=FOLDER / f"{name}-{width}-{theme}.png", full_page=True)
+        found[name] = (opened.weight < MAX_PAGE_BYTES, opened.fits(), opened.barriers())
+
+    opened.go("/login?ended=1")
+    look("login")
+    opened.sign_in(lived_in.key)
+    opened.go("/")
+    look("diagnose-empty")
+    files = [payload("blank.png", png_of("blank", 1)), payload("normal.png", png_of("normal", 2))]
+    opened.page.set_input_files(
+        "#files", [*files, payload("report.pdf", b"%PDF-1.7"), payload("a.png", png_of("tumour", 4))]
+    )
+    opened.page.get_by_text("4 of 4 done").wait_for()
+    opened.page.locator("details.result", has_text="a.png").locator("> summary").click()
+    look("diagnose")
+    for name, path in pages(lived_in).items():
+        assert opened.go(path).status == 200, path
+        look(name)
+    opened.expect(404)
+    assert opened.go("/cases/none").status == 404
+    look("problem")
+    assert {name: result for name, result in found.items() if result != (True, True, [])} == {}
+
+
+def test_the_readmes_pictures(window: Open, lived_in: RunningServer) -> None:
+    """`python scripts/readme_images.py` puts them into docs/images."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    opened = window(width=1280)
+    opened.sign_in(lived_in.key)
+    files = [payload(f"{kind}-{seed}.png", png_of(kind, seed)) for kind, seed in README_PATCHES]
+    opened.page.set_input_files("#files", files)
+    opened.page.get_by_text("3 of 3 done").wait_for()
+    opened.page.locator("details.result", has_text="tumour-11.png").locator("> summary").click()
+    assert opened.page.locator(".rosette > svg").count() >= 1
+    opened.page.screenshot(path=FOLDER / "readme-diagnose.png", full_page=True)
+    opened = window(width=1366, theme="dark")
+    opened.sign_in(lived_in.key, "/cases?sort=deviation")
+    opened.page.screenshot(path=FOLDER / "readme-cases.png")
+    assert opened.page.locator("tbody tr").count() > 5

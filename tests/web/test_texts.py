@@ -1,0 +1,84 @@
+"""Every text of the pages stands in one place."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+from app.diagnosis.report import NOTICE
+from app.web import strings
+from app.web.reasons import in_plain_words
+from app.web.strings import STRINGS, t
+from tests.conftest import ROOT
+
+WEB = ROOT / "app" / "web"
+TEMPLATES = sorted((WEB / "templates").glob("*.html"))
+SOURCES = sorted(WEB.glob("*.py"))
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_templates_hold_no_words(template: Path) -> None:
+    text = template.read_text(encoding="utf-8")
+    text = re.sub(r"\{% block kind %\}\w+\{% endblock %\}", "", text)  # a class of the body
+    bare = re.sub(r"\{#.*?#\}|\{\{.*?\}\}|\{%.*?%\}", "", text, flags=re.DOTALL)
+    bare = re.sub(r"<!doctype html>|<[^>]*>", "", bare)
+    assert re.findall(r"[^\W\d_]{2,}", bare) == []
+    attributes = re.findall(r'(?:title|alt|placeholder|aria-label)="([^"{}]+)"', text)
+    assert attributes == []
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_templates_hold_no_style_and_no_script(template: Path) -> None:
+    text = template.read_text(encoding="utf-8")
+    assert re.findall(r"\sstyle=|<style|\son\w+=|javascript:|https?://|\|\s*safe", text) == []
+    assert all("src=" in script for script in re.findall(r"<script[^>]*>", text))
+
+
+def test_every_text_is_used_and_every_used_text_exists() -> None:
+    everything = "".join(
+        path.read_text(encoding="utf-8") for path in [*TEMPLATES, *SOURCES] if path.name != "strings.py"
+    )
+    named = set(re.findall(r'"([a-z_]+(?:\.[a-z_0-9]+)*)"', everything))
+    composed = set(re.findall(r'"([a-z_.]+\.)" ~|f"([a-z_.]+\.)\{', everything))
+    prefixes = (*[part for pair in composed for part in pair if part], "metric.", "problem.")
+    unused = {name for name in STRINGS if name not in named and not name.startswith(prefixes)}
+    assert unused == set()
+    called = set(re.findall(r'\bt\("([^"]+)"[,)]', everything))
+    assert called - set(STRINGS) == set()
+
+
+def test_values_are_filled_in() -> None:
+    for name, text in STRINGS.items():
+        fields = {field for _, field, _, _ in Formatter().parse(text) if field is not None}
+        assert "" not in fields
+        assert t(name, **dict.fromkeys(fields, "★")).count("★") >= len(fields)
+    with pytest.raises(KeyError):
+        t("there is no such text")
+
+
+def test_reasons_are_said_plainly() -> None:
+    said = in_plain_words(
+        [
+            "probability in the review band 0.226124 to 0.616791",
+            "turning the patch moves the probability by 0.23 from the mean, more than 0.221946",
+            "tissue covers 0.02 of the disc, less than 0.05",
+            "sharpness 14.5 is below 21.5197",
+            "stain distance 1.2e+03 exceeds 6.31119",
+            "there is no tissue whose stain could be measured",
+            "a reason from a later version",
+        ]
+    )
+    assert [re.findall(r"\d[\d.e+]*\b", text) for text in said[:5]] == [
+        ["0.226", "0.617"], ["0.23", "0.222"], ["0.02", "0.05"], ["14.5", "21.5"], ["1.2e+03", "6.31"],
+    ]  # fmt: skip
+    assert said[5].startswith("There is no tissue")
+    assert said[6] == "a reason from a later version"
+
+
+def test_the_notice_is_the_answers_own() -> None:
+    assert NOTICE not in STRINGS.values()
+    assert "{{ notice }}" in (WEB / "templates" / "frame.html").read_text(encoding="utf-8")
+    assert strings.titled("no-such-problem", "As in the API") == "As in the API"
