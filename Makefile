@@ -17,7 +17,7 @@ serve: .venv/.serve ## Install the server alone, migrate its database, make the 
 test: .venv/.test lint ## Install everything, check style and types, run the tests with coverage
 	$(BIN)/pytest -m "not soak" --cov --cov-report=term
 
-soak: .venv/.test ## The long tests: kills, swaps, overload
+soak: .venv/.test ## The long tests: kills, swaps, overload, spoilt input
 	$(BIN)/pytest -m soak || [ $$? -eq 5 ]
 
 lint: .venv/.test ## Check style and types

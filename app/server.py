@@ -86,7 +86,10 @@ class _Parser(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_body = True
         self._stop_watching_headers()
-        if self.parser.get_http_version() == "1.1" and [name for name, _ in self.headers].count(b"host") != 1:
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            raise ValueError("expected HTTP/1.1")
+        if version == "1.1" and [name for name, _ in self.headers].count(b"host") != 1:
             raise ValueError("expected exactly one Host header")
         super().on_headers_complete()
         state = self.scope["state"]

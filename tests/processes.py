@@ -59,3 +59,9 @@ def serving(home: Path, model: Path | None, **settings: str) -> Iterator[Server]
             yield server
         finally:
             server.kill()
+
+
+def resident_bytes(pid: int) -> int:
+    """How much memory a process occupies."""
+    pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

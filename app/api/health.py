@@ -100,7 +100,11 @@ def readiness_of(request: Request) -> Readiness:
     return readiness
 
 
-@router.get("/livez", summary="Is the process alive?")
+@router.get(
+    "/livez",
+    summary="Is the process alive?",
+    responses=problems.responses(problems.InvalidParameter, problems.Busy),
+)
 async def livez(_: Annotated[None, Depends(KnownParameters())]) -> Alive:
     """Answers as long as the event loop runs."""
     return Alive()
@@ -109,7 +113,7 @@ async def livez(_: Annotated[None, Depends(KnownParameters())]) -> Alive:
 @router.get(
     "/readyz",
     summary="Can patches be answered?",
-    responses=problems.responses(problems.InvalidParameter, problems.NotReady),
+    responses=problems.responses(problems.InvalidParameter, problems.Busy, problems.NotReady),
 )
 async def readyz(
     _: Annotated[None, Depends(KnownParameters())],

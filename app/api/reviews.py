@@ -27,7 +27,7 @@ class NewReview(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     verdict: Verdict = Field(description="Whether the person agrees with the answer's decision.")
-    note: str = Field("", max_length=MAX_NOTE)
+    note: str = Field("", max_length=MAX_NOTE, pattern=r"^[^\x00]*$")  # PostgreSQL stores no NUL
 
 
 class StoredReview(BaseModel):

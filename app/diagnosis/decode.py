@@ -45,6 +45,12 @@ _BASELINE_TIFF: dict[int, tuple[set[object], str]] = {
     _SAMPLE_FORMAT: ({None, (1, 1, 1), (1,), 1}, "unsigned integer samples"),
 }
 
+# Of each, Pillow or libjpeg does costly work: 1 MB of them would take seconds. Files that are meant hold far fewer.
+_COSTLY = {
+    b"\x89PNG": ((b"iCCP", 8, "colour profiles"),),
+    b"\xff\xd8\xff": ((b"\xff\xda", 100, "scans"), (b"Exif\0", 100, "EXIF segments")),
+}
+
 # What Pillow only warns about (bombs, damaged directories) is refused.
 warnings.filterwarnings("error", module=r"PIL\.")
 PngImagePlugin.MAX_TEXT_MEMORY = 4 * PngImagePlugin.MAX_TEXT_CHUNK
@@ -75,6 +81,7 @@ def decode(data: bytes) -> DecodedPatch:
         ImageProblem: whose subclass says what is wrong with the file.
     """
     _check_png_header(data)
+    _check_costs(data)
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             _check_header(image)
@@ -102,6 +109,13 @@ def decode(data: bytes) -> DecodedPatch:
 
 def _damaged() -> TruncatedImage:
     return TruncatedImage("The file begins like an image but cannot be decoded to its end: send the whole file.")
+
+
+def _check_costs(data: bytes) -> None:
+    for signature, parts in _COSTLY.items():
+        for mark, most, name in parts if data.startswith(signature) else ():
+            if data.count(mark) > most:
+                raise ImageTooLarge(f"The file holds over {most} {name}: save it again without them.")
 
 
 def _check_png_header(data: bytes) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, insert, select, update
 
+from app.records.filters import SHA256
 from app.records.tables import activations, models
 
 _DESCRIPTION = [column for column in models.columns if column.name != "data"]
@@ -55,6 +56,8 @@ def listing(connection: Connection) -> list[ModelEntry]:
 
 
 def find(connection: Connection, model_id: str) -> ModelEntry | None:
+    if not SHA256.fullmatch(model_id):  # PostgreSQL does not even compare every text
+        return None
     row = connection.execute(select(*_DESCRIPTION).where(models.c.id == model_id)).one_or_none()
     return ModelEntry(**row._mapping) if row else None
 

@@ -230,6 +230,7 @@ def test_an_upload_that_breaks_off_does_no_harm(server: RunningServer) -> None:
         (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", 431, "headers-too-large"),
         (b"nonsense\r\n\r\n", 400, "malformed-request"),
         (b"GET / HTTP/1.1\r\n\r\n", 400, "malformed-request"),
+        (b"GET /livez\r\n\r\n", 400, "malformed-request"),
         (b"GET / HTTP/1.1\r\nHost: x\r\nA: \x00\r\n\r\n", 400, "malformed-request"),
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400, "malformed-request"),
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, "malformed-request"),

@@ -315,3 +315,23 @@ except ImageTooLarge:
 def test_a_merely_large_image_is_the_wrong_size_or_too_large_not_an_error() -> None:
     with pytest.raises(problems.ImageTooLarge):
         decode(rewritten(encoded(PIXELS, "TIFF"), {256: 10_000, 257: 10_000}))
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
+@pytest.mark.parametrize(("spoilt", "few", "many"), [("profiles", 8, 9), ("scans", 90, 95_000), ("exif", 100, 101)])
+def test_what_would_take_long_is_refused_by_its_number(spoilt: str, few: int, many: int) -> None:
+    """1 MB of each took a core 2 to 8 seconds: every profile is unpacked, every scan goes over all the pixels, …"""
+    png, jpeg = encoded(PIXELS), encoded(PIXELS, "JPEG", progressive=True)
+    last = jpeg.rfind(b"\xff\xda")
+    profile = png_chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(2**20)))
+    before, repeated, after = {
+        "profiles": (png[:33], profile, png[33:]),
+        "scans": (jpeg[:last], jpeg[last : last + 10], jpeg[last:]),
+        "exif": (jpeg[:2], segment(0xE1, b"Exif\0\0x"), jpeg[2:]),
+    }[spoilt]
+    assert decode(before + repeated * few + after).format in ("PNG", "JPEG")
+    with pytest.raises(problems.ImageTooLarge, match="save it again"):
+        decode(before + repeated * many + after)

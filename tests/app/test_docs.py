@@ -73,6 +73,11 @@ def test_every_problem_is_described_where_it_can_happen(
     assert "HTTPValidationError" not in text
 
 
+def test_health_describes_its_refusals(server: RunningServer, schema: dict[str, Any]) -> None:
+    for path in ("/livez", "/readyz"):
+        assert str(httpx.get(f"{server.url}{path}?x=1").status_code) in schema["paths"][path]["get"]["responses"]
+
+
 def _leaves(kind: type[problems.Problem]) -> list[type[problems.Problem]]:
     below = kind.__subclasses__()
     return [leaf for each in below for leaf in _leaves(each)] if below else [kind]

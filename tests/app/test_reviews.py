@@ -12,6 +12,7 @@ from app.records.audit import AuditTrail
 from tests.app.conftest import RunningServer, assert_problem
 
 PNG = {"Content-Type": "image/png"}
+NOTE = "Keimzentrum,\nkein Tumor"
 
 
 @pytest.fixture
@@ -23,12 +24,12 @@ def answer(server: RunningServer, png: bytes) -> dict[str, Any]:
 def test_reviews_stand_beside_the_answer_and_in_the_audit_trail(server: RunningServer, answer: dict[str, Any]) -> None:
     path = f"/predictions/{answer['id']}"
     with server.new_client(Role.REVIEW) as reviewer, server.new_client(Role.REVIEW) as other:
-        first = reviewer.post(f"{path}/reviews", json={"verdict": "disagree", "note": "Keimzentrum, kein Tumor"})
+        first = reviewer.post(f"{path}/reviews", json={"verdict": "disagree", "note": NOTE})
         second = other.post(f"{path}/reviews", json={"verdict": "agree"})
         assert (first.status_code, second.status_code) == (201, 201)
         assert reviewer.get(f"{path}/reviews").json() == {"reviews": [first.json(), second.json()]}
         assert reviewer.get(path).json() == answer
-    assert first.json()["note"] == "Keimzentrum, kein Tumor"
+    assert first.json()["note"] == NOTE
     assert first.json()["reviewed_at"].endswith("Z")
     newest = AuditTrail(server.services.database).page(1).entries[0]
     assert (newest.action, newest.subject, newest.who) == (
@@ -47,7 +48,14 @@ def test_other_roles_do_not_review(server: RunningServer, answer: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"verdict": "maybe"}, {"verdict": "agree", "label": "x"}, {"verdict": "agree", "note": "x" * 4001}]
+    "body",
+    [
+        {},
+        {"verdict": "maybe"},
+        {"verdict": "agree", "label": "x"},
+        {"verdict": "agree", "note": "x" * 4001},
+        {"verdict": "agree", "note": "two\nlines, and a NUL: \0"},
+    ],
 )
 def test_other_bodies_are_refused(server: RunningServer, answer: dict[str, Any], body: dict[str, str]) -> None:
     assert_problem(server.client.post(f"/predictions/{answer['id']}/reviews", json=body), 422, "invalid-json")

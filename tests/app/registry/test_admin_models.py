@@ -100,6 +100,16 @@ def test_unknown_models_are_named(server: RunningServer, path: str) -> None:
     assert_problem(server.client.get(f"/admin/models/{'0' * 64}/file"), 404, "unknown-model")
 
 
+def test_what_is_no_model_id_is_an_unknown_model_in_every_database(
+    tmp_path: Path, artifact_path: Path, database_url: str
+) -> None:
+    with RunningServer(tmp_path / "home", artifact_path, database_url=database_url) as server:
+        for path in ("%00", "a%00b/file"):
+            assert_problem(server.client.get(f"/admin/models/{path}"), 404, "unknown-model")
+        for path in ("activate", "retire", "shadow"):
+            assert_problem(server.client.post(f"/admin/models/%00/{path}"), 404, "unknown-model")
+
+
 def test_activation_and_rollback(with_fast: RunningServer, accurate: bytes, fast: bytes, png: bytes) -> None:
     client = with_fast.client
     assert_problem(client.post("/admin/models/rollback"), 409, "nothing-to-roll-back-to")
