@@ -3,10 +3,12 @@
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock"
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test soak lint format clean
+.PHONY: help serve test soak lint lock format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -24,6 +26,10 @@ lint: .venv/.test ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+lock: .venv/.lock ## Write the hashes of every package that the images install (docker/*requirements.txt)
+	$(LOCK) pyproject.toml --output-file docker/requirements.txt
+	$(LOCK) docker/build.in --output-file docker/build-requirements.txt
 
 format: .venv/.test ## Mend style where a tool can
 	$(BIN)/ruff check --fix
@@ -46,3 +52,7 @@ clean: ## Remove everything that can be made again; keeps the server's data
 	scripts/install-torch $(BIN)/python
 	$(PIP) --editable '.[training,dev]'
 	@touch .venv/.serve $@
+
+.venv/.lock: | .venv/bin/pip
+	$(PIP) uv
+	@touch $@
