@@ -57,13 +57,15 @@ class PatientProtocol(H11Protocol, asyncio.BufferedProtocol):
         self.data_received(bytes(self._buffer[:nbytes]))
 
     def handle_events(self) -> None:
+        before = self.cycle
         super().handle_events()
         if self.conn.their_state is h11.IDLE:
             if self.conn.trailing_data[0]:
                 self._watch_headers()
             return
         self._stop_watching_headers()
-        if self.conn.their_state is h11.SEND_BODY and not self.cycle.response_complete:
+        arrived = self.cycle is not before or self.cycle.body  # a chunk's length alone wakes nobody who would read on
+        if self.conn.their_state is h11.SEND_BODY and not self.cycle.response_complete and arrived:
             self.flow.pause_reading()
 
     def send_400_response(self, msg: str) -> None:
