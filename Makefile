@@ -8,19 +8,22 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test soak lint lock format clean
+.PHONY: help serve test soak lint lock env images bundle backup restore monitor docker-test format clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 serve: .venv/.serve ## Install the server alone, migrate its database, make the first key, serve
 	@exec $(BIN)/rosette serve
 
 test: .venv/.test lint ## Install everything, check style and types, run the tests with coverage
-	$(BIN)/pytest -m "not soak" --cov --cov-report=term
+	$(BIN)/pytest -m "not soak and not docker" --cov --cov-report=term
 
 soak: .venv/.test ## The long tests: kills, swaps, overload
 	$(BIN)/pytest -m soak || [ $$? -eq 5 ]
+
+docker-test: .venv/.test ## Build the stack and try it: kills, replicas, backups (needs Docker)
+	$(BIN)/python -m pytest -m docker
 
 lint: .venv/.test ## Check style and types
 	$(BIN)/ruff check
@@ -29,7 +32,27 @@ lint: .venv/.test ## Check style and types
 
 lock: .venv/.lock ## Write the hashes of every package that the images install (docker/*requirements.txt)
 	$(LOCK) pyproject.toml --output-file docker/requirements.txt
+	$(LOCK) pyproject.toml --extra training --constraint docker/training-constraints.txt \
+		--output-file docker/training-requirements.txt
 	$(LOCK) docker/build.in --output-file docker/build-requirements.txt
+
+env: ## Write .env and the stack's secrets, where they are missing; NAME=… is what clients call this machine
+	@docker/env.sh $(NAME)
+
+images: ## Build the stack's images
+	docker compose build
+
+bundle: images ## Write rosette.tar, which installs the stack on a machine without a network
+	@docker/bundle.sh $(FILE)
+
+backup: ## Write what the stack's database holds to backups/, or to FILE=…
+	@docker/backup.sh $(FILE)
+
+restore: ## Replace the stack's database by the backup FILE=…
+	@docker/restore.sh --yes "$(FILE)"
+
+monitor: ## Start Prometheus and Grafana beside the stack, with a key of their own
+	@docker/monitor.sh
 
 format: .venv/.test ## Mend style where a tool can
 	$(BIN)/ruff check --fix

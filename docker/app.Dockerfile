@@ -32,6 +32,7 @@ COPY docker/prune.sh docker/sbom.py /tmp/
 RUN sh /tmp/prune.sh && useradd --uid 10001 --no-create-home --home-dir /var/lib/rosette rosette \
  && install -d -o 10001 -g 10001 -m 700 /var/lib/rosette /var/lib/rosette/journal
 COPY --from=build /opt/rosette /opt/rosette
+COPY docker/requirements.txt /opt/rosette/
 RUN python /tmp/sbom.py --python /opt/rosette/python.cdx.json --dpkg /var/lib/dpkg/status > /opt/rosette/sbom.cdx.json \
  && rm -rf /opt/rosette/python.cdx.json /tmp/* /root/.cache
 

@@ -12,3 +12,4 @@ rm -rf "$library"/ensurepip "$library"/idlelib "$library"/lib2to3 "$library"/pyd
     /usr/share/man /usr/share/locale /usr/share/info /var/cache/* /var/lib/apt /var/log/*
 find /usr/share/doc -type f ! -name copyright -delete
 python3 -m compileall -q --invalidation-mode unchecked-hash "$library"
+find / -xdev -type f -perm /6000 -exec chmod a-s {} +
