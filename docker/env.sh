@@ -1,15 +1,15 @@
 #!/bin/sh
-# Write .env and the secrets beside this script, where they are missing; nothing that exists is changed.
-# usage: docker/env.sh [NAME]     NAME is what clients call this machine, and stands in the certificate
+# Write .env and docker/secrets, where they are missing; nothing that exists is changed.
+# usage: docker/env.sh [NAME]     NAME (or address) is what clients call this machine, and stands in the certificate
 set -eu
 umask 077
-here=$(cd "$(dirname "$0")" && pwd)
-secrets=$here/secrets
-env=$here/../.env
+cd "$(dirname "$0")/.."
+secrets=$PWD/docker/secrets
+env=$PWD/.env
 
 mkdir -p "$secrets/tls"
 chmod 755 "$secrets/tls"
-for name in admin_key database_password postgres_password; do
+for name in admin_key database_password postgres_password grafana_password; do
     [ -s "$secrets/$name" ] || {
         od -An -N32 -tx1 /dev/urandom | tr -d ' \n' > "$secrets/$name.new"
         mv "$secrets/$name.new" "$secrets/$name"

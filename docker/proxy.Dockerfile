@@ -27,5 +27,5 @@ LABEL org.opencontainers.image.title=rosette-proxy rosette.sbom=/etc/caddy/sbom.
 USER 10002:10002
 EXPOSE 8080 8443
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD \
-    nc -z 127.0.0.1 8443 2>/dev/null || bash -c '</dev/tcp/127.0.0.1/8443'
+    wget -q -O /dev/null http://127.0.0.1:8081/ 2>/dev/null || bash -c '</dev/tcp/127.0.0.1/8443'
 CMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"]
