@@ -131,5 +131,8 @@ class Stack:
         command = ["psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--username=postgres", *options]
         return self.compose("exec", "-T", "db", *command, "--dbname=rosette", f"--command={statement}")
 
+    def database_answers(self) -> bool:
+        return "accepting" in self.compose("exec", "-T", "db", "pg_isready", "--host=127.0.0.1", check=False)
+
     def recorded(self) -> set[str]:
         return set(self.sql("SELECT id FROM predictions").split())
