@@ -3,27 +3,56 @@
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock"
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test soak lint format clean
+.PHONY: help serve test soak lint lock env images bundle backup restore monitor docker-test format clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 serve: .venv/.serve ## Install the server alone, migrate its database, make the first key, serve
 	@exec $(BIN)/rosette serve
 
 test: .venv/.test lint ## Install everything, check style and types, run the tests with coverage
-	$(BIN)/pytest -m "not soak" --cov --cov-report=term
+	$(BIN)/pytest -m "not soak and not docker" --cov --cov-report=term
 
 soak: .venv/.test ## The long tests: kills, swaps, overload, spoilt input
 	$(BIN)/pytest -m soak || [ $$? -eq 5 ]
+
+docker-test: .venv/.test ## Build the stack and try it: kills, replicas, backups (needs Docker)
+	$(BIN)/python -m pytest -m docker
 
 lint: .venv/.test ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+lock: .venv/.lock ## Write the hashes of every package that the images install (docker/*requirements.txt)
+	$(LOCK) pyproject.toml --output-file docker/requirements.txt
+	$(LOCK) pyproject.toml --extra training --constraint docker/training-constraints.txt \
+		--output-file docker/training-requirements.txt
+	$(LOCK) docker/build.in --output-file docker/build-requirements.txt
+
+env: ## Write .env and the stack's secrets, where they are missing; NAME=… is what clients call this machine
+	@docker/env.sh $(NAME)
+
+images: ## Build the stack's images
+	docker compose build
+
+bundle: images ## Write rosette.tar, which installs the stack on a machine without a network
+	@docker/bundle.sh $(FILE)
+
+backup: ## Write what the stack's database holds to backups/, or to FILE=…
+	@docker/backup.sh $(FILE)
+
+restore: ## Replace the stack's database by the backup FILE=…
+	@docker/restore.sh --yes "$(FILE)"
+
+monitor: ## Start Prometheus and Grafana beside the stack, with a key of their own
+	@docker/monitor.sh
 
 format: .venv/.test ## Mend style where a tool can
 	$(BIN)/ruff check --fix
@@ -46,3 +75,7 @@ clean: ## Remove everything that can be made again; keeps the server's data
 	scripts/install-torch $(BIN)/python
 	$(PIP) --editable '.[training,dev]'
 	@touch .venv/.serve $@
+
+.venv/.lock: | .venv/bin/pip
+	$(PIP) uv
+	@touch $@

@@ -74,9 +74,12 @@ class _Parser(HttpToolsProtocol):
             if self._header_bytes > MAX_HEADERS + READ_SIZE:
                 self._refuse("headers-too-large", "The headers are too large", 431, f"Over {MAX_HEADERS} bytes.")
                 return
+        before = self.cycle
         super().data_received(data)
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and cycle.more_body and not cycle.response_complete:
+        if cycle is None or not cycle.more_body or cycle.response_complete:
+            return
+        if cycle is not before or cycle.body:  # a chunk's length alone wakes nobody who would read on
             self.flow.pause_reading()
 
     def on_message_begin(self) -> None:

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from app.cores import usable_cores
 from app.logs import Format, Level
@@ -35,6 +37,7 @@ class Settings(BaseSettings):
     Attributes:
         home: folder of the database and the first admin key, created when missing.
         database_url: an SQLAlchemy URL of SQLite or PostgreSQL; by default ``rosette.db`` in ``home``.
+        database_password_file: a file that holds the database's password, which the URL then leaves out.
         host: address to listen on.
         port: port to listen on; 0 picks a free one.
         admin_key: an admin key of the administrator's own, any string of at least 32 characters.
@@ -78,6 +81,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(default_factory=default_home)
     database_url: SecretStr = SecretStr("")
+    database_password_file: Path | None = None
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     admin_key: SecretStr | None = None
@@ -194,9 +198,36 @@ class Settings(BaseSettings):
         return self.journal or self.home / "journal"
 
     def sqlalchemy_url(self) -> str:
-        """The database's URL with the driver that Rosette brings."""
+        """The database's URL with the driver that Rosette brings, and the password from its file.
+
+        Raises:
+            ValueError: if the file cannot be read or is empty, or if the URL needs no password.
+        """
         url = self.database_url.get_secret_value()
         if not url:
+            if self.database_password_file is not None:
+                raise ValueError("ROSETTE_DATABASE_PASSWORD_FILE is set, but SQLite, the default, takes no password")
             return f"sqlite:///{self.home / 'rosette.db'}"
         scheme, separator, rest = url.partition("://")
-        return f"postgresql+psycopg://{rest}" if separator and scheme in {"postgres", "postgresql"} else url
+        if separator and scheme in {"postgres", "postgresql"}:
+            url = f"postgresql+psycopg://{rest}"
+        return url if self.database_password_file is None else self._with_password(url, self.database_password_file)
+
+    def _with_password(self, url: str, file: Path) -> str:
+        try:
+            password = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"ROSETTE_DATABASE_PASSWORD_FILE {file} cannot be read: {error}") from error
+        if not password:
+            raise ValueError(f"ROSETTE_DATABASE_PASSWORD_FILE {file} is empty, expected the database's password")
+        try:
+            parsed = make_url(url)
+        except ArgumentError as error:
+            raise ValueError(
+                "ROSETTE_DATABASE_URL is no SQLAlchemy URL, such as postgresql://user@host/name"
+            ) from error
+        if parsed.password is not None:
+            raise ValueError(
+                "ROSETTE_DATABASE_URL and ROSETTE_DATABASE_PASSWORD_FILE both give a password: leave one out"
+            )
+        return parsed.set(password=password).render_as_string(hide_password=False)

@@ -25,6 +25,7 @@ from app.records.database import open_database, transaction
 from app.records.migrations import TRIGGERS, UnprotectedTrailError, check_triggers, migrate, scripts
 from app.records.predictions import PredictionLog, check_writable
 from app.records.tables import metadata
+from app.settings import Settings
 from tests.conftest import ROOT
 
 
@@ -129,8 +130,8 @@ def test_the_alembic_command_uses_the_settings(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_servers_that_start_together_migrate_once(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'rosette.db'}"
+def test_servers_that_start_together_migrate_once(database_url: str) -> None:
+    url = Settings(database_url=database_url).sqlalchemy_url()
     program = f"""
 from app.records.database import open_database
 from app.records.migrations import migrate

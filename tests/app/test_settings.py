@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import make_url
 
+from app.records.start import in_force
 from app.settings import Settings, default_home
 
 
@@ -57,3 +59,31 @@ def test_an_unreadable_admin_key_file_is_named(tmp_path: Path) -> None:
 def test_two_admin_keys_are_one_too_many(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="both set"):
         Settings(admin_key="x" * 32, admin_key_file=tmp_path / "key")
+
+
+def test_the_databases_password_comes_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("p@ss/word:ä\n", encoding="utf-8")
+    settings = Settings(database_url="postgresql://user@host/name", database_password_file=file)
+    assert make_url(settings.sqlalchemy_url()).password == "p@ss/word:ä"
+    assert "p%40ss" not in str(in_force(settings))
+
+
+@pytest.mark.parametrize(
+    ("url", "password", "message"),
+    [
+        ("postgresql://user@host/name", None, "cannot be read"),
+        ("postgresql://user@host/name", " \n", "is empty"),
+        ("postgresql://user:secret@host/name", "other", "both give a password"),
+        ("", "other", "takes no password"),
+        ("nonsense", "other", "no SQLAlchemy URL"),
+    ],
+)
+def test_an_unfit_database_password_file_is_refused(
+    tmp_path: Path, url: str, password: str | None, message: str
+) -> None:
+    file = tmp_path / "password"
+    if password is not None:
+        file.write_text(password)
+    with pytest.raises(ValueError, match=message):
+        Settings(database_url=url, database_password_file=file).sqlalchemy_url()

@@ -1,0 +1,76 @@
+"""A Docker engine, the images, and stacks that are taken down again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from model_zoo.synthetic import synthetic_patch
+from tests.app.conftest import encoded
+from tests.conftest import ROOT
+from tests.docker.stack import Stack, copy_installation
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("docker")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _engine() -> None:
+    if shutil.which("docker") is None or subprocess.run(["docker", "version"], capture_output=True).returncode:
+        pytest.skip("no Docker engine answers: start one, and set DOCKER_HOST if it listens elsewhere")
+    if subprocess.run(["docker", "compose", "version"], capture_output=True).returncode:
+        pytest.skip("Docker has no Compose v2: install its plugin")
+
+
+@pytest.fixture(scope="session")
+def root() -> None:
+    """The right to kill what runs in containers."""
+    if os.geteuid():
+        pytest.skip("this kills processes of other users: run it as root")
+
+
+@pytest.fixture(scope="session")
+def images() -> None:
+    """The images, built from this checkout."""
+    builder = Stack(ROOT, "rosette-test-build", ROSETTE_HOSTNAME="localhost")
+    builder.compose("build", "--quiet")
+
+
+@pytest.fixture(scope="session")
+def new_stack(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Stack]]:
+    """Makes stacks that are configured but not started; all are removed at the end."""
+    made: list[Stack] = []
+
+    def make(name: str, **options: str) -> Stack:
+        folder = tmp_path_factory.mktemp(name)
+        copy_installation(folder)
+        stack = Stack(folder, f"rosette-test-{name}", **options)
+        made.append(stack)
+        stack.script("env.sh")
+        stack.down()
+        return stack
+
+    yield make
+    for stack in made:
+        stack.down()
+
+
+@pytest.fixture(scope="session")
+def stack(new_stack: Callable[..., Stack]) -> Stack:
+    """One stack that runs, which many tests share."""
+    running = new_stack("shared")
+    running.up()
+    return running
+
+
+@pytest.fixture(scope="session")
+def png() -> bytes:
+    return encoded(synthetic_patch("tumour", 7))
