@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
@@ -13,19 +14,17 @@ from time import perf_counter
 from app.diagnosis.engine import Engine
 from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
-from app.problems import IdempotencyMismatch, Problem, RecordsUnavailable
+from app.problems import IdempotencyMismatch, ImageProblem, Problem, RecordsUnavailable
 from app.records.entry import Recorded
 from app.records.idempotency import Repeatable, fingerprint
 from app.records.predictions import PredictionLog, entry_of
 from app.records.writer import Outcome, Writer
 from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
-from app.work import Reply, Workers
+from app.work import Reply, Wish, Workers
 
 TOGETHER = 8
 Observe = Callable[[Answer, float], None]
-
-log = logging.getLogger("rosette.predictions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,17 @@ class Asked:
             return None
         print_ = fingerprint(self.image, self.rotations, self.case_id, self.slide_id)
         return Repeatable(self.key_id, self.idempotency_key, print_)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A patch that waits for a worker."""
+
+    engine: Engine
+    asked: Asked
+    request: Repeatable | None
+    observe: Observe
+    wish: Wish[Recorded]
 
 
 class Answering:
@@ -84,6 +94,7 @@ class Answering:
         self._writer = writer
         self._shadow = shadow
         self._observer = observer
+        self._as_given: deque[_Item] = deque()
         self._prevalence = prevalence
         self._store_patches = store_patches
 
@@ -114,7 +125,13 @@ class Answering:
             request, first = await self._io.run(partial(self._first, asked))
             if first:
                 return first
-        return await self._workers.hand_over(partial(self._answer, engine, self._observer(), asked, request), gone=gone)
+        self._workers.refuse_when_full()
+        wish: Wish[Recorded] = self._workers.wish(gone=gone)
+        item = _Item(engine, asked, request, self._observer(), wish)
+        if asked.rotations is not Rotations.NONE:
+            return await self._workers.fulfilled(wish, partial(self._answer_item, item))
+        self._as_given.append(item)
+        return await self._workers.fulfilled(wish, self._answer_waiting)
 
     async def answer_all(
         self, asked: Sequence[Asked], gone: Callable[[], bool] = lambda: False
@@ -179,10 +196,34 @@ class Answering:
         except RecordsUnavailable:  # the answer will go to the journal
             return request, None
 
-    def _answer(
-        self, engine: Engine, observe: Observe, asked: Asked, request: Repeatable | None, reply: Reply[Recorded]
-    ) -> None:
-        self._record(asked, self._diagnose(engine, asked), request, observe, reply.give)
+    def _answer_item(self, item: _Item) -> None:
+        try:
+            if item.wish.still_wanted():
+                answer = item.engine.answer(item.asked.image, item.asked.rotations, self._prevalence, self._workers)
+                self._record(item.asked, answer, item.request, item.observe, item.wish.give)
+        except BaseException as error:
+            item.wish.give(error)
+
+    def _answer_waiting(self) -> None:
+        """Answer a share of what waits, in one call of the network. Each item has such a call: some come too late."""
+        share = min(TOGETHER, -(-len(self._as_given) // self._workers.threads))
+        items: list[_Item] = []
+        with suppress(IndexError):  # another thread was faster
+            while len(items) < share:
+                items.append(self._as_given.popleft())
+        items = [item for item in items if item.wish.still_wanted()]
+        for engine in {item.engine for item in items}:  # two during a swap
+            mine = [item for item in items if item.engine is engine]
+            try:
+                answers = engine.answer_as_given([item.asked.image for item in mine], self._prevalence)
+                for item, answer in zip(mine, answers, strict=True):
+                    if isinstance(answer, ImageProblem):
+                        item.wish.give(answer)
+                    else:
+                        self._record(item.asked, answer, item.request, item.observe, item.wish.give)
+            except BaseException as error:
+                for item in mine:
+                    item.wish.give(error)
 
     def _answer_some(
         self,
@@ -197,7 +238,6 @@ class Answering:
 
         def give(index: int, outcome: Outcome) -> None:
             if not isinstance(outcome, Recorded | Problem):
-                log.error("a patch of a batch failed", exc_info=outcome)
                 outcome = Problem("An unexpected error happened; it is in the server's log. Nothing was recorded.")
             with lock:
                 outcomes[index] = outcome
@@ -205,17 +245,23 @@ class Answering:
             if complete:
                 reply.give([outcomes[index] for index in range(len(asked))])
 
-        for index, (each, request) in enumerate(asked):
-            try:
-                self._record(each, self._diagnose(engine, each), request, observe, partial(give, index))
-            except Exception as error:
-                give(index, error)
+        answers = self._answers(engine, [each for each, _ in asked])
+        for index, ((each, request), answer) in enumerate(zip(asked, answers, strict=True)):
+            if isinstance(answer, ImageProblem):
+                give(index, answer)
+            else:
+                self._record(each, answer, request, observe, partial(give, index))
 
-    def _diagnose(self, engine: Engine, asked: Asked) -> Answer:
-        answer = engine.answer(asked.image, asked.rotations, self._prevalence, self._workers)
-        if asked.case_id is None and asked.slide_id is None:
-            return answer
-        return answer.model_copy(update={"case_id": asked.case_id, "slide_id": asked.slide_id})
+    def _answers(self, engine: Engine, asked: Sequence[Asked]) -> list[Answer | ImageProblem]:
+        if asked[0].rotations is Rotations.NONE:
+            return engine.answer_as_given([each.image for each in asked], self._prevalence)
+        answers: list[Answer | ImageProblem] = []
+        for each in asked:
+            try:
+                answers.append(engine.answer(each.image, each.rotations, self._prevalence, self._workers))
+            except ImageProblem as problem:
+                answers.append(problem)
+        return answers
 
     def _record(
         self,
@@ -225,6 +271,8 @@ class Answering:
         observe: Observe,
         give: Callable[[Outcome], None],
     ) -> None:
+        if asked.case_id is not None or asked.slide_id is not None:
+            answer = answer.model_copy(update={"case_id": asked.case_id, "slide_id": asked.slide_id})
         start = perf_counter()
 
         def deliver(outcome: Outcome) -> None:

@@ -7,9 +7,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import inf
 from queue import SimpleQueue
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from app.problems import Busy, ClientGone
 
@@ -46,6 +47,35 @@ class Reply(Generic[T]):
             self.future.set_exception(result)
         else:
             self.future.set_result(result)
+
+
+class Wish(Reply[T]):
+    """A reply that somebody waits for, though not for ever.
+
+    Args:
+        deadline_s: seconds after which it need not be begun.
+        gone: whether whoever asked has left.
+    """
+
+    __slots__ = ("_deadline_s", "_expires", "_gone")
+
+    def __init__(self, deadline_s: float, gone: Callable[[], bool]) -> None:
+        super().__init__()
+        self._deadline_s = deadline_s
+        self._expires = monotonic() + deadline_s
+        self._gone = gone
+
+    def still_wanted(self) -> bool:
+        """Whether to begin; if not, it has been told why."""
+        if self.abandoned:
+            return False
+        if self._gone():
+            self.give(ClientGone("The client has left: its request was not run."))
+            return False
+        if monotonic() > self._expires:
+            self.give(Busy(f"No worker was free for {self._deadline_s:g} s: try again in a second."))
+            return False
+        return True
 
 
 class Workers:
@@ -129,25 +159,27 @@ class Workers:
         """
         if not admitted:
             self.refuse_when_full()
-        reply: Reply[T] = Reply()
-        expires = monotonic() + self._deadline_s
+        wish = self.wish(inf if admitted else self._deadline_s, gone)
 
         def begin() -> None:
             try:
-                if reply.abandoned:
-                    return
-                if gone():
-                    raise ClientGone("The client has left: its request was not run.")
-                if not admitted and monotonic() > expires:
-                    raise Busy(f"No worker was free for {self._deadline_s:g} s: try again in a second.")
-                call(reply)
+                if wish.still_wanted():
+                    call(wish)
             except BaseException as error:
-                reply.give(error)
+                wish.give(error)
 
+        return await self.fulfilled(wish, begin)
+
+    def wish(self, deadline_s: float | None = None, gone: Callable[[], bool] = lambda: False) -> Wish[Any]:
+        """A reply that nobody need wait for longer than the deadline, by default the workers'."""
+        return Wish(self._deadline_s if deadline_s is None else deadline_s, gone)
+
+    async def fulfilled(self, wish: Wish[T], call: Callable[[], None]) -> T:
+        """Have a thread call ``call``; gives what somebody gave the wish, be it that call or another one."""
         self._room -= 1
         try:
-            self._calls.put(begin)
-            return await reply.future
+            self._calls.put(call)
+            return await wish.future
         finally:
             self._room += 1
 

@@ -46,15 +46,12 @@ class Quality:
 
 def measure(patch: Patch, reference: QualityReference) -> Quality:
     """Measure a patch, uint8 [96, 96, 3], against what training patches look like."""
-    tissue_fraction, sharpness, density = tissue_statistics(patch)
-    distance = None if density is None else stain_distance(density, reference.stain_mean, reference.stain_precision)
-    assessable = (
-        tissue_fraction >= reference.min_tissue_fraction
-        and sharpness >= reference.min_sharpness
-        and distance is not None
-        and distance <= reference.max_stain_distance
-    )
-    return Quality(tissue_fraction, sharpness, distance, assessable)
+    return measure_all(patch[None], reference)[0]
+
+
+def measure_all(patches: Patch, reference: QualityReference) -> list[Quality]:
+    """Measure patches, uint8 [N, 96, 96, 3], against what training patches look like."""
+    return [_judged(*statistics, reference) for statistics in _statistics(patches)]
 
 
 def tissue_statistics(patch: Patch) -> tuple[float, float, Triple | None]:
@@ -65,26 +62,44 @@ def tissue_statistics(patch: Patch) -> tuple[float, float, Triple | None]:
     Args:
         patch: uint8 [96, 96, 3].
     """
-    planes = np.ascontiguousarray(patch.reshape(-1, 3).T)
-    red, green, blue = density = _OPTICAL_DENSITY.take(planes)
-    tissue = (red + green + blue > _TISSUE) & _DISC
-    pixels = int(np.count_nonzero(tissue))
-    mean = None
-    if pixels:
-        r, g, b = (density @ tissue.astype(np.int32)).tolist()  # below 2^31: 9216 · 157 836
-        mean = r / (pixels * _UNIT), g / (pixels * _UNIT), b / (pixels * _UNIT)
-    return pixels / _DISC_SIZE, _sharpness(planes.reshape(3, SIDE, SIDE)), mean
+    return _statistics(patch[None])[0]
 
 
-def _sharpness(planes: Patch) -> float:
+def _judged(tissue_fraction: float, sharpness: float, density: Triple | None, reference: QualityReference) -> Quality:
+    distance = None if density is None else stain_distance(density, reference.stain_mean, reference.stain_precision)
+    assessable = (
+        tissue_fraction >= reference.min_tissue_fraction
+        and sharpness >= reference.min_sharpness
+        and distance is not None
+        and distance <= reference.max_stain_distance
+    )
+    return Quality(tissue_fraction, sharpness, distance, assessable)
+
+
+def _statistics(patches: Patch) -> list[tuple[float, float, Triple | None]]:
+    planes = np.ascontiguousarray(patches.reshape(len(patches), -1, 3).transpose(2, 0, 1))
+    density = _OPTICAL_DENSITY.take(planes)
+    tissue = (density[0] + density[1] + density[2] > _TISSUE) & _DISC
+    pixels = np.count_nonzero(tissue, axis=1).tolist()
+    density *= tissue
+    sums = density.sum(axis=2, dtype=np.int32).T.tolist()  # below 2^31: 9216 · 157 836
+    means = [tuple(each / (n * _UNIT) for each in total) if n else None for n, total in zip(pixels, sums, strict=True)]
+    sharpness = _sharpness(planes.reshape(3, -1, SIDE, SIDE))
+    return [(n / _DISC_SIZE, sharp, mean) for n, sharp, mean in zip(pixels, sharpness, means, strict=True)]
+
+
+def _sharpness(planes: Patch) -> list[float]:
     red, green, blue = planes
     luma = red * np.uint16(77) + green * np.uint16(150) + blue * np.uint16(29)  # below 2^16
     luma >>= 8
     grey = luma.view(np.int16)
-    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
-    values = (laplacian * _INNER).reshape(-1).astype(np.float64)
-    total, squares = int(values.sum()), int(values @ values)
-    return (_INNER_SIZE * squares - total**2) / _INNER_SIZE**2
+    laplacian = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
+    laplacian -= 4 * grey[:, 1:-1, 1:-1]
+    laplacian *= _INNER
+    values = laplacian.reshape(len(laplacian), -1).astype(np.float64)
+    totals, squares = values.sum(axis=1).tolist(), np.einsum("ij,ij->i", values, values).tolist()
+    n = _INNER_SIZE
+    return [(n * int(square) - int(total) ** 2) / n**2 for total, square in zip(totals, squares, strict=True)]
 
 
 def stain_distance(density: Triple, mean: Triple, precision: tuple[Triple, Triple, Triple]) -> float:

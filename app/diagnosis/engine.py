@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 from uuid_utils.compat import uuid7
 
 import model_zoo
-from app.diagnosis.decode import decode
-from app.diagnosis.orbit import Helpers, Rotations, measure_orbit
+from app.diagnosis.decode import DecodedPatch, decode
+from app.diagnosis.orbit import Helpers, Orbit, Rotations, as_given, measure_orbit
 from app.diagnosis.report import Answer, PatchReport, Timing, report
+from app.problems import ImageProblem
 from model_zoo.network import Network
 from model_zoo.proof import Report, prove
-from model_zoo.quality import measure
+from model_zoo.quality import Quality, measure, measure_all
 from model_zoo.symmetry import Group
 
 MODEL_ZOO = Path(model_zoo.__file__).parent
@@ -85,13 +88,49 @@ class Engine:
             ImageProblem: if the bytes are no patch.
         """
         start = perf_counter()
-        answer_id = uuid7()
         patch = decode(data)
         decoded = perf_counter()
         quality = measure(patch.pixels, self.manifest.quality)
         before = perf_counter()
         orbit = measure_orbit(patch.pixels, self._group, self._exact_subgroup, rotations, self.network.logits, helpers)
-        inferred = perf_counter()
+        return self._report(patch, quality, orbit, (start, decoded, before, perf_counter()), prevalence)
+
+    def answer_as_given(self, files: Sequence[bytes], prevalence: float | None = None) -> list[Answer | ImageProblem]:
+        """Answer several patches as with ``Rotations.NONE``, in one call of the network; the bits are the same.
+
+        The times in an answer are those of all together, but for its own decoding.
+        """
+        results: list[Answer | ImageProblem | None] = [None] * len(files)
+        decoded: list[tuple[int, DecodedPatch, float, float]] = []
+        for index, data in enumerate(files):
+            start = perf_counter()
+            try:
+                decoded.append((index, decode(data), start, perf_counter()))
+            except ImageProblem as problem:
+                results[index] = problem
+        if decoded:
+            pixels = np.stack([patch.pixels for _, patch, _, _ in decoded])
+            before = perf_counter()
+            qualities = measure_all(pixels, self.manifest.quality)
+            measured = perf_counter()
+            logits = self.network.logits(pixels)
+            inferred = perf_counter()
+            for place, (index, patch, start, end) in enumerate(decoded):
+                orbit = as_given(self._group, logits[place])
+                moments = (start, end, end + measured - before, end + inferred - before)
+                results[index] = self._report(patch, qualities[place], orbit, moments, prevalence)
+        return [result for result in results if result is not None]
+
+    def _report(
+        self,
+        patch: DecodedPatch,
+        quality: Quality,
+        orbit: Orbit,
+        moments: tuple[float, float, float, float],
+        prevalence: float | None,
+    ) -> Answer:
+        start, decoded, measured, inferred = moments
+        answer_id = uuid7()
         probabilities = self.network.probabilities(orbit.logits[list(orbit.known)])
         return report(
             answer_id=answer_id,
@@ -104,9 +143,9 @@ class Engine:
             probabilities=probabilities.tolist(),
             timing=Timing(
                 decode=_milliseconds(start, decoded),
-                quality=_milliseconds(decoded, before),
-                infer=_milliseconds(before, inferred),
-                total=_milliseconds(start, perf_counter()),
+                quality=_milliseconds(decoded, measured),
+                infer=_milliseconds(measured, inferred),
+                total=_milliseconds(start, inferred),
             ),
             prevalence=prevalence,
         )

@@ -124,6 +124,13 @@ def measure_orbit(
     return Orbit(logits, tuple(source), exact)
 
 
+def as_given(group: Group, logits: Logits) -> Orbit:
+    """The orbit of which only the patch as given was measured, with its logits, float32 [2]."""
+    rows = np.full((len(group), 2), np.nan, np.float32)
+    rows[0] = logits
+    return Orbit(rows, ("measured", *["not_measured"] * (len(group) - 1)), None)  # type: ignore[arg-type]
+
+
 def _same_bits(logits: NDArray[np.float32]) -> bool:
     bits = np.ascontiguousarray(logits).view(np.uint32)
     return bool((bits == bits[0]).all())
