@@ -344,7 +344,10 @@ def test_the_trail_is_verified_against_a_head(window: Open, lived_in: RunningSer
 def test_everything_is_reached_with_the_keyboard(window: Open, lived_in: RunningServer) -> None:
     opened = window()
     opened.go("/")
+    field = opened.page.locator("#key")
+    expect(field).to_be_focused()
     opened.page.keyboard.type(lived_in.key)
+    expect(field).to_have_value(lived_in.key)
     opened.page.keyboard.press("Enter")
     opened.page.get_by_role("heading", name="Ask about patches").wait_for()
     reached = []
