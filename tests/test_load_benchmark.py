@@ -27,12 +27,14 @@ def test_the_page_is_what_the_command_writes(results: dict[str, Any]) -> None:
     assert page(results) == (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_a_run_of_one_part_gives_a_page_of_that_part(results: dict[str, Any], part: str) -> None:
-    whole, alone = page(results), page({"about": results["about"], part: results[part]})
-    headings = {line for line in alone.splitlines() if line.startswith("#")}
-    assert headings < {line for line in whole.splitlines() if line.startswith("#")}
-    assert len(headings) > 2, "a title, the part and what was measured"
+def test_a_run_of_one_part_gives_a_page_of_that_part(results: dict[str, Any]) -> None:
+    parts = [part for part in PARTS if part in results]
+    assert len(parts) > 1
+    for part in parts:
+        whole, alone = page(results), page({"about": results["about"], part: results[part]})
+        headings = {line for line in alone.splitlines() if line.startswith("#")}
+        assert headings < {line for line in whole.splitlines() if line.startswith("#")}
+        assert len(headings) > 2, "a title, the part and what was measured"
 
 
 def corrected(latencies: list[int], interval: int) -> Counter[int]:
