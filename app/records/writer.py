@@ -283,7 +283,7 @@ class Writer:
                 if self._away and now - probed >= PROBE_S:
                     probed = now
                     self._probe()
-                if not self._away and not self._committing_too_long():
+                if not self._away and self._overdue() is None:
                     self._drain_own()
                     if now - looked >= ADOPT_S:
                         looked = now
@@ -293,17 +293,20 @@ class Writer:
             except Exception:
                 log.exception("the journal %s cannot be looked after", self._folder)
 
-    def _committing_too_long(self) -> bool:
+    def _overdue(self) -> list[_Pending] | None:
+        """What waits for a commit that takes too long; None if no commit does."""
         committing = self._committing
-        return committing is not None and monotonic() - committing[0] > PATIENCE_S
+        if committing is None or monotonic() - committing[0] <= PATIENCE_S:
+            return None
+        return committing[1]
 
     def _rescue(self) -> None:
         """Journal what waits for a commit that takes too long, and everything behind it."""
-        committing = self._committing
-        if committing is None or monotonic() - committing[0] <= PATIENCE_S:
+        overdue = self._overdue()
+        if overdue is None:
             return
         self._went_away(f"The database has not committed within {PATIENCE_S:g} s.")
-        self._journal(committing[1])
+        self._journal(overdue)
         behind: list[_Pending] = []
         while True:
             try:
