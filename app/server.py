@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import ref
 
 import httptools
 import uvicorn
@@ -18,6 +19,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app import logs, request_id
 from app.main import create_app
+from app.memory import keep_what_is_there
 from app.problems import MEDIA_TYPE, problem_body
 from app.settings import Settings
 
@@ -96,8 +98,10 @@ class _Parser(HttpToolsProtocol):
             raise ValueError("expected exactly one Host header")
         super().on_headers_complete()
         state = self.scope["state"]
-        state["gone"] = partial(getattr, self.cycle, "disconnected")
-        state["unread"] = partial(getattr, self.cycle, "more_body")
+        # Not the cycle itself: it refers to the state, and only the garbage collector could free the two.
+        cycle = ref(self.cycle)
+        state["gone"] = partial(_is, "disconnected", cycle)
+        state["unread"] = partial(_is, "more_body", cycle)
 
     def on_message_complete(self) -> None:
         self._in_body = False
@@ -128,6 +132,10 @@ class _Parser(HttpToolsProtocol):
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
+
+
+def _is(what: str, cycle: ref[RequestResponseCycle]) -> bool:
+    return getattr(cycle(), what, False)
 
 
 class Config(uvicorn.Config):
@@ -204,4 +212,6 @@ def application() -> FastAPI:
     """The application of one process among several."""
     settings = Settings()
     logs.configure(settings.log_format, settings.log_level)
-    return create_app(settings)
+    app = create_app(settings)
+    keep_what_is_there()
+    return app
