@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-from http import HTTPStatus
 from typing import Any, ClassVar
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -264,49 +260,3 @@ class ProblemResponse(Response):
 def unexpected() -> Problem:
     """The problem of an error that nobody foresaw."""
     return Problem("An unexpected error happened; it is in the server's log. Nothing was recorded.")
-
-
-def install(app: FastAPI) -> None:
-    """Turn every error of the application into problem+json."""
-    app.add_exception_handler(Problem, _problem)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _unexpected)
-
-
-def responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's description of the problems that a route may answer with."""
-    documented: dict[int | str, dict[str, Any]] = {}
-    for kind in sorted(kinds, key=lambda kind: kind.status):
-        example = problem_body(kind.slug, kind.title, kind.status, "What was wrong, and what to do.")
-        response = documented.setdefault(
-            kind.status,
-            {
-                "description": HTTPStatus(kind.status).phrase,
-                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
-            },
-        )
-        response["content"][MEDIA_TYPE]["examples"][kind.slug] = {"summary": kind.title, "value": example}
-    return documented
-
-
-async def _problem(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)
-    return error.response()
-
-
-async def _invalid(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    found = [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()]
-    return InvalidParameter("; ".join(found)).response()
-
-
-async def _http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    phrase = HTTPStatus(error.status_code).phrase
-    body = problem_body(phrase.lower().replace(" ", "-"), phrase, error.status_code, f"{error.detail}: see /docs.")
-    return ProblemResponse(body, dict(error.headers or {}))
-
-
-async def _unexpected(_: Request, error: Exception) -> Response:
-    return unexpected().response()

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app import problems
 from app.access.dependencies import RequireRole
+from app.api import errors
 from app.api.query import KnownParameters
 from app.records.audit import EntryPage, Head
 from app.services import Services, services_of
@@ -21,7 +22,7 @@ router = APIRouter(
     prefix="/admin/audit",
     tags=["audit"],
     dependencies=[Depends(RequireRole())],
-    responses=problems.responses(*problems.ALWAYS),
+    responses=errors.responses(*problems.ALWAYS),
 )
 
 

@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from app import problems
 from app.access.caller import Role
 from app.access.dependencies import RequireRole
+from app.api import errors
 from app.api.query import KnownParameters
 from app.services import Services, services_of
 
@@ -18,7 +19,7 @@ router = APIRouter(
     prefix="/drift",
     tags=["drift"],
     dependencies=[Depends(RequireRole(Role.READ, Role.REVIEW, Role.METRICS))],
-    responses=problems.responses(*problems.ALWAYS),
+    responses=errors.responses(*problems.ALWAYS),
 )
 
 

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import problems
 from app.access.dependencies import MayExport
+from app.api import errors
 from app.api.filters import NAMES, Wanted
 from app.api.query import KnownParameters
 from app.records.audit import Actor, Event
@@ -69,7 +70,7 @@ class Export(StreamingResponse):
 def _described(file: Format) -> dict[str, Any]:
     return {
         "response_class": Response,
-        "responses": problems.responses(*problems.ALWAYS)
+        "responses": errors.responses(*problems.ALWAYS)
         | {200: {"content": {file.media_type: {"schema": {"type": "string"}}}}},
     }
 

@@ -13,6 +13,7 @@ from app import problems
 from app.access.caller import Role
 from app.access.dependencies import MayAdminister
 from app.access.keys import NAME_LENGTH
+from app.api import errors
 from app.api.json_body import JsonReader, described
 from app.api.query import KnownParameters
 from app.services import Services, services_of
@@ -54,7 +55,7 @@ class KeyList(BaseModel):
     keys: list[Key] = Field(description="Oldest first.")
 
 
-@router.get("", summary="List the keys", responses=problems.responses(*problems.ALWAYS))
+@router.get("", summary="List the keys", responses=errors.responses(*problems.ALWAYS))
 async def list_keys(
     _: MayAdminister,
     __: Annotated[None, Depends(KnownParameters())],
@@ -70,7 +71,7 @@ async def list_keys(
     summary="Make a key",
     status_code=201,
     openapi_extra=described(KeyWanted),
-    responses=problems.responses(
+    responses=errors.responses(
         *problems.ALWAYS,
         problems.BodyIncomplete,
         problems.BodyTooSlow,
@@ -94,7 +95,7 @@ async def make_key(
 @router.post(
     "/{key_id}/revoke",
     summary="Revoke a key",
-    responses=problems.responses(*problems.ALWAYS, problems.UnknownKey, problems.KeyRevoked, problems.LastAdminKey),
+    responses=errors.responses(*problems.ALWAYS, problems.UnknownKey, problems.KeyRevoked, problems.LastAdminKey),
 )
 async def revoke_key(
     caller: MayAdminister,

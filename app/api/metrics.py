@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from app import problems
 from app.access.dependencies import MayMeasure
+from app.api import errors
 from app.api.query import KnownParameters
 from app.metrics import MEDIA_TYPE
 from app.services import Services, services_of
@@ -27,7 +28,7 @@ def limiter_of(request: Request) -> CapacityLimiter:
     "/metrics",
     summary="The server's figures",
     response_class=Response,
-    responses=problems.responses(*problems.ALWAYS) | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses=errors.responses(*problems.ALWAYS) | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def metrics(
     _caller: MayMeasure,

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from app import problems
 from app.access.dependencies import MayAdminister
+from app.api import errors
 from app.api.body import MULTIPART
 from app.api.query import KnownParameters
 from app.api.upload import RAW, SIGNATURE_HEADER, ArtifactReader
@@ -123,7 +124,7 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {200: {"content": {RAW: {"schema": 
     response_model=ModelDetail,
     openapi_extra=_UPLOAD,
     responses=_HERE_ALREADY
-    | problems.responses(
+    | errors.responses(
         *problems.ALWAYS,
         problems.BodyIncomplete,
         problems.BodyTooSlow,
@@ -156,7 +157,7 @@ async def upload_model(
     return await services.io.run(partial(detail, services, admission.entry))
 
 
-@router.get("", summary="List the models", responses=problems.responses(*problems.ALWAYS))
+@router.get("", summary="List the models", responses=errors.responses(*problems.ALWAYS))
 async def list_models(caller: MayAdminister, _: NoParameters, services: TheServices) -> Models:
     """Every model, and which one is active."""
     entries, active = await services.io.run(services.registry.listing)
@@ -168,7 +169,7 @@ async def list_models(caller: MayAdminister, _: NoParameters, services: TheServi
 @router.post(
     "/rollback",
     summary="Go back to the model before",
-    responses=problems.responses(*problems.ALWAYS, problems.NothingToRollBackTo),
+    responses=errors.responses(*problems.ALWAYS, problems.NothingToRollBackTo),
 )
 async def roll_back(caller: MayAdminister, _: NoParameters, services: TheServices) -> Activated:
     """Activate the model that served before the active one."""
@@ -177,7 +178,7 @@ async def roll_back(caller: MayAdminister, _: NoParameters, services: TheService
 
 
 @router.get(
-    "/{model_id}", summary="Look at a model", responses=problems.responses(*problems.ALWAYS, problems.UnknownModel)
+    "/{model_id}", summary="Look at a model", responses=errors.responses(*problems.ALWAYS, problems.UnknownModel)
 )
 async def read_model(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> ModelDetail:
     """What it says of itself, how it was vetted, and how it disagreed with other models as a shadow."""
@@ -188,7 +189,7 @@ async def read_model(caller: MayAdminister, _: NoParameters, services: TheServic
     "/{model_id}/file",
     summary="Download an artifact",
     response_class=Response,
-    responses=_DOWNLOAD | problems.responses(*problems.ALWAYS, problems.UnknownModel),
+    responses=_DOWNLOAD | errors.responses(*problems.ALWAYS, problems.UnknownModel),
 )
 async def read_file(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> Response:
     """The artifact's bytes."""
@@ -201,7 +202,7 @@ async def read_file(caller: MayAdminister, _: NoParameters, services: TheService
 @router.post(
     "/{model_id}/activate",
     summary="Put a model into service",
-    responses=problems.responses(*problems.ALWAYS, problems.UnknownModel, problems.ModelInUse),
+    responses=errors.responses(*problems.ALWAYS, problems.UnknownModel, problems.ModelInUse),
 )
 async def activate_model(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> Activated:
     """Every server of this database serves it within two seconds; requests in flight finish with the model before."""
@@ -212,7 +213,7 @@ async def activate_model(caller: MayAdminister, _: NoParameters, services: TheSe
 @router.post(
     "/{model_id}/retire",
     summary="Take a model out of choice",
-    responses=problems.responses(*problems.ALWAYS, problems.UnknownModel, problems.ModelInUse),
+    responses=errors.responses(*problems.ALWAYS, problems.UnknownModel, problems.ModelInUse),
 )
 async def retire_model(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> ModelDetail:
     """Its bytes stay, since predictions name it; uploading them again brings it back."""
@@ -223,7 +224,7 @@ async def retire_model(caller: MayAdminister, _: NoParameters, services: TheServ
 @router.post(
     "/{model_id}/shadow",
     summary="Let a model score beside the active one",
-    responses=problems.responses(*problems.ALWAYS, problems.UnknownModel, problems.ModelInUse),
+    responses=errors.responses(*problems.ALWAYS, problems.UnknownModel, problems.ModelInUse),
 )
 async def start_shadow(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> ModelDetail:
     """It scores live patches without answering, as far as there is time; at most one model does."""
@@ -232,7 +233,7 @@ async def start_shadow(caller: MayAdminister, _: NoParameters, services: TheServ
     return await services.io.run(lambda: detail(services, services.registry.find(model_id)))
 
 
-@router.delete("/shadow", status_code=204, summary="Stop the shadow", responses=problems.responses(*problems.ALWAYS))
+@router.delete("/shadow", status_code=204, summary="Stop the shadow", responses=errors.responses(*problems.ALWAYS))
 async def stop_shadow(caller: MayAdminister, _: NoParameters, services: TheServices) -> None:
     """Its scores stay."""
     await services.io.run(partial(services.registry.shadow, None, caller.actor))
@@ -242,7 +243,7 @@ async def stop_shadow(caller: MayAdminister, _: NoParameters, services: TheServi
 async def followed(services: Services, activation: Activation) -> Activated:
     """Load here what was activated, and say whether it serves."""
     state = await services.io.run(services.serving.follow)
-    serves = state.engine is not None and state.engine.network.sha256 == activation.model_id
+    serves = state.model is not None and state.model.sha256 == activation.model_id
     return Activated(
         number=activation.number,
         id=activation.model_id,

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from app import problems
 from app.access.caller import Caller, Role
 from app.access.dependencies import MayRead
+from app.api import errors
 from app.api.filters import NAMES, Wanted
 from app.api.query import KnownParameters
 from app.diagnosis.report import Answer
@@ -38,7 +39,7 @@ class PredictionPage(BaseModel):
 
 
 @router.get(
-    "", summary="List recorded answers", response_model=PredictionPage, responses=problems.responses(*problems.ALWAYS)
+    "", summary="List recorded answers", response_model=PredictionPage, responses=errors.responses(*problems.ALWAYS)
 )
 async def list_predictions(
     caller: MayRead,
@@ -69,7 +70,7 @@ async def list_predictions(
     "/{prediction_id}",
     summary="Read one recorded answer",
     response_model=Answer,
-    responses=problems.responses(*problems.ALWAYS, problems.UnknownPrediction, problems.NotYetReadable),
+    responses=errors.responses(*problems.ALWAYS, problems.UnknownPrediction, problems.NotYetReadable),
 )
 async def read_prediction(
     caller: MayRead,
@@ -93,7 +94,7 @@ async def read_prediction(
     "/{prediction_id}/patch",
     summary="Read the patch of a prediction",
     response_class=Response,
-    responses=_IMAGE | problems.responses(*problems.ALWAYS, problems.UnknownPrediction, problems.NoPatchStored),
+    responses=_IMAGE | errors.responses(*problems.ALWAYS, problems.UnknownPrediction, problems.NoPatchStored),
 )
 async def read_patch(
     caller: MayRead,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app import problems
 from app.access.dependencies import MayReview
+from app.api import errors
 from app.api.json_body import JsonReader, described
 from app.api.query import KnownParameters
 from app.records.reviews import Verdict
@@ -48,7 +49,7 @@ class ReviewList(BaseModel):
     status_code=201,
     summary="Judge a recorded answer",
     openapi_extra=described(NewReview),
-    responses=problems.responses(
+    responses=errors.responses(
         *problems.ALWAYS,
         problems.UnknownPrediction,
         problems.InvalidJson,
@@ -77,7 +78,7 @@ async def add_review(
 @router.get(
     "",
     summary="Read an answer's reviews",
-    responses=problems.responses(*problems.ALWAYS, problems.UnknownPrediction),
+    responses=errors.responses(*problems.ALWAYS, problems.UnknownPrediction),
 )
 async def list_reviews(
     caller: MayReview,
