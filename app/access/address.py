@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from starlette.types import Scope
@@ -15,8 +16,13 @@ def client_address(scope: Scope) -> str:
     A proxy may have written anything in its place; an IPv4 address mapped to IPv6 is given as IPv4.
     """
     client = scope.get("client")
+    return _address(client[0]) if client else UNKNOWN
+
+
+@lru_cache(1024)
+def _address(text: str) -> str:
     try:
-        address: IPv4Address | IPv6Address = ip_address(client[0].partition("%")[0] if client else "")
+        address: IPv4Address | IPv6Address = ip_address(text.partition("%")[0])
     except ValueError:
         return UNKNOWN
     return str(getattr(address, "ipv4_mapped", None) or address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterable
 from urllib.parse import parse_qsl
 
 from fastapi import Request
@@ -18,9 +19,17 @@ class KnownParameters:
 
     async def __call__(self, request: Request) -> None:
         query = request.scope["query_string"].decode("latin-1")
-        for name, times in Counter(name for name, _ in parse_qsl(query, keep_blank_values=True)).items():
-            if name not in self.names:
-                known = ", ".join(self.names) or "none"
-                raise InvalidParameter(f"The query parameter {name!r} is unknown, expected: {known}.")
-            if times > 1:
-                raise InvalidParameter(f"The query parameter {name!r} occurs {times} times: give it once.")
+        check_names((name for name, _ in parse_qsl(query, keep_blank_values=True)), self.names)
+
+
+def check_names(given: Iterable[str], known: Collection[str]) -> None:
+    """Judge the names of a request's parameters.
+
+    Raises:
+        InvalidParameter: if one is unknown or repeated.
+    """
+    for name, times in Counter(given).items():
+        if name not in known:
+            raise InvalidParameter(f"The query parameter {name!r} is unknown, expected: {', '.join(known) or 'none'}.")
+        if times > 1:
+            raise InvalidParameter(f"The query parameter {name!r} occurs {times} times: give it once.")

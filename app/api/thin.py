@@ -1,47 +1,69 @@
-"""Routes that FastAPI describes, but whose requests go past its dependency layer, which costs more than the rest."""
+"""Routes that FastAPI describes, but whose requests go past its router and dependencies: these cost more than they."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import TypeVar, cast
 from urllib.parse import parse_qsl
 
 from fastapi import Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.query import KnownParameters
-from app.problems import InvalidParameter
+from app.api.query import check_names
+from app.problems import InvalidParameter, Problem
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
 
-class ThinRoute(APIRoute):
-    """Hands the endpoint the request as its one argument; the others are there for the description."""
+class Shortcut:
+    """Innermost middleware: hands some routes' requests to their endpoints.
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        methods = self.methods or set()
-        if scope["method"] not in methods:
-            raise HTTPException(405, headers={"Allow": ", ".join(methods)})
-        response: Response = await self.endpoint(Request(scope, receive))
+    Such an endpoint takes the request as its one argument; the others are there for the description.
+
+    Args:
+        app: what lies behind.
+        routes: without parameters in their paths.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+        self.app = app
+        self._routes = {
+            (method, route.path): route for route in cast(Iterable[APIRoute], routes) for method in route.methods or ()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if route is None:
+            await self.app(scope, receive, send)
+            return
+        scope["route"] = route
+        try:
+            response: Response = await route.endpoint(Request(scope, receive))
+        except Problem as problem:
+            response = problem.response()
         await response(scope, receive, send)
 
 
-async def query(request: Request, model: type[Parameters]) -> Parameters:
+def query(request: Request, model: type[Parameters]) -> Parameters:
     """The query parameters, as a model's fields.
 
     Raises:
         InvalidParameter: if one is unknown, repeated or does not fit.
     """
-    text = request.scope["query_string"]
-    if not text:
-        return model()
-    await KnownParameters(*model.model_fields)(request)
+    return cast(Parameters, _parsed(model, request.scope["query_string"]))
+
+
+@lru_cache(256)
+def _parsed(model: type[Parameters], text: bytes) -> Parameters:
+    pairs = parse_qsl(text.decode("latin-1"), keep_blank_values=True)
+    check_names((name for name, _ in pairs), model.model_fields)
     try:
-        return model.model_validate(dict(parse_qsl(text.decode("latin-1"), keep_blank_values=True)))
+        return model.model_validate(dict(pairs))
     except ValidationError as error:
         found = [f"query.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
         raise InvalidParameter("; ".join(found)) from error
