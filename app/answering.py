@@ -1,30 +1,25 @@
-"""A patch's whole way, the same for the interface and the pages: asked → answered in a worker → recorded → out."""
+"""A patch's whole way, the same for the interface and the pages: asked → answered by a worker → recorded → out."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from threading import Lock
+from math import inf
 from time import perf_counter
 
-from app.diagnosis.engine import Engine
 from app.diagnosis.orbit import Rotations
-from app.diagnosis.report import Answer
-from app.problems import IdempotencyMismatch, ImageProblem, Problem, RecordsUnavailable
-from app.records.entry import Recorded
+from app.inference.model import Answered, Model
+from app.inference.pool import TOGETHER, Pool, Task
+from app.problems import IdempotencyMismatch, ImageProblem, Problem, RecordsUnavailable, unexpected
+from app.records.entry import Entry, Recorded
 from app.records.idempotency import Repeatable, fingerprint
-from app.records.predictions import PredictionLog, entry_of
+from app.records.predictions import PredictionLog
 from app.records.writer import Outcome, Writer
 from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
-from app.work import Reply, Wish, Workers
-
-TOGETHER = 8
-Observe = Callable[[Answer, float], None]
+from app.work import Reply, Threads, call_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,51 +47,36 @@ class Asked:
         return Repeatable(self.key_id, self.idempotency_key, print_)
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """A patch that waits for a worker."""
-
-    engine: Engine
-    asked: Asked
-    request: Repeatable | None
-    observe: Observe
-    wish: Wish[Recorded]
-
-
 class Answering:
     """Answers patches; nothing that it answers has not been recorded.
 
     Args:
-        workers: threads that decode and infer.
+        pool: decodes and infers.
         io: threads that wait for the database.
-        observer: is asked for each request, by its own task, for what takes its answers and the seconds that
-            recording them took.
-        prevalence: of the site, if answers shall state it.
+        observed: is told of each answer, in its request's task, and of the seconds that recording it took.
         store_patches: whether image files are recorded with their answers.
     """
 
     def __init__(
         self,
-        workers: Workers,
-        io: Workers,
+        pool: Pool,
+        io: Threads,
         serving: Serving,
         log: PredictionLog,
         writer: Writer,
         shadow: ShadowScorer,
-        observer: Callable[[], Observe],
-        prevalence: float | None,
+        observed: Callable[[Answered, float], None],
         store_patches: bool,
     ) -> None:
-        self._workers = workers
+        self._pool = pool
         self._io = io
         self._serving = serving
         self._log = log
         self._writer = writer
         self._shadow = shadow
-        self._observer = observer
-        self._as_given: deque[_Item] = deque()
-        self._prevalence = prevalence
+        self._observed = observed
         self._store_patches = store_patches
+        self._unwritten: list[tuple[list[Entry], Callable[[list[Outcome]], None]]] = []
 
     def check_ready(self) -> None:
         """Refuse what could not be answered now, before its body is read.
@@ -104,8 +84,8 @@ class Answering:
         Raises:
             NoModel, Busy: as their names say.
         """
-        _ = self._serving.engine
-        self._workers.refuse_when_full()
+        _ = self._serving.model
+        self._pool.refuse_when_full()
 
     async def answer(self, asked: Asked, gone: Callable[[], bool] = lambda: False) -> Recorded:
         """Answer one patch.
@@ -118,20 +98,18 @@ class Answering:
             ImageProblem: if it is no patch.
             NoModel, Busy, ClientGone, IdempotencyMismatch, RecordsUnavailable: as their names say.
         """
-        engine = self._serving.engine
+        model = self._serving.model
         request = None
         if asked.idempotency_key is not None:
-            self._workers.refuse_when_full()
+            self._pool.refuse_when_full()
             request, first = await self._io.run(partial(self._first, asked))
             if first:
                 return first
-        self._workers.refuse_when_full()
-        wish: Wish[Recorded] = self._workers.wish(gone=gone)
-        item = _Item(engine, asked, request, self._observer(), wish)
-        if asked.rotations is not Rotations.NONE:
-            return await self._workers.fulfilled(wish, partial(self._answer_item, item))
-        self._as_given.append(item)
-        return await self._workers.fulfilled(wish, self._answer_waiting)
+        self._pool.refuse_when_full()
+        [outcome] = await self._answered(model, [(asked, request)], gone, self._pool.deadline_s)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     async def answer_all(
         self, asked: Sequence[Asked], gone: Callable[[], bool] = lambda: False
@@ -144,27 +122,27 @@ class Answering:
         Raises:
             NoModel, Busy, ClientGone: as their names say.
         """
-        engine, observe = self._serving.engine, self._observer()
+        model = self._serving.model
         results: list[Recorded | Problem | None] = [None] * len(asked)
         requests: list[Repeatable | None] = [None] * len(asked)
+        self._pool.refuse_when_full()
         if any(each.idempotency_key for each in asked):
-            self._workers.refuse_when_full()
             await self._io.run(partial(self._first_of_all, asked, requests, results))
         left = [index for index, result in enumerate(results) if result is None]
         chunks = iter([left[begin : begin + TOGETHER] for begin in range(0, len(left), TOGETHER)])
-        admitted = False
+        deadline_s = self._pool.deadline_s
 
         async def work() -> None:
-            nonlocal admitted
+            nonlocal deadline_s
             for chunk in chunks:
-                call = partial(self._answer_some, engine, observe, [(asked[index], requests[index]) for index in chunk])
-                waits, admitted = admitted, True
-                for index, result in zip(
-                    chunk, await self._workers.hand_over(call, admitted=waits, gone=gone), strict=True
-                ):
-                    results[index] = result
+                waits_s, deadline_s = deadline_s, inf
+                outcomes = await self._answered(
+                    model, [(asked[index], requests[index]) for index in chunk], gone, waits_s
+                )
+                for index, outcome in zip(chunk, outcomes, strict=True):
+                    results[index] = outcome if isinstance(outcome, Recorded | Problem) else unexpected()
 
-        tasks = [asyncio.create_task(work()) for _ in range(self._workers.threads)]
+        tasks = [asyncio.create_task(work()) for _ in range(self._pool.size)]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -196,90 +174,65 @@ class Answering:
         except RecordsUnavailable:  # the answer will go to the journal
             return request, None
 
-    def _answer_item(self, item: _Item) -> None:
-        try:
-            if item.wish.still_wanted():
-                answer = item.engine.answer(item.asked.image, item.asked.rotations, self._prevalence, self._workers)
-                self._record(item.asked, answer, item.request, item.observe, item.wish.give)
-        except BaseException as error:
-            item.wish.give(error)
-
-    def _answer_waiting(self) -> None:
-        """Answer a share of what waits, in one call of the network. Each item has such a call: some come too late."""
-        share = min(TOGETHER, -(-len(self._as_given) // self._workers.threads))
-        items: list[_Item] = []
-        with suppress(IndexError):  # another thread was faster
-            while len(items) < share:
-                items.append(self._as_given.popleft())
-        items = [item for item in items if item.wish.still_wanted()]
-        for engine in {item.engine for item in items}:  # two during a swap
-            mine = [item for item in items if item.engine is engine]
-            try:
-                answers = engine.answer_as_given([item.asked.image for item in mine], self._prevalence)
-                for item, answer in zip(mine, answers, strict=True):
-                    if isinstance(answer, ImageProblem):
-                        item.wish.give(answer)
-                    else:
-                        self._record(item.asked, answer, item.request, item.observe, item.wish.give)
-            except BaseException as error:
-                for item in mine:
-                    item.wish.give(error)
-
-    def _answer_some(
+    async def _answered(
         self,
-        engine: Engine,
-        observe: Observe,
+        model: Model,
         asked: Sequence[tuple[Asked, Repeatable | None]],
-        reply: Reply[list[Recorded | Problem]],
-    ) -> None:
-        """Answer a few patches one after the other; the reply comes when the last has been recorded."""
-        outcomes: dict[int, Recorded | Problem] = {}
-        lock = Lock()
+        gone: Callable[[], bool],
+        deadline_s: float,
+    ) -> list[Outcome]:
+        """Patches answered by one process; the outcome of each is known when all have been recorded."""
+        reply: Reply[list[Outcome]] = Reply()
+        answers: list[Answered | ImageProblem] = []
+        inferred = 0.0
 
-        def give(index: int, outcome: Outcome) -> None:
-            if not isinstance(outcome, Recorded | Problem):
-                outcome = Problem("An unexpected error happened; it is in the server's log. Nothing was recorded.")
-            with lock:
-                outcomes[index] = outcome
-                complete = len(outcomes) == len(asked)
-            if complete:
-                reply.give([outcomes[index] for index in range(len(asked))])
+        def record(found: list[Answered | ImageProblem]) -> None:
+            nonlocal inferred
+            inferred = perf_counter()
+            answers.extend(found)
+            entries = [
+                self._entry(each, request, answer)
+                for (each, request), answer in zip(asked, found, strict=True)
+                if isinstance(answer, Answered)
+            ]
 
-        answers = self._answers(engine, [each for each, _ in asked])
-        for index, ((each, request), answer) in enumerate(zip(asked, answers, strict=True)):
-            if isinstance(answer, ImageProblem):
-                give(index, answer)
-            else:
-                self._record(each, answer, request, observe, partial(give, index))
+            def recorded(outcomes: list[Outcome]) -> None:
+                rest = iter(outcomes)
+                reply.settle([each if isinstance(each, ImageProblem) else next(rest) for each in found])
 
-    def _answers(self, engine: Engine, asked: Sequence[Asked]) -> list[Answer | ImageProblem]:
-        if asked[0].rotations is Rotations.NONE:
-            return engine.answer_as_given([each.image for each in asked], self._prevalence)
-        answers: list[Answer | ImageProblem] = []
-        for each in asked:
-            try:
-                answers.append(engine.answer(each.image, each.rotations, self._prevalence, self._workers))
-            except ImageProblem as problem:
-                answers.append(problem)
-        return answers
+            self._write_soon(entries, recorded)
 
-    def _record(
-        self,
-        asked: Asked,
-        answer: Answer,
-        request: Repeatable | None,
-        observe: Observe,
-        give: Callable[[Outcome], None],
-    ) -> None:
-        if asked.case_id is not None or asked.slide_id is not None:
-            answer = answer.model_copy(update={"case_id": asked.case_id, "slide_id": asked.slide_id})
-        start = perf_counter()
+        patches = [(each.image, each.case_id, each.slide_id) for each, _ in asked]
+        task = Task(model, asked[0][0].rotations, patches, record, reply, gone, deadline_s)
+        outcomes: list[Outcome] = await self._pool.run(task)
+        record_s = perf_counter() - inferred
+        for (each, _), answer, outcome in zip(asked, answers, outcomes, strict=True):
+            if isinstance(answer, Answered) and isinstance(outcome, Recorded) and not outcome.replayed:
+                self._observed(answer, record_s)
+                self._shadow.offer(each.image, answer)
+        return outcomes
 
-        def deliver(outcome: Outcome) -> None:
-            give(outcome)
-            if isinstance(outcome, Recorded) and not outcome.replayed:
-                observe(answer, perf_counter() - start)
-                self._shadow.offer(asked.image, answer)
+    def _write_soon(self, entries: list[Entry], recorded: Callable[[list[Outcome]], None]) -> None:
+        """Have entries written together with those of all patches that were answered in the same moment."""
+        if not self._unwritten:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._unwritten.append((entries, recorded))
 
-        patch = asked.image if self._store_patches else None
-        self._writer.submit(entry_of(answer, asked.rotations, asked.key_id, request, patch), deliver)
+    def _write(self) -> None:
+        written, self._unwritten = self._unwritten, []
+        everything = [entry for entries, _ in written for entry in entries]
+
+        def deliver(outcomes: list[Outcome]) -> None:
+            begin = 0
+            for entries, recorded in written:
+                recorded(outcomes[begin : begin + len(entries)])
+                begin += len(entries)
+
+        loop = asyncio.get_running_loop()
+        if everything:
+            self._writer.submit(everything, partial(call_in, loop, deliver))
+        else:
+            deliver([])
+
+    def _entry(self, asked: Asked, request: Repeatable | None, answer: Answered) -> Entry:
+        return Entry(answer.values | {"key_id": asked.key_id}, request, asked.image if self._store_patches else None)

@@ -11,11 +11,25 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import problems
 from app.access.guard import Guard
-from app.api import audit, batch, docs, drift, exports, health, keys, metrics, models, predict, predictions, reviews
+from app.api import (
+    audit,
+    batch,
+    docs,
+    drift,
+    errors,
+    exports,
+    health,
+    keys,
+    metrics,
+    models,
+    predict,
+    predictions,
+    reviews,
+)
 from app.api.connection import Connection
 from app.api.observation import Failures, Observation
+from app.api.thin import Shortcut
 from app.diagnosis.report import NOTICE
 from app.records.retention import keep_no_longer
 from app.records.witness import log_head
@@ -53,7 +67,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await to_thread.run_sync(services.start)
         try:
-            async with create_task_group() as tasks:
+            async with services.pool.attached(), create_task_group() as tasks:
+                tasks.start_soon(services.shadow.run)
                 tasks.start_soon(log_head, services.audit)
                 tasks.start_soon(keep_no_longer, services.retention)
                 yield
@@ -75,13 +90,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.services = services
     app.state.scrapes = CapacityLimiter(1)
     app.state.readiness = health.Readiness(services)
-    problems.install(app)
+    errors.install(app)
     for module in (predict, batch, exports, predictions, reviews, models, keys, audit, drift, metrics, health):
         app.include_router(module.router)
     pages.install(app)
     app.openapi = partial(docs.describe, app)  # type: ignore[method-assign]
     if services.settings.docs:
         docs.install(app)
+    app.add_middleware(Shortcut, routes=[*predict.router.routes, *batch.router.routes])
     app.add_middleware(
         Guard,
         lookup=services.lookup,

@@ -21,11 +21,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from app.diagnosis.report import Answer
+from app.inference.model import Answered
+from app.inference.pool import Pool
 from app.records.writer import Writer
 from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
-from app.work import Workers
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NO_ROUTE = "none"
@@ -45,13 +45,13 @@ class Metrics:
     """Counters and histograms of one application, which any thread may feed, and what is read when it is asked for.
 
     Args:
-        workers: whose queue is shown.
+        pool: whose queue is shown.
         serving: whose model is shown.
         shadow: whose losses are shown.
         writer: whose journal is shown.
     """
 
-    def __init__(self, workers: Workers, serving: Serving, shadow: ShadowScorer, writer: Writer) -> None:
+    def __init__(self, pool: Pool, serving: Serving, shadow: ShadowScorer, writer: Writer) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("rosette_requests", "Requests.", ("route", "method", "status"), registry=registry)
         self._series: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
@@ -82,7 +82,7 @@ class Metrics:
         self._consistency = {verdict: consistency.labels(name) for verdict, name in _CONSISTENCY.items()}
         self._problems = Counter("rosette_problems", "Problems answered.", ("problem",), registry=registry)
         ProcessCollector(registry=registry)
-        registry.register(_State(workers, serving, shadow, writer))
+        registry.register(_State(pool, serving, shadow, writer))
 
     def request(self, route: str | None, method: str, status: int | None, seconds: float) -> None:
         """Count a request.
@@ -109,21 +109,21 @@ class Metrics:
         """Note how long one stage of a prediction took."""
         self._stages[stage].observe(seconds)
 
-    def answered(self, answer: Answer, record_s: float) -> None:
+    def answered(self, answer: Answered, record_s: float) -> None:
         """Count a prediction and its stages.
 
         Args:
             answer: has been recorded.
             record_s: seconds until it was.
         """
-        timing = answer.timing_ms
-        self.stage("decode", timing.decode / 1000)
-        self.stage("quality", timing.quality / 1000)
-        self.stage("infer", timing.infer / 1000)
+        values = answer.values
+        self.stage("decode", answer.decode_ms / 1000)
+        self.stage("quality", answer.quality_ms / 1000)
+        self.stage("infer", answer.infer_ms / 1000)
         self.stage("record", record_s)
-        self.stage("total", timing.total / 1000 + record_s)
-        self._predictions.labels(answer.decision, answer.model.name, answer.model.version).inc()
-        self._consistency[answer.consistency.consistent].inc()
+        self.stage("total", values["total_ms"] / 1000 + record_s)
+        self._predictions.labels(values["decision"], values["model_name"], values["model_version"]).inc()
+        self._consistency[values["consistent"]].inc()
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format 0.0.4; takes milliseconds."""
@@ -133,25 +133,27 @@ class Metrics:
 class _State(Collector):
     """What is so at the moment of asking."""
 
-    def __init__(self, workers: Workers, serving: Serving, shadow: ShadowScorer, writer: Writer) -> None:
+    def __init__(self, pool: Pool, serving: Serving, shadow: ShadowScorer, writer: Writer) -> None:
         self._writer = writer
-        self._workers = workers
+        self._pool = pool
         self._serving = serving
         self._shadow = shadow
 
     def collect(self) -> Iterator[Metric]:
-        workers = self._workers
-        yield GaugeMetricFamily("rosette_workers", "Threads that may work.", workers.threads)
-        yield GaugeMetricFamily("rosette_workers_running", "Threads that work.", workers.running)
-        yield GaugeMetricFamily("rosette_queue_depth", "Calls that wait for a worker.", workers.waiting)
+        pool = self._pool
+        yield GaugeMetricFamily("rosette_workers", "Inference processes.", pool.size)
+        yield GaugeMetricFamily("rosette_workers_running", "Inference processes that are at work.", pool.running)
+        yield GaugeMetricFamily("rosette_queue_depth", "Requests that wait for an inference process.", pool.waiting)
+        yield CounterMetricFamily(
+            "rosette_workers_replaced", "Inference processes that ended unexpectedly.", pool.replaced
+        )
         yield CounterMetricFamily("rosette_shadow_dropped", "Patches not scored by the shadow.", self._shadow.dropped)
         yield GaugeMetricFamily("rosette_records_waiting", "Answers that wait for their commit.", self._writer.waiting)
         yield GaugeMetricFamily(
             "rosette_journalled", "Answers in this process's journal that the database lacks.", self._writer.journalled
         )
-        engine = self._serving.state.engine
-        model = InfoMetricFamily("rosette_model", "The model that answers.")
-        if engine is not None:
-            name, version = engine.manifest.name, engine.manifest.version
-            model.add_metric([], {"name": name, "version": version, "sha256": engine.network.sha256})
-        yield model
+        info = InfoMetricFamily("rosette_model", "The model that answers.")
+        if (model := self._serving.state.model) is not None:
+            name, version = model.manifest.name, model.manifest.version
+            info.add_metric([], {"name": name, "version": version, "sha256": model.sha256})
+        yield info

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from anyio import CapacityLimiter
@@ -14,8 +13,9 @@ from app.access.lookup import LOOKUPS, Lookup
 from app.access.sessions import Sessions
 from app.access.throttle import FailedTries, KeyRates
 from app.answering import Answering
-from app.diagnosis.engine import Engine, ModelError
-from app.diagnosis.report import Answer
+from app.diagnosis.engine import ModelError
+from app.inference.model import Answered, Model
+from app.inference.pool import Pool
 from app.memory import use_few_arenas
 from app.metrics import Metrics
 from app.records.audit import AuditTrail
@@ -36,7 +36,7 @@ from app.registry.shadow import ShadowScorer
 from app.registry.signatures import TrustedKeys
 from app.settings import Settings
 from app.telemetry import Tracing
-from app.work import Workers
+from app.work import Threads
 
 IO_THREADS = 4
 # Connections of the thread that follows activations, of the shadow's, of an upload, of the readiness check, of the
@@ -51,7 +51,7 @@ class Services:
 
     Attributes:
         admin_key_file: where the first admin key was written in this start, if it was.
-        workers: threads that decode and infer.
+        pool: processes that decode and infer.
         io: threads that wait for the database.
         batches: admits so many batches at a time.
         vetting: admits one upload at a time.
@@ -70,25 +70,24 @@ class Services:
         self.retention = Retention(self.database, self.audit, settings.retention_days)
         self.key_rates = KeyRates(settings.key_rate)
         self.writer = Writer(self.database, settings.journal_folder, settings.journal_bytes)
-        self.workers = Workers(settings.threads, settings.queue, settings.deadline_s)
-        self.io = Workers(IO_THREADS, settings.queue, settings.deadline_s, name="io")
+        self.pool = Pool(settings.inference_processes, settings.queue, settings.deadline_s, settings.prevalence)
+        self.io = Threads(IO_THREADS, settings.queue, settings.deadline_s, name="io")
         self.reviews = Reviews(self.database, self.audit)
         self.registry = Registry(self.database, self.audit, TrustedKeys.parse(settings.trusted_keys or ""))
-        self.serving = Serving(self.database, self.registry)
+        self.serving = Serving(self.database, self.registry, self.pool)
         self.shadow_scores = ShadowScores(self.database)
-        self.shadow = ShadowScorer(self.shadow_scores, self.serving)
+        self.shadow = ShadowScorer(self.shadow_scores, self.serving, self.pool)
         self.batches = CapacityLimiter(settings.batches)
-        self.metrics = Metrics(self.workers, self.serving, self.shadow, self.writer)
+        self.metrics = Metrics(self.pool, self.serving, self.shadow, self.writer)
         self.tracing = Tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
         self.answering = Answering(
-            self.workers,
+            self.pool,
             self.io,
             self.serving,
             self.predictions,
             self.writer,
             self.shadow,
-            self.observer,
-            settings.prevalence,
+            self.answered,
             settings.store_patches,
         )
         self.vetting = CapacityLimiter(1)
@@ -106,6 +105,7 @@ class Services:
         if self._started:
             return
         use_few_arenas()
+        self.pool.start()
         self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         migrate(self.database)
         record_settings(self.audit, self.settings)
@@ -118,53 +118,40 @@ class Services:
         self.serving.follow()
         release.warn_if_another_serves(self.registry, self.serving)
         self.serving.start()
-        self.shadow.start()
         self.writer.start()
-        self.workers.start()
         self.io.start()
         self._started = True
 
     def stop(self) -> None:
         """End the threads when they have done what waits."""
-        self.workers.stop()
         self.io.stop()
         self.writer.stop()
-        self.shadow.stop()
         self.serving.stop()
+        self.pool.stop()
         self.database.dispose()
         if self.tracing:
             self.tracing.stop()
 
-    def observer(self) -> Callable[[Answer, float], None]:
-        """Asked for where a request is handled; takes its answer and the seconds that recording it took, in any thread.
-
-        It counts the prediction and its stages, and makes spans of them where that was asked for.
-        """
-        metrics, tracing = self.metrics, self.tracing
-        if tracing is None:
-            return metrics.answered
-        request = tracing.here()
-
-        def answered(answer: Answer, record_s: float) -> None:
-            metrics.answered(answer, record_s)
-            tracing.answered(request, answer, record_s)
-
-        return answered
+    def answered(self, answer: Answered, record_s: float) -> None:
+        """Count a prediction and its stages, and make spans of them where that was asked for; in its request's task."""
+        self.metrics.answered(answer, record_s)
+        if self.tracing is not None:
+            self.tracing.answered(answer, record_s)
 
     @property
-    def engine(self) -> Engine:
+    def model(self) -> Model:
         """The model that serves.
 
         Raises:
             NoModel: if none is loaded.
         """
-        return self.serving.engine
+        return self.serving.model
 
     @property
     def model_error(self) -> str:
         """Why the model that should serve does not; empty if it does."""
         state = self.serving.state
-        return state.error if state.engine is not None else self._release_error or state.error
+        return state.error if state.model is not None else self._release_error or state.error
 
 
 def services_of(request: Request) -> Services:

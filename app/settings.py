@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         prevalence: share of this site's patches that are positive; answers then state the probability for it, too.
         docs: whether ``/docs`` and ``/openapi.json`` are served.
         workers: server processes; more than one need PostgreSQL.
-        threads: threads of each process that decode and infer; by default its share of the cores that it may use.
+        inference_processes: of each server process; they decode and infer. By default its share of the cores.
         queue: requests that may wait for a worker; more are refused with 503.
         deadline_s: seconds that a request may wait for a worker; then it is refused with 503.
         key_rate: patches a second that one key may send; more are refused with 429. By default any number.
@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     prevalence: float | None = Field(default=None, gt=0, lt=1)
     docs: bool = True
     workers: int = Field(default=1, ge=1, le=256)
-    threads: int = Field(default_factory=_share_of_cores, ge=1, le=1024)
+    inference_processes: int = Field(default_factory=_share_of_cores, ge=1, le=1024)
     queue: int = Field(default=64, ge=0)
     deadline_s: float = Field(default=10, gt=0)
     key_rate: float | None = Field(default=None, gt=0)

@@ -10,7 +10,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from app.diagnosis.report import Answer
+from app.inference.model import Answered
 from app.version import version
 
 PATH = "/v1/traces"
@@ -73,26 +73,21 @@ class Tracing:
             span.set_status(StatusCode.ERROR)
         span.end()
 
-    def here(self) -> Context:
-        """The request at hand, for :meth:`answered` in another thread."""
-        return context.get_current()
-
-    def answered(self, request: Context, answer: Answer, record_s: float) -> None:
-        """Make spans of the stages of an answer that has been recorded just now.
+    def answered(self, answer: Answered, record_s: float) -> None:
+        """Make spans of the stages of an answer that has been recorded just now; in the request's task.
 
         Args:
-            request: whose answer it is.
             record_s: seconds until it was recorded.
         """
-        timing = answer.timing_ms
         recorded = time_ns()
         diagnosed = recorded - int(record_s * 1e9)
-        start = diagnosed - int(timing.total * 1e6)
-        for stage, milliseconds in (("decode", timing.decode), ("quality", timing.quality), ("infer", timing.infer)):
-            end = start + int(milliseconds * 1e6)
-            self._tracer.start_span(stage, context=request, start_time=start).end(end)
-            start = end
-        self._tracer.start_span("record", context=request, start_time=diagnosed).end(recorded)
+        stages = {"decode": answer.decode_ms, "quality": answer.quality_ms, "infer": answer.infer_ms}
+        lengths = {stage: int(milliseconds * 1e6) for stage, milliseconds in stages.items()}
+        start = diagnosed - sum(lengths.values())
+        for stage, length in lengths.items():
+            self._tracer.start_span(stage, start_time=start).end(start + length)
+            start += length
+        self._tracer.start_span("record", start_time=diagnosed).end(recorded)
 
     def stop(self) -> None:
         """Send what waits, for some seconds at most."""

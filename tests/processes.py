@@ -15,6 +15,19 @@ KEY = "the-soak-test-brings-its-own-admin-key"
 START_S = 60.0
 
 
+def family(pid: int) -> list[int]:
+    """A process, and those that it and its descendants started."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    started = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    return [pid, *(each for child in started for each in family(child))]
+
+
+def memory_kb(pid: int) -> int:
+    """What a process and its descendants hold in memory, with what they share counted once."""
+    rollups = [Path(f"/proc/{each}/smaps_rollup").read_text() for each in family(pid)]
+    return sum(int(rollup.partition("\nPss:")[2].split()[0]) for rollup in rollups)
+
+
 class Server:
     """``rosette serve`` in a process of its own, its output drained so that it never waits for a reader."""
 
@@ -59,9 +72,3 @@ def serving(home: Path, model: Path | None, **settings: str) -> Iterator[Server]
             yield server
         finally:
             server.kill()
-
-
-def resident_bytes(pid: int) -> int:
-    """How much memory a process occupies."""
-    pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
+from statistics import median
 from time import monotonic, sleep
 
 import httpx
@@ -21,7 +22,7 @@ from model_zoo.network import Network
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import encoded
 from tests.conftest import shipped_artifact
-from tests.processes import KEY, serving
+from tests.processes import KEY, memory_kb, serving
 
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 ONNX, PNG = {"Content-Type": "application/octet-stream"}, {"Content-Type": "image/png"}
@@ -104,12 +105,8 @@ def test_memory_stays_flat_over_swaps(
 ) -> None:
     png = encoded(synthetic_patch("tumour", 1))
 
-    def resident() -> int:
-        """Kilobytes."""
-        status = Path(f"/proc/{server.process.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0])
-
-    used = {}
+    early: list[int] = []
+    late: list[int] = []
     with (
         serving(tmp_path, None, ROSETTE_ADMIN_KEY=KEY) as server,
         httpx.Client(base_url=server.wait_until_it_listens(), headers=AUTHORIZED, timeout=60) as client,
@@ -117,11 +114,12 @@ def test_memory_stays_flat_over_swaps(
         for swap in range(1, 201):
             activate(client, list(artifacts)[swap % 2])
             assert client.post("/predict", content=png, headers=PNG).status_code == 200
-            if swap in (10, 200):
-                used[swap] = resident()
+            # What the allocator holds back goes up and down by a tenth from swap to swap.
+            if 6 <= swap <= 15 or 191 <= swap <= 200:
+                (early if swap <= 15 else late).append(memory_kb(server.process.pid))
     with capsys.disabled():
-        print(f"\n[resident memory: {used[10]:,} kB after 10 swaps, {used[200]:,} kB after 200]")
-    assert used[200] <= 1.05 * used[10]
+        print(f"\n[memory of all processes: {median(early):,.0f} kB after 10 swaps, {median(late):,.0f} kB after 195]")
+    assert median(late) <= 1.05 * median(early)
 
 
 @pytest.mark.soak

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import Annotated, Any
 
 from anyio import WouldBlock
@@ -14,17 +13,18 @@ from starlette.responses import Response
 from app import problems
 from app.access.dependencies import MayPredict
 from app.answering import Asked
+from app.api import errors
 from app.api.body import FIELD, MULTIPART, BoundedReader, content_type
 from app.api.form import Form
 from app.api.idempotency import IdempotencyKey, idempotency_key_of
 from app.api.predict import IMAGE, OF_BODIES, Parameters, may_predict
-from app.api.thin import ThinRoute, client_gone, query
+from app.api.thin import client_gone, query
 from app.diagnosis.report import Answer
 from app.problems import BodyTooLarge, Busy, EmptyBody, InvalidForm, InvalidParameter, Problem, ProblemBody
 from app.records.entry import Recorded
 from app.services import services_of
 
-router = APIRouter(tags=["predictions"], route_class=ThinRoute)
+router = APIRouter(tags=["predictions"])
 
 MOST = 256
 KEY_LENGTH = 120
@@ -55,7 +55,7 @@ class Answers(BaseModel):
     summary="Classify many patches",
     response_model=Answers,
     openapi_extra=_BODY,
-    responses=problems.responses(*problems.ALWAYS, *OF_BODIES),
+    responses=errors.responses(*problems.ALWAYS, *OF_BODIES),
 )
 async def predict_batch(
     request: Request,
@@ -71,7 +71,7 @@ async def predict_batch(
     services = services_of(request)
     settings = services.settings
     caller = await may_predict(request)
-    parameters = await query(request, Parameters)
+    parameters = query(request, Parameters)
     idempotency_key = idempotency_key_of(request)
     if idempotency_key and len(idempotency_key) > KEY_LENGTH:
         raise InvalidParameter(f"The Idempotency-Key of a batch has more than {KEY_LENGTH} characters.")
@@ -84,8 +84,7 @@ async def predict_batch(
     except WouldBlock:
         raise Busy("Too many batches are in flight: try again in a second.") from None
     try:
-        boundary = content_type(request)[1].get(b"boundary", b"")
-        images = await services.workers.run(partial(images_of, await body.read(request), boundary))
+        images = await _images(request, body)
         services.key_rates.count(caller.key_id, len(images))
         results: list[Recorded | Problem | None] = [_unfit(image, settings.max_body_bytes) for image in images]
         fit = [index for index, result in enumerate(results) if result is None]
@@ -109,15 +108,14 @@ async def predict_batch(
     return Response(f'{{"results":[{parts}]}}', media_type="application/json")
 
 
-def images_of(body: bytes, boundary: bytes) -> list[bytes]:
-    """The contents of a multipart form's fields ``file``.
+async def _images(request: Request, body: BoundedReader) -> list[bytes]:
+    """The contents of a multipart form's fields ``file``, parsed as they arrive.
 
     Raises:
         InvalidForm: if the form is malformed or truncated, has other fields, or more than 256.
         EmptyBody: if there is no body at all.
+        BodyTooLarge, BodyTooSlow, BodyIncomplete: as their names say.
     """
-    if not body:
-        raise EmptyBody("The multipart body is empty: send the patches in fields named file.")
     images: list[bytearray] = []
 
     def begin(_: str) -> None:
@@ -125,8 +123,17 @@ def images_of(body: bytes, boundary: bytes) -> list[bytes]:
             raise InvalidForm(f"The form has more than {MOST} patches: send several requests.")
         images.append(bytearray())
 
-    form = Form(boundary, {FIELD: lambda chunk: images[-1].extend(chunk)}, begin)
-    form.feed(body)
+    form = Form(content_type(request)[1].get(b"boundary", b""), {FIELD: lambda chunk: images[-1].extend(chunk)}, begin)
+    arrived = False
+
+    async def take(chunk: bytes) -> None:
+        nonlocal arrived
+        arrived = arrived or bool(chunk)
+        form.feed(chunk)
+
+    await body.pour(request, take)
+    if not arrived:
+        raise EmptyBody("The multipart body is empty: send the patches in fields named file.")
     form.finish(FIELD)
     return [bytes(image) for image in images]
 

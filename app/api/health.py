@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
 from app import problems
+from app.api import errors
 from app.api.query import KnownParameters
 from app.records.predictions import check_writable
 from app.services import Services, services_of
@@ -83,8 +84,10 @@ class Readiness:
     def _judge(self, trouble: str) -> dict[str, str]:
         failed = {}
         self._degraded = ""
-        if self._services.serving.state.engine is None:
+        if self._services.serving.state.model is None:
             failed["model"] = self._services.model_error
+        if not self._services.pool.alive:
+            failed["inference"] = "no inference process runs: the log says why"
         if trouble:
             writer = self._services.writer
             self._degraded = f"answers go to the journal, {writer.journalled} so far: {trouble}"
@@ -103,7 +106,7 @@ def readiness_of(request: Request) -> Readiness:
 @router.get(
     "/livez",
     summary="Is the process alive?",
-    responses=problems.responses(problems.InvalidParameter, problems.Busy),
+    responses=errors.responses(problems.InvalidParameter, problems.Busy),
 )
 async def livez(_: Annotated[None, Depends(KnownParameters())]) -> Alive:
     """Answers as long as the event loop runs."""
@@ -113,7 +116,7 @@ async def livez(_: Annotated[None, Depends(KnownParameters())]) -> Alive:
 @router.get(
     "/readyz",
     summary="Can patches be answered?",
-    responses=problems.responses(problems.InvalidParameter, problems.Busy, problems.NotReady),
+    responses=errors.responses(problems.InvalidParameter, problems.Busy, problems.NotReady),
 )
 async def readyz(
     _: Annotated[None, Depends(KnownParameters())],
@@ -124,12 +127,12 @@ async def readyz(
     failed = await readiness.failed()
     if failed:
         raise problems.NotReady("; ".join(f"{part}: {why}" for part, why in failed.items()), failed=sorted(failed))
-    engine = services.engine
+    model = services.model
     detail = "; ".join(filter(None, (services.model_error, readiness.degraded)))
     return Ready(
         status="degraded" if detail else "ready",
         detail=detail,
-        model=engine.manifest.name,
-        version=engine.manifest.version,
-        sha256=engine.network.sha256,
+        model=model.manifest.name,
+        version=model.manifest.version,
+        sha256=model.sha256,
     )

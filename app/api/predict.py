@@ -9,18 +9,19 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app import problems
-from app.access.caller import Role
+from app.access.caller import Caller, Role
 from app.access.dependencies import MayPredict, RequireRole
 from app.answering import Asked
+from app.api import errors
 from app.api.body import FIELD, MULTIPART, RAW_TYPES, BodyReader
 from app.api.filters import IDENTIFIER
 from app.api.idempotency import REPLAYED, IdempotencyKey, idempotency_key_of
-from app.api.thin import ThinRoute, client_gone, query
+from app.api.thin import client_gone, query
 from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
-from app.services import services_of
+from app.services import Services, services_of
 
-router = APIRouter(tags=["predictions"], route_class=ThinRoute)
+router = APIRouter(tags=["predictions"])
 
 IMAGE = {"type": "string", "format": "binary", "description": "PNG, JPEG or baseline TIFF, 96×96 pixels, 8-bit RGB"}
 _FORM = {"type": "object", "required": [FIELD], "additionalProperties": False, "properties": {FIELD: IMAGE}}
@@ -71,12 +72,28 @@ class Parameters(BaseModel):
 may_predict = RequireRole(Role.PREDICT)
 
 
+async def receive_patch(request: Request, services: Services, caller: Caller) -> bytes:
+    """A patch's bytes, unless the server is busy or the key's rate is used up; that is found out before they are read.
+
+    Raises:
+        NoModel, Busy, RateExceeded: as their names say.
+        Problem: as ``BodyReader`` does.
+    """
+    services.answering.check_ready()
+    body = BodyReader(services.settings.max_body_bytes, services.settings.body_timeout_s)
+    body.check_headers(request)
+    services.key_rates.check(caller.key_id)
+    image = await body.read(request)
+    services.key_rates.count(caller.key_id)
+    return image
+
+
 @router.post(
     "/predict",
     summary="Classify a patch",
     response_model=Answer,
     openapi_extra=_BODY,
-    responses=problems.responses(*problems.ALWAYS, *OF_BODIES, *OF_PATCHES),
+    responses=errors.responses(*problems.ALWAYS, *OF_BODIES, *OF_PATCHES),
 )
 async def predict(
     request: Request,
@@ -92,14 +109,9 @@ async def predict(
     """
     services = services_of(request)
     caller = await may_predict(request)
-    parameters = await query(request, Parameters)
+    parameters = query(request, Parameters)
     idempotency_key = idempotency_key_of(request)
-    body = BodyReader(services.settings.max_body_bytes, services.settings.body_timeout_s)
-    body.check_headers(request)
-    services.key_rates.check(caller.key_id)
-    services.answering.check_ready()
-    image = await body.read(request)
-    services.key_rates.count(caller.key_id)
+    image = await receive_patch(request, services, caller)
     asked = Asked(image, parameters.rotations, caller.key_id, parameters.case_id, parameters.slide_id, idempotency_key)
     recorded = await services.answering.answer(asked, client_gone(request))
     headers = {REPLAYED: "true"} if recorded.replayed else None

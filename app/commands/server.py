@@ -18,6 +18,7 @@ from app.diagnosis.engine import Engine, shipped_artifacts
 from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
 from app.main import create_app
+from app.memory import keep_what_is_there
 from app.problems import ImageProblem
 from app.server import make_server, make_supervisor
 from app.services import Services
@@ -41,6 +42,7 @@ def serve(
         services: Services = app.state.services
         server = make_server(app, settings, lambda port: typer.echo(greeting(services, port)))
         services.start()
+        keep_what_is_there()
         server.run()
 
 
@@ -113,7 +115,7 @@ def greeting(services: Services, port: int) -> str:
         return f"Rosette listens at {url}, but cannot answer: {services.model_error}"
     patch = settings.home / "demo-patch.png"
     if not patch.exists():
-        cases = services.engine.manifest.golden_cases
+        cases = services.model.manifest.golden_cases
         patch.write_bytes(next((case for case in cases if case.name.startswith("tumour")), cases[0]).png)
     if settings.admin_key is not None:
         key = "$ROSETTE_ADMIN_KEY"

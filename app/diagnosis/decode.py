@@ -85,8 +85,7 @@ def decode(data: bytes) -> DecodedPatch:
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             _check_header(image)
-            image.load()
-            pixels = np.array(image)
+            content = image.tobytes()
     except Problem:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -104,7 +103,8 @@ def decode(data: bytes) -> DecodedPatch:
     except (OSError, SyntaxError, EOFError, LookupError, TypeError, OverflowError, struct.error, Warning) as error:
         raise _damaged() from error
     file_format = cast(Literal["PNG", "JPEG", "TIFF"], image.format)
-    return DecodedPatch(pixels, sha256(pixels.tobytes()).hexdigest(), file_format)
+    pixels = np.frombuffer(content, np.uint8).reshape(SIDE, SIDE, 3)
+    return DecodedPatch(pixels, sha256(content).hexdigest(), file_format)
 
 
 def _damaged() -> TruncatedImage:

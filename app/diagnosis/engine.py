@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 import model_zoo
 from app.diagnosis.decode import DecodedPatch, decode
 from app.diagnosis.orbit import Helpers, Orbit, Rotations, as_given, measure_orbit
-from app.diagnosis.report import Answer, PatchReport, Timing, report
+from app.diagnosis.report import Answer, ModelReport, report
 from app.problems import ImageProblem
 from model_zoo.network import Network
 from model_zoo.proof import Report, prove
@@ -42,6 +42,8 @@ class Engine:
         self.manifest = network.manifest
         self._group = Group.parse(self.manifest.group.name)
         self._exact_subgroup = Group.parse(self.manifest.exact_subgroup)
+        name, version = self.manifest.name, self.manifest.version
+        self._model = ModelReport(name=name, version=version, sha256=network.sha256)
 
     @classmethod
     def open(cls, data: bytes) -> Engine:
@@ -93,7 +95,9 @@ class Engine:
         quality = measure(patch.pixels, self.manifest.quality)
         before = perf_counter()
         orbit = measure_orbit(patch.pixels, self._group, self._exact_subgroup, rotations, self.network.logits, helpers)
-        return self._report(patch, quality, orbit, (start, decoded, before, perf_counter()), prevalence)
+        moments = (start, decoded, before, perf_counter())
+        probabilities = self.network.probabilities(orbit.logits[list(orbit.known)]).tolist()
+        return self._report(patch, quality, orbit, probabilities, moments, prevalence)
 
     def answer_as_given(self, files: Sequence[bytes], prevalence: float | None = None) -> list[Answer | ImageProblem]:
         """Answer several patches as with ``Rotations.NONE``, in one call of the network; the bits are the same.
@@ -115,10 +119,13 @@ class Engine:
             measured = perf_counter()
             logits = self.network.logits(pixels)
             inferred = perf_counter()
+            probabilities = self.network.probabilities(logits).tolist()
             for place, (index, patch, start, end) in enumerate(decoded):
                 orbit = as_given(self._group, logits[place])
                 moments = (start, end, end + measured - before, end + inferred - before)
-                results[index] = self._report(patch, qualities[place], orbit, moments, prevalence)
+                results[index] = self._report(
+                    patch, qualities[place], orbit, [probabilities[place]], moments, prevalence
+                )
         return [result for result in results if result is not None]
 
     def _report(
@@ -126,27 +133,28 @@ class Engine:
         patch: DecodedPatch,
         quality: Quality,
         orbit: Orbit,
+        probabilities: list[float],
         moments: tuple[float, float, float, float],
         prevalence: float | None,
     ) -> Answer:
         start, decoded, measured, inferred = moments
         answer_id = uuid7()
-        probabilities = self.network.probabilities(orbit.logits[list(orbit.known)])
         return report(
             answer_id=answer_id,
             created_at=_EPOCH + timedelta(milliseconds=answer_id.int >> 80),
             manifest=self.manifest,
-            model_sha256=self.network.sha256,
-            patch=PatchReport(sha256=patch.sha256, format=patch.format),
+            model=self._model,
+            patch_sha256=patch.sha256,
+            patch_format=patch.format,
             quality=quality,
             orbit=orbit,
-            probabilities=probabilities.tolist(),
-            timing=Timing(
-                decode=_milliseconds(start, decoded),
-                quality=_milliseconds(decoded, measured),
-                infer=_milliseconds(measured, inferred),
-                total=_milliseconds(start, inferred),
-            ),
+            probabilities=probabilities,
+            timing_ms={
+                "decode": _milliseconds(start, decoded),
+                "quality": _milliseconds(decoded, measured),
+                "infer": _milliseconds(measured, inferred),
+                "total": _milliseconds(start, inferred),
+            },
             prevalence=prevalence,
         )
 

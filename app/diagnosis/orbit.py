@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -48,7 +48,7 @@ class Orbit:
     """The answers to the turns of one patch, one entry for each group element, in the group's order.
 
     Attributes:
-        logits: float32 [|G|, 2]; rows that were not measured nor implied are NaN.
+        logits: float32 [|G|, 2], or fewer rows if none behind them is known; unknown rows are NaN.
         source: where each row comes from.
         exact: whether all turns of the exact subgroup gave the same bits; None when that was not
             measured, or when the subgroup holds nothing but the identity.
@@ -126,9 +126,13 @@ def measure_orbit(
 
 def as_given(group: Group, logits: Logits) -> Orbit:
     """The orbit of which only the patch as given was measured, with its logits, float32 [2]."""
-    rows = np.full((len(group), 2), np.nan, np.float32)
-    rows[0] = logits
-    return Orbit(rows, ("measured", *["not_measured"] * (len(group) - 1)), None)  # type: ignore[arg-type]
+    return Orbit(logits[None], _as_given(len(group)), None)
+
+
+@cache
+def _as_given(size: int) -> tuple[Source, ...]:
+    unmeasured: Source = "not_measured"
+    return "measured", *([unmeasured] * (size - 1))
 
 
 def _same_bits(logits: NDArray[np.float32]) -> bool:

@@ -125,8 +125,8 @@ def consistency_report(manifest: Manifest, orbit: Orbit, probabilities: list[flo
         group=manifest.group.name,
         exact_subgroup=manifest.exact_subgroup,
         exact=orbit.exact,
-        angles_deg=list(manifest.group.angles_deg),
-        reflected=list(manifest.group.reflected),
+        angles_deg=manifest.group.angles_deg,
+        reflected=manifest.group.reflected,
         probabilities=values,
         source=list(orbit.source),
         mean=mean,
@@ -194,15 +194,22 @@ def report(
     answer_id: UUID,
     created_at: datetime,
     manifest: Manifest,
-    model_sha256: str,
-    patch: PatchReport,
+    model: ModelReport,
+    patch_sha256: str,
+    patch_format: str,
     quality: Quality,
     orbit: Orbit,
     probabilities: list[float],
-    timing: Timing,
+    timing_ms: dict[str, float],
     prevalence: float | None = None,
 ) -> Answer:
-    """Put an answer together; ``probabilities`` are those of ``orbit.known``, ``prevalence`` is the site's."""
+    """Put an answer together, validated as a whole.
+
+    Args:
+        probabilities: those of ``orbit.known``.
+        timing_ms: the fields of ``Timing``.
+        prevalence: the site's.
+    """
     shifted = None
     if not quality.assessable:
         prevalence = None
@@ -210,19 +217,26 @@ def report(
         shifted = at_prevalence(probabilities[0], prevalence, manifest.calibration.prevalence)
     consistency = consistency_report(manifest, orbit, probabilities)
     decision, reasons = decide(probabilities[0], consistency, quality, manifest)
-    return Answer(
-        id=answer_id,
-        created_at=created_at,
-        model=ModelReport(name=manifest.name, version=manifest.version, sha256=model_sha256),
-        label=label_of(probabilities[0], manifest) if quality.assessable else None,
-        probability=probabilities[0] if quality.assessable else None,
-        probability_at_prevalence=shifted,
-        prevalence=prevalence,
-        logits=(shortest(orbit.logits[0, 0]), shortest(orbit.logits[0, 1])),
-        decision=decision,
-        reasons=reasons,
-        consistency=consistency,
-        quality=QualityReport.model_validate(quality, from_attributes=True),
-        patch=patch,
-        timing_ms=timing,
+    return Answer.model_validate(
+        {
+            "id": answer_id,
+            "created_at": created_at,
+            "model": model,
+            "label": label_of(probabilities[0], manifest) if quality.assessable else None,
+            "probability": probabilities[0] if quality.assessable else None,
+            "probability_at_prevalence": shifted,
+            "prevalence": prevalence,
+            "logits": (shortest(orbit.logits[0, 0]), shortest(orbit.logits[0, 1])),
+            "decision": decision,
+            "reasons": reasons,
+            "consistency": consistency,
+            "quality": {
+                "tissue_fraction": quality.tissue_fraction,
+                "sharpness": quality.sharpness,
+                "stain_distance": quality.stain_distance,
+                "assessable": quality.assessable,
+            },
+            "patch": {"sha256": patch_sha256, "format": patch_format},
+            "timing_ms": timing_ms,
+        }
     )

@@ -17,6 +17,7 @@ from app.records.database import transaction
 from app.records.entry import Entry, Recorded, insert_new
 from app.records.filters import EVERYTHING, Filter
 from app.records.idempotency import Repeatable, first_answer
+from app.records.row import row
 from app.records.tables import patches, predictions
 
 
@@ -121,34 +122,6 @@ def entry_of(
 ) -> Entry:
     """An answer as it is recorded, with the image file if that shall be stored."""
     return Entry(row(answer, rotations, key_id), request, patch)
-
-
-def row(answer: Answer, rotations: Rotations, key_id: str) -> dict[str, Any]:
-    """An answer as a row of the table; ``answer`` in it is the JSON."""
-    return {
-        "id": str(answer.id),
-        "created_at": answer.created_at,
-        "key_id": key_id,
-        "model_name": answer.model.name,
-        "model_version": answer.model.version,
-        "model_sha256": answer.model.sha256,
-        "patch_sha256": answer.patch.sha256,
-        "patch_format": answer.patch.format,
-        "case_id": answer.case_id,
-        "slide_id": answer.slide_id,
-        "rotations": rotations.value,
-        "label": answer.label,
-        "probability": answer.probability,
-        "decision": answer.decision,
-        "logit_no_metastasis": answer.logits[0],
-        "logit_metastasis": answer.logits[1],
-        "exact": answer.consistency.exact,
-        "max_deviation": answer.consistency.max_deviation,
-        "consistent": answer.consistency.consistent,
-        **answer.quality.model_dump(),
-        "total_ms": answer.timing_ms.total,
-        "answer": answer.model_dump_json(),
-    }
 
 
 _VALUES = {str: "-", float: 0.0, bool: False, datetime: datetime(2000, 1, 1, tzinfo=UTC)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -30,30 +30,47 @@ ADOPT_S = 5.0
 log = logging.getLogger("rosette.records")
 
 Outcome = Recorded | Exception
-Deliver = Callable[[Outcome], None]
+
+
+class _Outcomes:
+    """Those of entries that were submitted together; delivered when the last is known, from whatever thread."""
+
+    def __init__(self, number: int, deliver: Callable[[list[Outcome]], None]) -> None:
+        self._outcomes: list[Outcome | None] = [None] * number
+        self._left = number
+        self._deliver = deliver
+        self._lock = threading.Lock()
+
+    def put(self, index: int, outcome: Outcome) -> None:
+        with self._lock:
+            if self._outcomes[index] is not None:
+                return
+            self._outcomes[index] = outcome
+            self._left -= 1
+            complete = self._left == 0
+        if complete:
+            self._deliver([outcome for outcome in self._outcomes if outcome is not None])
+
+    def known(self, index: int) -> bool:
+        return self._outcomes[index] is not None
 
 
 class _Pending:
     """An entry whose request waits. Settled once, by whoever is first: the commit, or the journal."""
 
-    __slots__ = ("_deliver", "_lock", "_settled", "entry")
+    __slots__ = ("_index", "_outcomes", "entry")
 
-    def __init__(self, entry: Entry, deliver: Deliver) -> None:
+    def __init__(self, entry: Entry, outcomes: _Outcomes, index: int) -> None:
         self.entry = entry
-        self._deliver = deliver
-        self._settled = False
-        self._lock = threading.Lock()
+        self._outcomes = outcomes
+        self._index = index
 
     @property
     def settled(self) -> bool:
-        return self._settled
+        return self._outcomes.known(self._index)
 
     def settle(self, outcome: Outcome) -> None:
-        with self._lock:
-            if self._settled:
-                return
-            self._settled = True
-        self._deliver(outcome)
+        self._outcomes.put(self._index, outcome)
 
 
 class Writer:
@@ -73,7 +90,7 @@ class Writer:
         self._engine = engine
         self._folder = folder
         self._max_bytes = max_bytes
-        self._queue: SimpleQueue[_Pending | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[_Pending] | None] = SimpleQueue()
         self._committing: tuple[float, list[_Pending]] | None = None
         self._connection: Connection | None = None
         self._away = ""
@@ -112,13 +129,14 @@ class Writer:
                     self._drain_own()
             self._own.close()
 
-    def submit(self, entry: Entry, deliver: Deliver) -> None:
-        """Have an entry written; ``deliver`` gets the outcome in some thread, once it is on the disk."""
-        self._queue.put(_Pending(entry, deliver))
+    def submit(self, entries: Sequence[Entry], deliver: Callable[[list[Outcome]], None]) -> None:
+        """Have entries written; ``deliver`` gets their outcomes in some thread, once all are on the disk."""
+        outcomes = _Outcomes(len(entries), deliver)
+        self._queue.put([_Pending(entry, outcomes, index) for index, entry in enumerate(entries)])
 
     @property
     def waiting(self) -> int:
-        """Entries that wait for their commit."""
+        """Groups of entries that wait for their commit."""
         return self._queue.qsize()
 
     @property
@@ -177,8 +195,8 @@ class Writer:
                 break
         self._close_connection()
 
-    def _waiting_with(self, first: _Pending) -> tuple[list[_Pending], bool]:
-        group = [first]
+    def _waiting_with(self, first: list[_Pending]) -> tuple[list[_Pending], bool]:
+        group = first
         while len(group) < TOGETHER:
             try:
                 item = self._queue.get_nowait()
@@ -186,7 +204,7 @@ class Writer:
                 break
             if item is None:
                 return group, True
-            group.append(item)
+            group += item
         return group, False
 
     def _commit(self, group: list[_Pending]) -> None:
@@ -316,7 +334,7 @@ class Writer:
             if item is None:  # the writer is to stop when its commit returns
                 self._queue.put(None)
                 break
-            behind.append(item)
+            behind += item
         if behind:
             self._journal(behind)
 

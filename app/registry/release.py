@@ -27,8 +27,8 @@ def register(registry: Registry, named: Path | None) -> None:
 
 def warn_if_another_serves(registry: Registry, serving: Serving) -> None:
     """Say so if none of the registered artifacts is the one that serves, so that nobody waits for it."""
-    engine = serving.state.engine
-    if engine is not None and not registry.is_own(engine.network.sha256):
+    model = serving.state.model
+    if model is not None and not registry.is_own(model.sha256):
         log.warning(
             "Another model is active than the settings or the release bring: `rosette models list` shows them, "
             "`rosette models activate ID` changes it"

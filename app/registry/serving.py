@@ -9,8 +9,9 @@ from hashlib import sha256
 
 from sqlalchemy import Engine as Database
 
-from app.diagnosis.engine import Engine, ModelError
-from app.memory import return_freed_memory
+from app.diagnosis.engine import ModelError
+from app.inference.model import Model
+from app.inference.pool import Pool
 from app.problems import NoModel, Problem
 from app.records import models
 from app.records.database import transaction
@@ -27,29 +28,31 @@ class State:
     """What serves, and what else was asked for.
 
     Attributes:
-        engine: answers; None before any model could be loaded.
+        model: answers; None before any could be loaded.
         shadow: scores beside it, if any.
         error: why the model that should serve, or the shadow, does not; empty if it does.
     """
 
-    engine: Engine | None = None
-    shadow: Engine | None = None
+    model: Model | None = None
+    shadow: Model | None = None
     error: str = "the server is starting"
 
 
 class Serving:
     """Keeps the active model loaded, in a thread that looks for a new activation twice a second.
 
-    Whoever took :attr:`engine` before a swap finishes with it; then nothing refers to it, and it is freed.
+    Whoever took :attr:`model` before a swap finishes with it; then nothing refers to it, and the pool drops it.
 
     Args:
         database: where activations are.
         registry: the models.
+        pool: opens them, and answers.
     """
 
-    def __init__(self, database: Database, registry: Registry) -> None:
+    def __init__(self, database: Database, registry: Registry, pool: Pool) -> None:
         self._database = database
         self._registry = registry
+        self._pool = pool
         self._refused: dict[str, str] = {}
         self._wanted: tuple[int, str | None] | None = None
         self._following = threading.Lock()
@@ -58,16 +61,16 @@ class Serving:
         self.state = State()
 
     @property
-    def engine(self) -> Engine:
+    def model(self) -> Model:
         """The model that answers.
 
         Raises:
             NoModel: if none could be loaded.
         """
-        engine = self.state.engine
-        if engine is None:
+        model = self.state.model
+        if model is None:
             raise NoModel("No model is loaded, so nothing can be answered: /readyz says why.")
-        return engine
+        return model
 
     def start(self) -> None:
         self._thread.start()
@@ -95,23 +98,21 @@ class Serving:
             if wanted != self._wanted:
                 self._refused.clear()
                 self._wanted = wanted
-            engine = self._engine_of(active_id) or self.state.engine
-            shadow = self._engine_of(shadow_id)
+            model = self._model_of(active_id) or self.state.model
+            shadow = self._model_of(shadow_id)
             error = "; ".join(self._refused.values())
-            if engine is None and not error:
+            if model is None and not error:
                 error = "no model is active: activate one"
-            loaded = {engine, shadow} - {self.state.engine, self.state.shadow, None}
-            self.state = State(engine, shadow, error)
-            if loaded:
-                return_freed_memory()
+            self.state = State(model, shadow, error)
+            self._pool.drop_unused()
             return self.state
 
-    def _engine_of(self, model_id: str | None) -> Engine | None:
+    def _model_of(self, model_id: str | None) -> Model | None:
         """The model, loaded and proved; None if there is none, or it cannot be used here."""
         if model_id is None or model_id in self._refused:
             return None
-        for loaded in (self.state.engine, self.state.shadow):
-            if loaded is not None and loaded.network.sha256 == model_id:
+        for loaded in (self.state.model, self.state.shadow):
+            if loaded is not None and loaded.sha256 == model_id:
                 return loaded
         try:
             entry = self._registry.find(model_id)
@@ -119,13 +120,13 @@ class Serving:
             data = self._registry.data_of(entry)
             if sha256(data).hexdigest() != model_id:
                 raise ModelError("its stored bytes have been changed")
-            engine = Engine.open(data)
+            model = self._pool.open(data)
         except (ModelError, SignatureRefusedError) as error:
             self._refused[model_id] = f"the model {model_id[:12]} is not used here: {error}"
             log.error(self._refused[model_id])
             return None
         log.info("loaded the model %s %s (%s)", entry.name, entry.version, model_id[:12])
-        return engine
+        return model
 
     def _run(self) -> None:
         said = ""

@@ -2,93 +2,83 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import threading
-from queue import Empty, Full, Queue
+from functools import partial
+
+from anyio import to_thread
 
 from app.diagnosis.orbit import Rotations
-from app.diagnosis.report import Answer
+from app.inference.model import Answered
+from app.inference.pool import Outcome, Pool, Task
 from app.problems import Problem
 from app.records.shadow_scores import Score, ShadowScores
 from app.registry.serving import Serving
+from app.work import Reply
 
 QUEUE = 64
-TOGETHER = 16
+TOGETHER = 4
 
 log = logging.getLogger("rosette.models")
 
 
 class ShadowScorer:
-    """One thread that scores what :meth:`offer` brings; no answer waits for it, and what is too much is dropped.
+    """Scores what :meth:`offer` brings; no answer waits for it, and what is too much is dropped.
+
+    All methods belong to the event loop.
 
     Attributes:
         dropped: patches that were not scored.
     """
 
-    def __init__(self, scores: ShadowScores, serving: Serving) -> None:
+    def __init__(self, scores: ShadowScores, serving: Serving, pool: Pool) -> None:
         self._scores = scores
         self._serving = serving
-        self._queue: Queue[tuple[bytes, Answer] | None] = Queue(QUEUE)
-        self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
+        self._pool = pool
+        self._queue: asyncio.Queue[tuple[bytes, Answered]] = asyncio.Queue(QUEUE)
         self.dropped = 0
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Score what waits, then end."""
-        if self._thread.is_alive():
-            self._queue.put(None)
-            self._thread.join()
-
-    def offer(self, data: bytes, answer: Answer) -> None:
+    def offer(self, data: bytes, answer: Answered) -> None:
         """Have an answered image file scored by the shadow model, if there is one."""
         if self._serving.state.shadow is None:
             return
         try:
             self._queue.put_nowait((data, answer))
-        except Full:
+        except asyncio.QueueFull:
             self.dropped += 1
 
-    def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            waiting = [first]
-            last = False
-            while len(waiting) < TOGETHER and not last:
-                try:
-                    item = self._queue.get_nowait()
-                except Empty:
-                    break
-                last = item is None
-                if item is not None:
-                    waiting.append(item)
-            self._score(waiting)
-            if last:
-                return
+    async def run(self) -> None:
+        """Score what is offered, for ever."""
+        while True:
+            waiting = [await self._queue.get()]
+            while len(waiting) < TOGETHER and not self._queue.empty():
+                waiting.append(self._queue.get_nowait())
+            try:
+                await self._score(waiting)
+            except Problem as problem:
+                self.dropped += len(waiting)
+                log.warning("%s shadow scores are lost: %s", len(waiting), problem.detail)
 
-    def _score(self, waiting: list[tuple[bytes, Answer]]) -> None:
-        engine = self._serving.state.shadow
-        if engine is None:
+    async def _score(self, waiting: list[tuple[bytes, Answered]]) -> None:
+        model = self._serving.state.shadow
+        if model is None:
             return
-        try:
-            scores = []
-            for data, answer in waiting:
-                if answer.model.sha256 == engine.network.sha256:
-                    continue
-                shadow = engine.answer(data, Rotations.NONE)
-                scores.append(
-                    Score(
-                        prediction_id=str(answer.id),
-                        shadow_id=shadow.model.sha256,
-                        active_id=answer.model.sha256,
-                        shadow_label=shadow.label,
-                        active_label=answer.label,
-                        shadow_probability=shadow.probability,
-                        active_probability=answer.probability,
-                    )
-                )
-            if scores:
-                self._scores.record(scores)
-        except Problem as problem:
-            self.dropped += len(waiting)
-            log.warning("%s shadow scores are lost: %s", len(waiting), problem.detail)
+        waiting = [each for each in waiting if each[1].values["model_sha256"] != model.sha256]
+        if not waiting:
+            return
+        reply: Reply[list[Outcome]] = Reply()
+        task = Task(model, Rotations.NONE, [(data, None, None) for data, _ in waiting], reply.give, reply)
+        shadows = await self._pool.run_in_spare_time(task)
+        scores = [
+            Score(
+                prediction_id=active.values["id"],
+                shadow_id=shadow.values["model_sha256"],
+                active_id=active.values["model_sha256"],
+                shadow_label=shadow.values["label"],
+                active_label=active.values["label"],
+                shadow_probability=shadow.values["probability"],
+                active_probability=active.values["probability"],
+            )
+            for (_, active), shadow in zip(waiting, shadows, strict=True)
+        ]
+        await to_thread.run_sync(partial(self._scores.record, scores))

@@ -12,8 +12,8 @@ from starlette.responses import RedirectResponse, Response
 from app.access.caller import Role
 from app.access.dependencies import MayPredict, RequireRole
 from app.answering import Asked
-from app.api.body import BodyReader
 from app.api.filters import IDENTIFIER
+from app.api.predict import receive_patch
 from app.api.query import KnownParameters
 from app.api.thin import client_gone
 from app.diagnosis.orbit import Rotations
@@ -44,7 +44,7 @@ async def diagnose(
         request,
         "diagnose.html",
         max_bytes=services.settings.max_body_bytes,
-        model=services.serving.state.engine,
+        model=services.serving.state.model,
         trouble=services.model_error,
     )
 
@@ -62,12 +62,7 @@ async def answer_patch(
     """A part of the page: the answer, or why there is none. A file that is no patch is an outcome like others: 200."""
     check_script(request)
     try:
-        reader = BodyReader(services.settings.max_body_bytes, services.settings.body_timeout_s)
-        reader.check_headers(request)
-        services.key_rates.check(caller.key_id)
-        services.answering.check_ready()
-        image = await reader.read(request)
-        services.key_rates.count(caller.key_id)
+        image = await receive_patch(request, services, caller)
         asked = Asked(image, rotations, caller.key_id, case_id, slide_id)
         recorded = await services.answering.answer(asked, client_gone(request))
         shown = await to_thread.run_sync(partial(view, services, recorded.text))

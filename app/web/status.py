@@ -42,7 +42,7 @@ class Queue:
     """How busy the workers are."""
 
     busy: int
-    threads: int
+    workers: int
     waiting: int
     places: int
 
@@ -73,7 +73,7 @@ async def status_page(
         request,
         "status.html",
         failed=failed,
-        engine=services.serving.state.engine,
+        model=services.serving.state.model,
         shadow=services.serving.state.shadow,
         trouble=services.model_error,
         dropped=services.shadow.dropped,
@@ -91,8 +91,8 @@ async def status_page(
 
 
 def _queue(services: Services) -> Queue:
-    workers = services.workers
-    return Queue(workers.running, workers.threads, workers.waiting, services.settings.queue)
+    pool = services.pool
+    return Queue(pool.running, pool.size, pool.waiting, services.settings.queue)
 
 
 def _bars(hours: list[Hour]) -> list[HourBar]:

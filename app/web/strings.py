@@ -392,7 +392,7 @@ STRINGS = {
     "status.database": "Database",
     "status.queue": "Queue",
     "status.running": "Running",
-    "status.running.value": "{busy} of {threads} workers",
+    "status.running.value": "{busy} of {workers} workers",
     "status.waiting": "Waiting",
     "status.waiting.value": "{waiting} of {most} places",
     "status.load": "Load, last 24 hours",

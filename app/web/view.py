@@ -94,9 +94,9 @@ def _x(share: float) -> float:
 
 
 def _limits(services: Services, model_id: str) -> Limits | None:
-    engine = services.serving.state.engine
-    if engine is not None and engine.network.sha256 == model_id:
-        return limits_of(engine.manifest.model_dump_json(exclude={"golden_cases"}))
+    model = services.serving.state.model
+    if model is not None and model.sha256 == model_id:
+        return limits_of(model.manifest.model_dump_json(exclude={"golden_cases"}))
     try:
         return limits_of(services.registry.find(model_id).manifest)
     except UnknownModel:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 from io import BytesIO
 from itertools import count
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -77,8 +81,8 @@ class RunningServer:
     """
 
     def __init__(self, home: Path, model: Path, **settings: Any) -> None:
-        # Most tests share one address, and many try wrong keys.
-        settings = {"failed_tries": 1000} | settings
+        # Most tests share one address, and many try wrong keys; one process starts faster than two.
+        settings = {"failed_tries": 1000, "inference_processes": 1} | settings
         self.settings = Settings(home=home, model=model, port=0, host="127.0.0.1", **settings)
         self.app = create_app(self.settings)
         self.services: Services = self.app.state.services
@@ -133,10 +137,38 @@ class RunningServer:
         return len(self.services.predictions.page(10_000).answers)
 
 
+@contextmanager
+def standing_still(running: RunningServer) -> Iterator[None]:
+    """No inference process goes on until the block ends."""
+    pids = running.services.pool.pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def all_at_work(running: RunningServer, png: bytes) -> Iterator[None]:
+    """Each inference process has a patch, and none goes on until the block ends; then all are answered."""
+    pool = running.services.pool
+    with ThreadPoolExecutor(pool.size) as threads:
+        with standing_still(running):
+            headers = {"Content-Type": "image/png"}
+            asked = [threads.submit(running.client.post, "/predict", content=png, headers=headers) for _ in pool.pids]
+            deadline = monotonic() + 30
+            while pool.running < pool.size:
+                assert monotonic() < deadline
+            yield
+        assert all(each.result().status_code == 200 for each in asked)
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, artifact_path: Path) -> Iterator[RunningServer]:
     """One server that most tests share."""
-    with RunningServer(tmp_path_factory.mktemp("home"), artifact_path) as running:
+    with RunningServer(tmp_path_factory.mktemp("home"), artifact_path, inference_processes=2) as running:
         yield running
 
 

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from app import server as server_module
-from app.work import Workers
-from tests.app.conftest import RunningServer, assert_problem
+from app.work import Threads
+from tests.app.conftest import RunningServer, all_at_work, assert_problem
 
 PNG = {"Content-Type": "image/png"}
 MEBIBYTE = 2**20
@@ -173,7 +173,7 @@ def test_pipelined_requests_are_answered_in_order(server: RunningServer, png: by
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory, artifact_path: Path) -> Iterator[RunningServer]:
     """A server with short patience, one worker and no queue."""
-    settings = {"body_timeout_s": 0.5, "header_timeout_s": 0.5, "threads": 1, "queue": 0, "uploads": 2}
+    settings = {"body_timeout_s": 0.5, "header_timeout_s": 0.5, "inference_processes": 1, "queue": 0, "uploads": 2}
     with RunningServer(tmp_path_factory.mktemp("home"), artifact_path, **settings) as running:
         yield running
 
@@ -245,37 +245,14 @@ def test_what_is_not_http_is_a_problem_too(server: RunningServer, request_bytes:
 
 
 def test_what_does_not_fit_is_refused_at_once(hasty: RunningServer, png: bytes) -> None:
-    """One worker, no queue: while it is held, the next request is told to come again."""
-    release, held = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        held.set()
-        release.wait(30)
-
-    import asyncio
-
-    loop_ready = threading.Event()
-
-    def occupy() -> None:
-        async def run() -> None:
-            loop_ready.set()
-            await hasty.services.workers.run(hold)
-
-        asyncio.run(run())
-
-    occupier = threading.Thread(target=occupy)
-    occupier.start()
-    assert held.wait(30)
-    try:
+    """One process, no queue: while it is at work, the next request is told to come again."""
+    with all_at_work(hasty, png):
         response = hasty.client.post("/predict", content=png, headers=PNG)
         assert_problem(response, 503, "busy")
         assert response.headers["retry-after"] == "1"
         assert response.headers["connection"] == "close"
         assert httpx.get(f"{hasty.url}/livez").status_code == 200
         assert httpx.get(f"{hasty.url}/readyz").status_code == 200
-    finally:
-        release.set()
-        occupier.join()
     assert hasty.client.post("/predict", content=png, headers=PNG).status_code == 200
 
 
@@ -297,14 +274,14 @@ def test_bodies_in_flight_are_bounded(hasty: RunningServer, png: bytes) -> None:
 def test_a_failed_call_gives_its_place_back() -> None:
     import asyncio
 
-    workers = Workers(threads=1, queue=0, deadline_s=10)
+    threads = Threads(1, queue=0, deadline_s=10, name="test")
 
     async def fail_twice() -> None:
         for _ in range(2):
             with pytest.raises(ZeroDivisionError):
-                await workers.run(lambda: 1 // 0)
+                await threads.run(lambda: 1 // 0)
 
-    workers.start()
+    threads.start()
     asyncio.run(fail_twice())
-    workers.refuse_when_full()
-    workers.stop()
+    assert asyncio.run(threads.run(lambda: 3)) == 3
+    threads.stop()

@@ -19,7 +19,7 @@ from app.diagnosis.orbit import Rotations
 from app.problems import RecordsUnavailable
 from app.records.drift import FRESH_S, Drift, FigureDrift, ModelDrift, WindowDrift, compare, psi
 from app.records.migrations import migrate
-from app.records.predictions import row
+from app.records.row import row
 from app.records.tables import models, predictions
 from model_zoo.artifact import parse
 from model_zoo.manifest import Bins, Manifest, Reference

@@ -23,7 +23,8 @@ from app.records.audit import Entry
 from app.records.exports import CSV, CSV_COLUMNS, JSONL, TOGETHER, piece
 from app.records.filters import EVERYTHING, Filter
 from app.records.migrations import migrate
-from app.records.predictions import PredictionLog, row
+from app.records.predictions import PredictionLog
+from app.records.row import row
 from app.records.tables import predictions
 from tests.app.conftest import RunningServer, answer_of, assert_problem
 from tests.conftest import ROOT

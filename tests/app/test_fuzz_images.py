@@ -13,7 +13,7 @@ import pytest
 
 from app.problems import ImageProblem
 from tests.app.mutations import mutated, seeds
-from tests.processes import KEY, Server, resident_bytes, serving
+from tests.processes import KEY, Server, memory_kb, serving
 
 pytestmark = pytest.mark.soak
 
@@ -80,9 +80,9 @@ def test_ten_thousand_spoilt_images_do_no_harm(server: Server, client: httpx.Cli
             assert single.json().get("logits") == results[index].get("logits")
             assert single.headers.get("connection") != "close"
         if batch + 1 == WARM:
-            warm = resident_bytes(server.process.pid)
+            warm = memory_kb(server.process.pid)
     assert server.process.poll() is None
-    assert resident_bytes(server.process.pid) < GROWTH * warm
+    assert memory_kb(server.process.pid) < GROWTH * warm
     # The generator does not only make rubbish.
     assert set(outcomes) >= {"answered", "truncated-image", "not-an-image", "image-too-large", "wrong-size"}
     assert set(outcomes) >= {"wrong-mode", "animation", "unsupported-tiff"}

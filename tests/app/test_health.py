@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import threading
 from pathlib import Path
@@ -158,6 +160,20 @@ def test_the_documentation_names_every_health_route() -> None:
     )
     for path in ("/livez", "/readyz"):
         assert path in documented
+
+
+def test_without_an_inference_process_it_is_not_ready(tmp_path: Path, artifact_path: Path, png: bytes) -> None:
+    with RunningServer(tmp_path, artifact_path) as running:
+        pool = running.services.pool
+        with pool._changing:  # nothing takes its place meanwhile
+            os.kill(pool.pids[0], signal.SIGKILL)
+            deadline = monotonic() + 60
+            while (ready := httpx.get(f"{running.url}/readyz")).status_code == 200:
+                assert monotonic() < deadline
+            assert assert_problem(ready, 503, "not-ready")["failed"] == ["inference"]
+        answers_again(running, png)
+        while httpx.get(f"{running.url}/readyz").status_code != 200:
+            assert monotonic() < deadline
 
 
 def test_a_float_artifact_does_not_serve(tmp_path: Path, float_artifact_path: Path) -> None:

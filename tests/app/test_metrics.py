@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
+from time import monotonic
 
-import anyio
 import httpx
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.access.caller import Role
-from app.metrics import Metrics
-from app.problems import Busy
-from app.work import Workers
-from tests.app.conftest import RunningServer, assert_problem, encoded
+from tests.app.conftest import RunningServer, all_at_work, assert_problem, encoded
 
 PNG = {"Content-Type": "image/png"}
 Figures = Callable[..., float]
@@ -127,12 +124,12 @@ def test_nobody_can_choose_a_label(own: RunningServer) -> None:
 
 def test_the_active_model_and_the_process_are_told(own: RunningServer) -> None:
     figures = scraped(own)
-    engine = own.services.engine
-    sha256 = engine.network.sha256
-    assert figures("rosette_model_info", name=engine.manifest.name, version=engine.manifest.version, sha256=sha256) == 1
+    model = own.services.model
+    name, version = model.manifest.name, model.manifest.version
+    assert figures("rosette_model_info", name=name, version=version, sha256=model.sha256) == 1
     assert figures("process_cpu_seconds_total") > 0
     assert figures("process_resident_memory_bytes") > 10_000_000
-    assert figures("rosette_workers") == own.settings.threads
+    assert figures("rosette_workers") == own.settings.inference_processes
 
 
 def test_a_server_without_a_model_tells_none(tmp_path: Path) -> None:
@@ -140,29 +137,25 @@ def test_a_server_without_a_model_tells_none(tmp_path: Path) -> None:
         assert scraped(running)("rosette_model_info") == 0
 
 
-def test_the_queue_and_the_shadows_losses_are_those_of_the_moment(own: RunningServer) -> None:
-    workers = Workers(1, 1, 30)
-    workers.start()
-    metrics = Metrics(workers, own.services.serving, own.services.shadow, own.services.writer)
-    go, seen = Event(), []
-
-    async def ask() -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(workers.run, go.wait)
-            tasks.start_soon(workers.run, go.wait)
-            while workers.running + workers.waiting < 2:
-                await anyio.sleep(0)
-            seen.append(figures_of(metrics.text().decode()))
-            with pytest.raises(Busy):
-                await workers.run(go.wait)
-            go.set()
-
-    anyio.run(ask)
-    workers.stop()
-    own.services.shadow.dropped = 7
-    [full], idle = seen, figures_of(metrics.text().decode())
+def test_the_queue_and_the_shadows_losses_are_those_of_the_moment(
+    tmp_path: Path, artifact_path: Path, png: bytes
+) -> None:
     names = ("rosette_workers", "rosette_workers_running", "rosette_queue_depth", "rosette_shadow_dropped_total")
-    assert [full(name) for name in names] == [1, 1, 1, 0]
+    with (
+        RunningServer(tmp_path, artifact_path, inference_processes=1, queue=1) as running,
+        ThreadPoolExecutor() as pool,
+    ):
+        with all_at_work(running, png):
+            waits = pool.submit(running.client.post, "/predict", content=png, headers=PNG)
+            deadline = monotonic() + 30
+            while running.services.pool.waiting == 0:
+                assert monotonic() < deadline
+            busy = scraped(running)
+            assert running.client.post("/predict", content=png, headers=PNG).status_code == 503
+        assert waits.result().status_code == 200
+        running.services.shadow.dropped = 7
+        idle = scraped(running)
+    assert [busy(name) for name in names] == [1, 1, 1, 0]
     assert [idle(name) for name in names] == [1, 0, 0, 7]
 
 

@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from tests.conftest import ROOT
+from tests.processes import family, memory_kb
 
 PNG = {"Content-Type": "image/png"}
 SERVE = [sys.executable, "-c", "from model_zoo.cli import main; main()", "serve"]
@@ -99,8 +100,8 @@ def test_an_answer_survives_kill_9(tmp_path: Path, artifact_path: Path, png: byt
 def test_accepted_requests_finish_when_the_server_is_told_to_stop(
     tmp_path: Path, artifact_path: Path, png: bytes
 ) -> None:
-    """Sixteen patches wait for one thread when SIGTERM comes: each is answered, and recorded."""
-    with process(tmp_path, artifact_path, THREADS="1") as (served, said):
+    """Sixteen patches wait for one process when SIGTERM comes: each is answered, and recorded."""
+    with process(tmp_path, artifact_path, INFERENCE_PROCESSES="1") as (served, said):
         headers = PNG | {"Authorization": f"Bearer {(tmp_path / 'admin.key').read_text().strip()}"}
         with httpx.Client(base_url=url_in(said), headers=headers, timeout=30, trust_env=False) as client:
             client.post("/predict", content=png)
@@ -151,33 +152,56 @@ def children(parent: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_the_inference_processes_end_with_the_server(tmp_path: Path, artifact_path: Path, how: signal.Signals) -> None:
+    with process(tmp_path, artifact_path, INFERENCE_PROCESSES="2") as (served, _):
+        [_, *inferring] = family(served.pid)
+        assert len(inferring) == 2
+        for pid in inferring:
+            os.kill(pid, signal.SIGTERM)  # as a service manager does, which means all of them
+        served.send_signal(how)
+        assert served.wait(40) == (-signal.SIGKILL if how == signal.SIGKILL else 0)
+        deadline = monotonic() + 30
+        while any(running(pid) for pid in inferring):
+            assert monotonic() < deadline
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_the_process_is_light(
+def test_the_server_is_light(
     tmp_path: Path, artifact_path: Path, png: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No training library in it, ready within 5 s, under 250 MB after it has answered."""
+    """No training library in it, ready within 5 s, under 300 MB with two inference processes after it has answered."""
     program = (
         "import atexit, json, sys; atexit.register(lambda: print('MODULES', json.dumps(sorted(sys.modules))));"
         "from model_zoo.cli import main; sys.argv[1:] = ['serve']; main()"
     )
     start = monotonic()
-    with process(tmp_path, artifact_path, command=[sys.executable, "-c", program]) as (served, said):
+    with process(tmp_path, artifact_path, command=[sys.executable, "-c", program], INFERENCE_PROCESSES="2") as (
+        served,
+        said,
+    ):
         assert httpx.get(f"{url_in(said)}/readyz").status_code == 200
         ready = monotonic() - start
         headers = {"Authorization": f"Bearer {(tmp_path / 'admin.key').read_text().strip()}"}
         for _ in range(20):
             assert httpx.post(f"{url_in(said)}/predict", content=png, headers=headers | PNG).status_code == 200
-        status = Path(f"/proc/{served.pid}/status").read_text()
-        resident = int(status.partition("VmHWM:")[2].split()[0]) / 1024
+        memory = memory_kb(served.pid) / 1024
         served.send_signal(signal.SIGINT)
         assert served.stdout is not None
         rest = served.stdout.read()
     modules = json.loads(rest.partition("MODULES ")[2].splitlines()[0])
     with capsys.disabled():
-        print(f"\n[server process: ready in {ready:.1f} s, peak resident memory {resident:.0f} MB]")
+        print(f"\n[server: ready in {ready:.1f} s, {memory:.0f} MB]")
     assert not {name.partition(".")[0] for name in modules} & HEAVY
     assert not [name for name in modules if name.startswith("training.")]
-    assert resident < 250
+    assert memory < 300
     assert ready < 5 * max(1.0, os.getloadavg()[0])
 
 

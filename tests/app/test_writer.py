@@ -36,12 +36,12 @@ class Outcomes:
         self.of: dict[str, list[Outcome]] = {}
 
     def submit(self, entry: Entry) -> None:
-        def deliver(outcome: Outcome) -> None:
+        def deliver(outcomes: list[Outcome]) -> None:
             with self._arrived:
-                self.of.setdefault(entry.id, []).append(outcome)
+                self.of.setdefault(entry.id, []).extend(outcomes)
                 self._arrived.notify_all()
 
-        self._writer.submit(entry, deliver)
+        self._writer.submit([entry], deliver)
 
     def wait(self, entries: list[Entry]) -> list[Outcome]:
         with self._arrived:
@@ -181,7 +181,7 @@ def test_of_equal_requests_in_one_commit_one_is_recorded(database: Engine, folde
 
 def test_a_row_that_the_database_refuses_keeps_no_other_out(database: Engine, folder: Path) -> None:
     migrate(database)
-    good = [entry() for _ in range(3)]
+    good = [entry() for _ in range(4)]
     twice = Entry(good[0].values | {"answer": "another"})
     with started(database, folder) as (writer, outcomes):
         outcomes.submit(good[0])
@@ -189,19 +189,20 @@ def test_a_row_that_the_database_refuses_keeps_no_other_out(database: Engine, fo
         delivered: list[Outcome] = []
         arrived = threading.Event()
 
-        def deliver(outcome: Outcome) -> None:
-            delivered.append(outcome)
+        def deliver(outcomes: list[Outcome]) -> None:
+            delivered.extend(outcomes)
             arrived.set()
 
         blocker = entry()
         with hanging(database):
             outcomes.submit(blocker)
             outcomes.submit(good[1])
-            writer.submit(twice, deliver)
+            writer.submit([twice, good[3]], deliver)
             outcomes.submit(good[2])
-        outcomes.wait([blocker, *good])
+        outcomes.wait([blocker, *good[:3]])
         assert arrived.wait(60)
     assert isinstance(delivered[0], Problem)
+    assert delivered[1] == Recorded(good[3].text)
     assert not isinstance(delivered[0], RecordsUnavailable)
     assert recorded(database) == texts([blocker, *good])
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -16,7 +13,7 @@ from playwright.sync_api import expect
 
 from app.access.caller import Role
 from app.registry import vetting
-from tests.app.conftest import RunningServer
+from tests.app.conftest import RunningServer, all_at_work
 from tests.web.conftest import Open, payload, png_of, signed_in
 
 
@@ -25,40 +22,18 @@ def token(client: httpx.Client) -> str:
     return found
 
 
-@contextmanager
-def held(running: RunningServer) -> Iterator[None]:
-    """All workers of a server with one are at work until the block ends."""
-    release, begun = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        begun.set()
-        release.wait(30)
-
-    async def occupy() -> None:
-        await running.services.workers.run(hold)
-
-    occupier = threading.Thread(target=lambda: asyncio.run(occupy()))
-    occupier.start()
-    assert begun.wait(30)
-    try:
-        yield
-    finally:
-        release.set()
-        occupier.join()
-
-
 def test_a_busy_server_is_asked_again(window: Open, tmp_path: Path, artifact_path: Path) -> None:
-    with RunningServer(tmp_path / "home", artifact_path, threads=1, queue=0) as running:
+    with RunningServer(tmp_path / "home", artifact_path, inference_processes=1, queue=0) as running:
         opened = window(running)
         opened.sign_in(running.key)
-        with held(running):
+        with all_at_work(running, png_of("normal", 3)):
             with opened.page.expect_response("**/diagnose?*") as first:
                 opened.page.set_input_files("#files", [payload("patch.png", png_of("normal", 2))])
             assert first.value.headers["x-rosette-outcome"] == "refused"
             assert first.value.headers["retry-after"] == "1"
             expect(opened.page.locator(".outcome")).to_have_text("asking …")
         expect(opened.page.locator(".answer .word")).to_have_text("Negative")
-        assert running.recorded() == 1
+        assert running.recorded() == 2
 
 
 def test_a_server_that_is_gone_is_told_and_can_be_tried_again(

@@ -46,7 +46,7 @@ def test_a_running_server_follows_the_shell(
         assert "is stored. Next: rosette models activate " + id_of(fast)[:12] in said
         assert "is here already" in rosette("upload", file)
         assert "is active" in rosette("activate", id_of(fast)[:6])
-        assert server.services.serving.follow().engine is not None
+        assert server.services.serving.follow().model is not None
         assert serving_now(server) == id_of(fast)
         table = rosette("list")
         assert [line.split()[7] for line in table.splitlines() if "shell:" in line] == ["active"]
@@ -59,7 +59,7 @@ def test_a_running_server_follows_the_shell(
 
 
 def serving_now(server: RunningServer) -> str:
-    return server.services.engine.network.sha256
+    return server.services.model.sha256
 
 
 def test_signing_from_end_to_end(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,141 @@
+"""An inference process: answers patches that come through one socket, and keeps the models that another one brings.
+
+    python -m app.inference.process JOBS CONTROL HELPERS
+
+It ends when the server closes the sockets, or is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from app.diagnosis.engine import Engine, ModelError
+from app.diagnosis.orbit import Rotations
+from app.diagnosis.report import Answer
+from app.inference.frames import Header, Message, frame, read
+from app.memory import keep_what_is_there, return_freed_memory, use_few_arenas
+from app.problems import ImageProblem
+from app.records.row import row
+
+T = TypeVar("T")
+
+
+class Helpers:
+    """Threads that take a share of an orbit while other cores have nothing to do."""
+
+    def __init__(self, most: int) -> None:
+        self._threads = ThreadPoolExecutor(most, "helper") if most else None
+        self.idle = 0
+
+    def share(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Run calls, the first of them here; gives their results in order."""
+        assert self._threads is not None
+        others = [self._threads.submit(call) for call in calls[1:]]
+        first = calls[0]()
+        return [first, *(other.result() for other in others)]
+
+
+class Inference:
+    """The models of this process, and what is asked of them.
+
+    Args:
+        helpers: threads at most that may help with an orbit.
+    """
+
+    def __init__(self, helpers: int) -> None:
+        self._engines: dict[str, Engine] = {}
+        self._helpers = Helpers(helpers)
+
+    def answer(self, header: Header, files: Sequence[bytes]) -> Message:
+        """One outcome for each file: a row of the log with its times, or a problem."""
+        try:
+            engine, rotations = self._engines[header["model"]], Rotations(header["rotations"])
+            self._helpers.idle = header["spare"]
+            answers = self._answers(engine, files, rotations, header["prevalence"])
+            outcomes, texts = [], []
+            for answer, (case_id, slide_id) in zip(answers, header["names"], strict=True):
+                outcome, text = _outcome(answer, rotations, case_id, slide_id)
+                outcomes.append(outcome)
+                texts.append(text)
+            return {"outcomes": outcomes}, texts
+        except Exception:
+            return {"failed": traceback.format_exc()}, []
+
+    def _answers(
+        self, engine: Engine, files: Sequence[bytes], rotations: Rotations, prevalence: float | None
+    ) -> list[Answer | ImageProblem]:
+        if rotations is Rotations.NONE:
+            return engine.answer_as_given(files, prevalence)
+        answers: list[Answer | ImageProblem] = []
+        for data in files:
+            try:
+                answers.append(engine.answer(data, rotations, prevalence, self._helpers))
+            except ImageProblem as problem:
+                answers.append(problem)
+        return answers
+
+    def obey(self, header: Header, attachments: Sequence[bytes]) -> Header:
+        """Open and prove a model, or drop one."""
+        if model_id := header.get("drop"):
+            self._engines.pop(model_id, None)
+            return_freed_memory()
+            return {}
+        [data] = attachments
+        try:
+            engine = Engine.open(data)
+        except ModelError as error:
+            return {"refused": str(error)}
+        self._engines[engine.network.sha256] = engine
+        return_freed_memory()
+        return {
+            "sha256": engine.network.sha256,
+            "manifest": engine.manifest.model_dump(mode="json"),
+            "steps": [asdict(step) for step in engine.proof.steps],
+        }
+
+
+def _outcome(
+    answer: Answer | ImageProblem, rotations: Rotations, case_id: str | None, slide_id: str | None
+) -> tuple[dict[str, Any], bytes]:
+    if isinstance(answer, ImageProblem):
+        return {"problem": answer.slug, "detail": answer.detail, "extensions": answer.extensions}, b""
+    if case_id is not None or slide_id is not None:
+        answer = answer.model_copy(update={"case_id": case_id, "slide_id": slide_id})
+    values = row(answer, rotations, key_id="")
+    text: str = values.pop("answer")
+    timing = answer.timing_ms
+    return {"values": values, "times_ms": [timing.decode, timing.quality, timing.infer]}, text.encode()
+
+
+def main() -> None:
+    jobs, control = (socket.socket(fileno=int(descriptor)) for descriptor in sys.argv[1:3])
+    use_few_arenas()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who stops the server stops this, when its requests are answered
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    keep_what_is_there()
+    inference = Inference(int(sys.argv[3]))
+    threading.Thread(
+        target=_serve, args=[control, lambda *message: (inference.obey(*message), [])], daemon=True
+    ).start()
+    _serve(jobs, inference.answer)
+    os._exit(0)  # the other thread may be opening a model
+
+
+def _serve(connection: socket.socket, answer: Callable[[Header, list[bytes]], Message]) -> None:
+    with connection.makefile("rb") as stream, suppress(BrokenPipeError, ConnectionResetError):  # the server is gone
+        while (message := read(stream)) is not None:
+            connection.sendall(frame(*answer(*message)))
+
+
+if __name__ == "__main__":
+    main()
