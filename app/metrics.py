@@ -148,7 +148,9 @@ class _State(Collector):
             "rosette_workers_replaced", "Inference processes that ended unexpectedly.", pool.replaced
         )
         yield CounterMetricFamily("rosette_shadow_dropped", "Patches not scored by the shadow.", self._shadow.dropped)
-        yield GaugeMetricFamily("rosette_records_waiting", "Answers that wait for their commit.", self._writer.waiting)
+        yield GaugeMetricFamily(
+            "rosette_records_waiting", "Groups of answers that wait for their commit.", self._writer.waiting
+        )
         yield GaugeMetricFamily(
             "rosette_journalled", "Answers in this process's journal that the database lacks.", self._writer.journalled
         )

@@ -10,14 +10,11 @@ from uuid import UUID
 
 from sqlalchemy import Column, Engine, Row, insert, select
 
-from app.diagnosis.orbit import Rotations
-from app.diagnosis.report import Answer
 from app.problems import IdempotencyMismatch
 from app.records.database import transaction
 from app.records.entry import Entry, Recorded, insert_new
 from app.records.filters import EVERYTHING, Filter
 from app.records.idempotency import Repeatable, first_answer
-from app.records.row import row
 from app.records.tables import patches, predictions
 
 
@@ -111,17 +108,6 @@ def check_writable(engine: Engine) -> None:
     with transaction(engine) as connection:
         connection.execute(insert(predictions), _PROBE)
         connection.rollback()
-
-
-def entry_of(
-    answer: Answer,
-    rotations: Rotations,
-    key_id: str,
-    request: Repeatable | None = None,
-    patch: bytes | None = None,
-) -> Entry:
-    """An answer as it is recorded, with the image file if that shall be stored."""
-    return Entry(row(answer, rotations, key_id), request, patch)
 
 
 _VALUES = {str: "-", float: 0.0, bool: False, datetime: datetime(2000, 1, 1, tzinfo=UTC)}

@@ -25,10 +25,14 @@ from sqlalchemy import Engine
 
 from app.access.caller import Role
 from app.diagnosis.example import EXAMPLE
+from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
 from app.main import create_app
 from app.records.audit import Actor
 from app.records.database import open_database
+from app.records.entry import Entry
+from app.records.idempotency import Repeatable
+from app.records.row import row
 from app.server import Server, make_server
 from app.services import Services
 from app.settings import Settings
@@ -61,6 +65,17 @@ def answer_of(moment: datetime, **changes: Any) -> Answer:
     """The example of an answer, given at this moment, with an id of that time."""
     answer_id = UUID(int=(int(moment.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | next(_counted))
     return Answer.model_validate(EXAMPLE | {"id": answer_id, "created_at": moment} | changes)
+
+
+def entry_of(
+    answer: Answer,
+    rotations: Rotations,
+    key_id: str,
+    request: Repeatable | None = None,
+    patch: bytes | None = None,
+) -> Entry:
+    """An answer as it is recorded, with the image file if that shall be stored."""
+    return Entry(row(answer, rotations, key_id), request, patch)
 
 
 class Clock:

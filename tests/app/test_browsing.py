@@ -17,9 +17,9 @@ from app.records.audit import AuditTrail
 from app.records.browsing import Browsing, Order, Row
 from app.records.filters import EVERYTHING, Filter
 from app.records.migrations import migrate
-from app.records.predictions import PredictionLog, entry_of
+from app.records.predictions import PredictionLog
 from app.records.reviews import Reviews
-from tests.app.conftest import TESTER, answer_of
+from tests.app.conftest import TESTER, answer_of, entry_of
 
 START = datetime(2026, 11, 25, 8, 0, tzinfo=UTC)
 NUMBER = 23

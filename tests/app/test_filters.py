@@ -13,9 +13,9 @@ from app.access.caller import Role
 from app.diagnosis.orbit import Rotations
 from app.records.filters import Filter, first_id
 from app.records.migrations import migrate
-from app.records.predictions import PredictionLog, entry_of
+from app.records.predictions import PredictionLog
 from app.records.tables import predictions
-from tests.app.conftest import RunningServer, answer_of, assert_problem
+from tests.app.conftest import RunningServer, answer_of, assert_problem, entry_of
 
 PNG = {"Content-Type": "image/png"}
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

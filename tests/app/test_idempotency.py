@@ -18,11 +18,11 @@ from app.problems import IdempotencyMismatch
 from app.records.database import transaction
 from app.records.idempotency import Repeatable, claim, fingerprint
 from app.records.migrations import migrate
-from app.records.predictions import PredictionLog, entry_of
+from app.records.predictions import PredictionLog
 from app.records.row import row
 from app.records.tables import idempotency, predictions
 from model_zoo.synthetic import synthetic_patch
-from tests.app.conftest import RunningServer, answer_of, assert_problem, encoded
+from tests.app.conftest import RunningServer, answer_of, assert_problem, encoded, entry_of
 
 PNG = {"Content-Type": "image/png"}
 FAST = {"rotations": "none"}

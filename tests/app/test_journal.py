@@ -16,8 +16,7 @@ from app.diagnosis.orbit import Rotations
 from app.records.entry import Entry
 from app.records.idempotency import Repeatable
 from app.records.journal import JournalFile, check_writable, holds
-from app.records.predictions import entry_of
-from tests.app.conftest import answer_of
+from tests.app.conftest import answer_of, entry_of
 from tests.conftest import ROOT
 
 PLENTY = 2**20

@@ -15,10 +15,10 @@ from app.diagnosis.orbit import Rotations
 from app.problems import RecordsUnavailable
 from app.records.idempotency import Repeatable, fingerprint
 from app.records.migrations import migrate
-from app.records.predictions import PredictionLog, StoredPatch, entry_of
+from app.records.predictions import PredictionLog, StoredPatch
 from app.records.tables import patches
 from model_zoo.turns import Patch
-from tests.app.conftest import RunningServer, answer_of, assert_problem, encoded
+from tests.app.conftest import RunningServer, answer_of, assert_problem, encoded, entry_of
 
 FAST = {"rotations": "none"}
 

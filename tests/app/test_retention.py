@@ -22,14 +22,14 @@ from app.records.audit import SERVER, AuditTrail
 from app.records.database import open_database
 from app.records.idempotency import Repeatable, fingerprint
 from app.records.migrations import migrate
-from app.records.predictions import PredictionLog, entry_of
+from app.records.predictions import PredictionLog
 from app.records.retention import ACTION, TOGETHER, Retention, keep_no_longer
 from app.records.reviews import Reviews
 from app.records.row import row
 from app.records.shadow_scores import Score, ShadowScores
 from app.records.tables import idempotency, models, patches, predictions, reviews, shadow_scores
 from app.settings import Settings
-from tests.app.conftest import RunningServer, answer_of
+from tests.app.conftest import RunningServer, answer_of, entry_of
 
 DAY = timedelta(days=1)
 

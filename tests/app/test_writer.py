@@ -18,10 +18,10 @@ from app.records.entry import Entry, Recorded
 from app.records.idempotency import Repeatable
 from app.records.journal import JournalFile
 from app.records.migrations import migrate
-from app.records.predictions import PredictionLog, entry_of
+from app.records.predictions import PredictionLog
 from app.records.tables import patches, predictions
 from app.records.writer import Outcome, Writer
-from tests.app.conftest import answer_of
+from tests.app.conftest import answer_of, entry_of
 
 MOMENT = datetime(2030, 1, 1, tzinfo=UTC)
 PLENTY = 2**30
