@@ -19,7 +19,7 @@ from tests.processes import KEY, START_S, serving
 pytestmark = pytest.mark.soak
 
 KILLS = int(os.environ.get("ROSETTE_TEST_KILLS", "25"))
-STARTS = 24
+STARTS = 16
 CLIENTS = 8
 
 

@@ -51,7 +51,7 @@ TOLERATED = ("/problems/busy", "/problems/vetting-unavailable")
 UNROUTED = ("/problems/not-found", "/problems/method-not-allowed")  # the path was spoilt: no request to the route
 POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 GROWTH = 1.5
-FORMS, REQUESTS, CONNECTIONS = 2000, 1000, 32
+FORMS, REQUESTS, CONNECTIONS = 1200, 1000, 32
 
 
 @pytest.fixture
