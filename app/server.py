@@ -25,6 +25,7 @@ from app.settings import Settings
 
 READ_SIZE = 16 * 1024
 MAX_HEADERS = 32 * 1024
+LEAVE_S = 1.0
 START_S = 60.0
 
 
@@ -52,16 +53,49 @@ class PatientProtocol(asyncio.BufferedProtocol):
         self._http.data_received(bytes(self._buffer[:nbytes]))
 
 
+class _Leaving:
+    """A transport that, closed before it was all read, first says that no more will be written, and waits.
+
+    Data that nobody has read makes the kernel reset a closed connection, and who is still sending then may never see
+    the answer: a proxy would say 502 in its place. Nothing is read while it waits. A second ``close`` does not wait.
+
+    Args:
+        transport: what is closed in the end.
+        unread: whether the client may still be sending.
+    """
+
+    def __init__(self, transport: asyncio.Transport, unread: Callable[[], bool]) -> None:
+        self._transport = transport
+        self._unread = unread
+        self._leaving = False
+        self.write = transport.write
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        return self._leaving or self._transport.is_closing()
+
+    def close(self) -> None:
+        if self.is_closing() or not self._unread():
+            self._transport.close()
+            return
+        self._leaving = True
+        self._transport.pause_reading()
+        self._transport.write_eof()
+        asyncio.get_running_loop().call_later(LEAVE_S, self._transport.close)
+
+
 class _Parser(HttpToolsProtocol):
     def __init__(self, config: Config, **options: Any) -> None:
         super().__init__(config, **options)
         self._header_timeout_s = config.header_timeout_s
         self._header_timer: asyncio.TimerHandle | None = None
         self._header_bytes = 0
-        self._in_body = False
+        self._unread = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(_Leaving(transport, lambda: self._unread))  # type: ignore[arg-type] # stands in for it
         self._watch_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -71,7 +105,7 @@ class _Parser(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        if not self._in_body:
+        if not self._unread:
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADERS + READ_SIZE:
                 self._refuse("headers-too-large", "The headers are too large", 431, f"Over {MAX_HEADERS} bytes.")
@@ -89,7 +123,7 @@ class _Parser(HttpToolsProtocol):
         self._watch_headers()
 
     def on_headers_complete(self) -> None:
-        self._in_body = True
+        self._unread = True
         self._stop_watching_headers()
         version = self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
@@ -104,7 +138,7 @@ class _Parser(HttpToolsProtocol):
         state["unread"] = partial(_is, "more_body", cycle)
 
     def on_message_complete(self) -> None:
-        self._in_body = False
+        self._unread = False
         self._header_bytes = 0
         super().on_message_complete()
 
@@ -115,7 +149,8 @@ class _Parser(HttpToolsProtocol):
 
     def _refuse(self, slug: str, title: str, status: int, detail: str) -> None:
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.response_complete:
+        self._unread = cycle is None or cycle.response_complete
+        if self._unread:
             content = json.dumps(problem_body(slug, title, status, detail)).encode()
             headers = (
                 f"Content-Type: {MEDIA_TYPE}\r\nContent-Length: {len(content)}\r\nConnection: close\r\n"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -135,6 +137,35 @@ def test_a_body_of_10_mb_is_refused_before_it_is_read(server: RunningServer, byt
         status, _, problem = response_of(connection)
     assert (status, problem["type"]) == (413, "/problems/body-too-large")
     assert 0 < sum(bytes_read) < 1024
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param((LENGTH,), id="refused-body"),
+        pytest.param(("Content-Length: -1",), id="malformed"),
+        pytest.param(("X: " + "x" * 100_000,), id="headers"),
+    ],
+)
+def test_who_is_still_sending_when_refused_is_not_cut_off_from_the_answer(
+    server: RunningServer, start: tuple[str, ...]
+) -> None:
+    """As a proxy does that writes and reads at once: an error in writing makes it forget the answer."""
+    with connected(server) as connection:
+        connection.sendall(head(server, *start))
+        select.select([connection], [], [], 20)  # the answer is there, and not yet read
+        for _ in range(3):
+            connection.sendall(bytes(1024))
+        received = b"".join(iter(partial(connection.recv, 65536), b""))
+    assert received.startswith(b"HTTP/1.1 4")
+    assert json.loads(received.partition(b"\r\n\r\n")[2])["status"] in (400, 413, 431)
+
+
+def test_who_keeps_sending_when_refused_is_cut_off_in_the_end(server: RunningServer) -> None:
+    with connected(server) as connection:
+        connection.sendall(head(server, LENGTH))
+        with pytest.raises(OSError, match=r"(?i)reset|broken pipe"):
+            connection.sendall(bytes(64 * MEBIBYTE))
 
 
 def test_whoever_waits_for_permission_gets_it_only_with_a_key(server: RunningServer, png: bytes) -> None:
