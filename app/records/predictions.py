@@ -10,9 +10,8 @@ from uuid import UUID
 
 from sqlalchemy import Column, Engine, Row, insert, select
 
-from app.problems import IdempotencyMismatch
 from app.records.database import transaction
-from app.records.entry import Entry, Recorded, insert_new
+from app.records.entry import Recorded
 from app.records.filters import EVERYTHING, Filter
 from app.records.idempotency import Repeatable, first_answer
 from app.records.tables import patches, predictions
@@ -35,7 +34,7 @@ class StoredPatch:
 
 
 class PredictionLog:
-    """Writes and reads recorded answers.
+    """Reads recorded answers.
 
     Every method raises RecordsUnavailable when the database fails.
     """
@@ -52,18 +51,6 @@ class PredictionLog:
         with transaction(self._engine) as connection:
             text = first_answer(connection, request)
         return None if text is None else Recorded(text, replayed=True)
-
-    def record(self, entry: Entry) -> Recorded:
-        """Commit one entry, unless its request has been answered already.
-
-        Raises:
-            IdempotencyMismatch: if another request with its idempotency key has been answered.
-        """
-        with transaction(self._engine) as connection:
-            [result] = insert_new(connection, [entry])
-        if isinstance(result, IdempotencyMismatch):
-            raise result
-        return result
 
     def find(self, prediction_id: UUID, key_id: str | None = None) -> str | None:
         """The recorded JSON, or None; ``key_id`` confines the search to one key's answers."""

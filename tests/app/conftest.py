@@ -28,9 +28,10 @@ from app.diagnosis.example import EXAMPLE
 from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
 from app.main import create_app
+from app.problems import IdempotencyMismatch
 from app.records.audit import Actor
-from app.records.database import open_database
-from app.records.entry import Entry
+from app.records.database import open_database, transaction
+from app.records.entry import Entry, Recorded, insert_new
 from app.records.idempotency import Repeatable
 from app.records.row import row
 from app.server import Server, make_server
@@ -65,6 +66,13 @@ def answer_of(moment: datetime, **changes: Any) -> Answer:
     """The example of an answer, given at this moment, with an id of that time."""
     answer_id = UUID(int=(int(moment.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | next(_counted))
     return Answer.model_validate(EXAMPLE | {"id": answer_id, "created_at": moment} | changes)
+
+
+def write(database: Engine, entry: Entry) -> Recorded | IdempotencyMismatch:
+    """Commit one entry, past the writer; gives what its request gets."""
+    with transaction(database) as connection:
+        [result] = insert_new(connection, [entry])
+    return result
 
 
 def entry_of(

@@ -17,9 +17,8 @@ from app.records.audit import AuditTrail
 from app.records.browsing import Browsing, Order, Row
 from app.records.filters import EVERYTHING, Filter
 from app.records.migrations import migrate
-from app.records.predictions import PredictionLog
 from app.records.reviews import Reviews
-from tests.app.conftest import TESTER, answer_of, entry_of
+from tests.app.conftest import TESTER, answer_of, entry_of, write
 
 START = datetime(2026, 11, 25, 8, 0, tzinfo=UTC)
 NUMBER = 23
@@ -47,10 +46,9 @@ def key_id(database: Engine) -> str:
 
 @pytest.fixture
 def browsing(database: Engine, key_id: str) -> Browsing:
-    log = PredictionLog(database)
     for place in range(NUMBER):
         answer = answer_of(START + timedelta(minutes=10 * place), **changes(place))
-        log.record(entry_of(answer, Rotations.FULL, key_id if place else "settings"))
+        write(database, entry_of(answer, Rotations.FULL, key_id if place else "settings"))
     return Browsing(database)
 
 

@@ -15,7 +15,7 @@ from app.records.filters import Filter, first_id
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.tables import predictions
-from tests.app.conftest import RunningServer, answer_of, assert_problem, entry_of
+from tests.app.conftest import RunningServer, answer_of, assert_problem, entry_of, write
 
 PNG = {"Content-Type": "image/png"}
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -39,7 +39,7 @@ def log(database: Engine) -> PredictionLog:
     migrate(database)
     log = PredictionLog(database)
     for number, (key, changes) in enumerate(ROWS):
-        log.record(entry_of(answer_of(NOON + number * SECOND, **changes), Rotations.FULL, key))
+        write(database, entry_of(answer_of(NOON + number * SECOND, **changes), Rotations.FULL, key))
     return log
 
 

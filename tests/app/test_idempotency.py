@@ -22,7 +22,7 @@ from app.records.predictions import PredictionLog
 from app.records.row import row
 from app.records.tables import idempotency, predictions
 from model_zoo.synthetic import synthetic_patch
-from tests.app.conftest import RunningServer, answer_of, assert_problem, encoded, entry_of
+from tests.app.conftest import RunningServer, answer_of, assert_problem, encoded, entry_of, write
 
 PNG = {"Content-Type": "image/png"}
 FAST = {"rotations": "none"}
@@ -142,11 +142,11 @@ def test_who_comes_second_waits_for_the_first_ones_answer(database: Engine, same
     found: list[str] = []
 
     def repeat() -> None:
-        try:
-            recorded = log.record(entry_of(second, Rotations.FULL, "key", repeated))
-            found.append(recorded.text if recorded.replayed else "recorded twice")
-        except IdempotencyMismatch as problem:
-            found.append(problem.slug)
+        result = write(database, entry_of(second, Rotations.FULL, "key", repeated))
+        if isinstance(result, IdempotencyMismatch):
+            found.append(result.slug)
+        else:
+            found.append(result.text if result.replayed else "recorded twice")
 
     thread = threading.Thread(target=repeat)
     with transaction(database) as connection:
@@ -168,10 +168,10 @@ def test_an_answer_that_was_not_recorded_claims_nothing(database: Engine) -> Non
     migrate(database)
     log = PredictionLog(database)
     answer = answer_of(MOMENT)
-    log.record(entry_of(answer, Rotations.FULL, "key"))
+    write(database, entry_of(answer, Rotations.FULL, "key"))
     request = Repeatable("key", "a", fingerprint(b"patch"))
     with pytest.raises(Exception, match="The database failed"):
-        log.record(entry_of(answer, Rotations.FULL, "key", request))  # its id is taken
+        write(database, entry_of(answer, Rotations.FULL, "key", request))  # its id is taken
     assert log.first_answer(request) is None
     with database.connect() as connection:
         assert connection.execute(select(func.count()).select_from(idempotency)).scalar() == 0
@@ -181,7 +181,7 @@ def test_a_deleted_prediction_answers_nothing(database: Engine) -> None:
     migrate(database)
     log = PredictionLog(database)
     request = Repeatable("key", "a", fingerprint(b"patch"))
-    log.record(entry_of(answer_of(MOMENT), Rotations.FULL, "key", request))
+    write(database, entry_of(answer_of(MOMENT), Rotations.FULL, "key", request))
     with database.begin() as connection:
         connection.execute(delete(predictions))
     assert log.first_answer(request) is None

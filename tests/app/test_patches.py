@@ -18,7 +18,7 @@ from app.records.migrations import migrate
 from app.records.predictions import PredictionLog, StoredPatch
 from app.records.tables import patches
 from model_zoo.turns import Patch
-from tests.app.conftest import RunningServer, answer_of, assert_problem, encoded, entry_of
+from tests.app.conftest import RunningServer, answer_of, assert_problem, encoded, entry_of, write
 
 FAST = {"rotations": "none"}
 
@@ -85,12 +85,12 @@ def test_answer_and_patch_are_one_transaction(database: Engine) -> None:
     migrate(database)
     log = PredictionLog(database)
     kept, lost, plain = (answer_of(datetime.now(UTC)) for _ in range(3))
-    log.record(entry_of(kept, Rotations.FULL, "key", Repeatable("key", "1", fingerprint(b"")), b"\x00\xffpatch"))
-    log.record(entry_of(plain, Rotations.FULL, "key"))
+    write(database, entry_of(kept, Rotations.FULL, "key", Repeatable("key", "1", fingerprint(b"")), b"\x00\xffpatch"))
+    write(database, entry_of(plain, Rotations.FULL, "key"))
     with database.begin() as connection:
         connection.exec_driver_sql("DROP TABLE patches")
     with pytest.raises(RecordsUnavailable):
-        log.record(entry_of(lost, Rotations.FULL, "key", None, b"patch"))
+        write(database, entry_of(lost, Rotations.FULL, "key", None, b"patch"))
     assert log.find(lost.id) is None
     assert log.find(kept.id) is not None
 
@@ -99,8 +99,8 @@ def test_the_log_tells_a_missing_patch_from_a_missing_prediction(database: Engin
     migrate(database)
     log = PredictionLog(database)
     kept, plain, unknown = (answer_of(datetime.now(UTC)) for _ in range(3))
-    log.record(entry_of(kept, Rotations.FULL, "key", None, b"\x00\xffpatch"))
-    log.record(entry_of(plain, Rotations.FULL, "key"))
+    write(database, entry_of(kept, Rotations.FULL, "key", None, b"\x00\xffpatch"))
+    write(database, entry_of(plain, Rotations.FULL, "key"))
     assert log.patch(kept.id) == log.patch(kept.id, "key") == StoredPatch("PNG", b"\x00\xffpatch")
     assert log.patch(plain.id) == StoredPatch("PNG", None)
     assert log.patch(kept.id, "another") is log.patch(unknown.id) is None

@@ -29,7 +29,7 @@ from app.records.row import row
 from app.records.shadow_scores import Score, ShadowScores
 from app.records.tables import idempotency, models, patches, predictions, reviews, shadow_scores
 from app.settings import Settings
-from tests.app.conftest import RunningServer, answer_of, entry_of
+from tests.app.conftest import RunningServer, answer_of, entry_of, write
 
 DAY = timedelta(days=1)
 
@@ -64,7 +64,7 @@ def test_what_is_too_old_goes_with_all_that_hangs_on_it(database: Engine) -> Non
     for number, moment in enumerate((gone_at - DAY, gone_at, kept_at, now)):
         answer = answer_of(moment)
         request = Repeatable("key", f"request {number}", fingerprint(b""))
-        log.record(entry_of(answer, Rotations.FULL, "key", request, b"patch"))
+        write(database, entry_of(answer, Rotations.FULL, "key", request, b"patch"))
         Reviews(database, trail).add(answer.id, "agree", "", SERVER)
         ShadowScores(database).record([Score(str(answer.id), "-", "-", None, None, None, None)])
     kept = log.page(2)
@@ -105,10 +105,9 @@ def test_a_deletion_that_the_trail_cannot_tell_of_does_not_happen(sqlite: Engine
 
 def test_idempotency_keys_are_forgotten_after_24_hours_whatever_is_kept(database: Engine) -> None:
     migrate(database)
-    log = PredictionLog(database)
     for name in ("old", "new"):
         request = Repeatable("key", name, fingerprint(b""))
-        log.record(entry_of(answer_of(datetime.now(UTC)), Rotations.FULL, "key", request))
+        write(database, entry_of(answer_of(datetime.now(UTC)), Rotations.FULL, "key", request))
     with database.begin() as connection:
         old = idempotency.c.idempotency_key == "old"
         connection.execute(update(idempotency).where(old).values(created_at=datetime.now(UTC) - DAY))

@@ -21,7 +21,7 @@ from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.tables import patches, predictions
 from app.records.writer import Outcome, Writer
-from tests.app.conftest import answer_of, entry_of
+from tests.app.conftest import answer_of, entry_of, write
 
 MOMENT = datetime(2030, 1, 1, tzinfo=UTC)
 PLENTY = 2**30
@@ -227,7 +227,7 @@ def test_whoever_starts_adopts_what_a_dead_process_left(database: Engine, folder
     left.close()
     living = JournalFile.create(folder)
     living.append([entry()], PLENTY)
-    PredictionLog(database).record(entries[3])
+    write(database, entries[3])
     with started(database, folder) as (writer, _):
         until(lambda: not left.path.exists())
         assert not writer.holds(entries[0].id)
