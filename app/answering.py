@@ -165,7 +165,7 @@ class Answering:
     def _first(self, asked: Asked) -> tuple[Repeatable | None, Recorded | None]:
         request = asked.repeatable()
         assert request is not None
-        if first := self._writer.first_answer(request):
+        if first := self._writer.backlog.first_answer(request):
             return request, first
         if self._writer.trouble:
             return request, None

@@ -152,7 +152,9 @@ class _State(Collector):
             "rosette_records_waiting", "Groups of answers that wait for their commit.", self._writer.waiting
         )
         yield GaugeMetricFamily(
-            "rosette_journalled", "Answers in this process's journal that the database lacks.", self._writer.journalled
+            "rosette_journalled",
+            "Answers in this process's journal that the database lacks.",
+            self._writer.backlog.size,
         )
         info = InfoMetricFamily("rosette_model", "The model that answers.")
         if (model := self._serving.state.model) is not None:

@@ -19,6 +19,7 @@ from app.inference.pool import Pool
 from app.memory import use_few_arenas
 from app.metrics import Metrics
 from app.records.audit import AuditTrail
+from app.records.backlog import Backlog
 from app.records.browsing import Browsing
 from app.records.database import open_database
 from app.records.drift import Drift
@@ -69,7 +70,7 @@ class Services:
         self.browsing = Browsing(self.database)
         self.retention = Retention(self.database, self.audit, settings.retention_days)
         self.key_rates = KeyRates(settings.key_rate)
-        self.writer = Writer(self.database, settings.journal_folder, settings.journal_bytes)
+        self.writer = Writer(self.database, Backlog(self.database, settings.journal_folder, settings.journal_bytes))
         self.pool = Pool(settings.inference_processes, settings.queue, settings.deadline_s, settings.prevalence)
         self.io = Threads(IO_THREADS, settings.queue, settings.deadline_s, name="io")
         self.reviews = Reviews(self.database, self.audit)

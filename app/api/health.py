@@ -90,9 +90,9 @@ class Readiness:
             failed["inference"] = "no inference process runs: the log says why"
         if trouble:
             writer = self._services.writer
-            self._degraded = f"answers go to the journal, {writer.journalled} so far: {trouble}"
+            self._degraded = f"answers go to the journal, {writer.backlog.size} so far: {trouble}"
             try:
-                writer.check_journal()
+                writer.backlog.check()
             except problems.RecordsUnavailable as problem:
                 failed["records"] = problem.detail
         return failed

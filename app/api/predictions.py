@@ -81,7 +81,7 @@ async def read_prediction(
     """The very JSON that was answered."""
     find = partial(services.predictions.find, prediction_id, own_key(caller))
     text = await services.io.run(find)
-    if text is None and await services.io.run(partial(services.writer.holds, str(prediction_id))):
+    if text is None and await services.io.run(partial(services.writer.backlog.holds, str(prediction_id))):
         raise problems.NotYetReadable("The answer was recorded while the database was away: try again soon.")
     # It may have moved from the journal to the database between the two looks.
     text = text or await services.io.run(find)

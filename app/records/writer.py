@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from app.problems import IdempotencyMismatch, Problem, RecordsUnavailable
-from app.records import journal
-from app.records.database import transaction, unavailable
-from app.records.entry import Entry, Recorded, insert_missing, insert_new
-from app.records.idempotency import Repeatable
-from app.records.journal import JournalFile
+from app.problems import Problem, RecordsUnavailable
+from app.records.backlog import Backlog
+from app.records.database import unavailable
+from app.records.entry import Entry, Recorded, insert_new
 from app.records.predictions import check_writable
 
 TOGETHER = 256
@@ -82,23 +78,19 @@ class Writer:
 
     Args:
         engine: the database.
-        folder: of the journals, on a disk that outlives the process; one for all processes of a machine.
-        max_bytes: how far a journal may grow; 0 for none.
+        backlog: the journal.
+
+    Attributes:
+        backlog: the same.
     """
 
-    def __init__(self, engine: Engine, folder: Path, max_bytes: int) -> None:
+    def __init__(self, engine: Engine, backlog: Backlog) -> None:
+        self.backlog = backlog
         self._engine = engine
-        self._folder = folder
-        self._max_bytes = max_bytes
         self._queue: SimpleQueue[list[_Pending] | None] = SimpleQueue()
         self._committing: tuple[float, list[_Pending]] | None = None
         self._connection: Connection | None = None
         self._away = ""
-        self._own: JournalFile | None = None
-        self._drained = 0
-        self._journalled: set[str] = set()
-        self._journalled_requests: dict[tuple[str, str], tuple[str, int]] = {}
-        self._journal_lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
         self._writer = threading.Thread(target=self._write, name="writer", daemon=True)
@@ -110,7 +102,7 @@ class Writer:
         Raises:
             OSError: if the folder cannot be made.
         """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.backlog.prepare()
         self._writer.start()
         self._keeper.start()
 
@@ -123,11 +115,10 @@ class Writer:
         self._wake.set()
         if self._keeper.is_alive():
             self._keeper.join()
-        if self._own is not None:
-            if not self._away:
-                with suppress(RecordsUnavailable):
-                    self._drain_own()
-            self._own.close()
+        if not self._away:
+            with suppress(RecordsUnavailable):
+                self.backlog.drain()
+        self.backlog.close()
 
     def submit(self, entries: Sequence[Entry], deliver: Callable[[list[Outcome]], None]) -> None:
         """Have entries written; ``deliver`` gets their outcomes in some thread, once all are on the disk."""
@@ -140,47 +131,9 @@ class Writer:
         return self._queue.qsize()
 
     @property
-    def journalled(self) -> int:
-        """Entries that this process has journalled and the database does not have yet."""
-        return len(self._journalled)
-
-    @property
     def trouble(self) -> str:
         """Why answers go to the journal; empty if they do not."""
         return self._away
-
-    def holds(self, prediction_id: str) -> bool:
-        """Whether a prediction is journalled on this machine."""
-        return prediction_id in self._journalled or journal.holds(self._folder, prediction_id)
-
-    def first_answer(self, request: Repeatable) -> Recorded | None:
-        """What such a request was answered while the database was away; None if it was not.
-
-        Raises:
-            IdempotencyMismatch: if that was another request.
-        """
-        with self._journal_lock:
-            found = self._journalled_requests.get((request.key_id, request.idempotency_key))
-            if found is None or self._own is None:
-                return None
-            fingerprint, position = found
-            entry, _ = next(self._own.read(position))
-        if fingerprint != request.fingerprint:
-            raise IdempotencyMismatch
-        return Recorded(entry.text, replayed=True)
-
-    def check_journal(self) -> None:
-        """Write to the journal's folder.
-
-        Raises:
-            RecordsUnavailable: if that fails, or there is to be no journal.
-        """
-        try:
-            if (self._own is not None and self._own.size >= self._max_bytes) or self._max_bytes == 0:
-                raise OSError(errno.ENOSPC, "the journal is full")
-            journal.check_writable(self._folder)
-        except OSError as error:
-            raise _neither(error) from error
 
     # The writer
 
@@ -261,7 +214,7 @@ class Writer:
 
     def _went_away(self, why: str) -> None:
         if not self._away:
-            log.warning("answers go to the journal %s: %s", self._folder, why)
+            log.warning("answers go to the journal %s: %s", self.backlog.folder, why)
         self._away = why
         self._wake.set()
 
@@ -269,22 +222,12 @@ class Writer:
         waiting = [pending for pending in group if not pending.settled]
         if not waiting:
             return
-        entries = [pending.entry for pending in waiting]
-        with self._journal_lock:
-            try:
-                if self._own is None:
-                    self._own = JournalFile.create(self._folder)
-                begins = self._own.append(entries, self._max_bytes)
-            except OSError as error:
-                problem = _neither(error)
-                for pending in waiting:
-                    pending.settle(problem)
-                return
-            self._journalled.update(entry.id for entry in entries)
-            for entry, begin in zip(entries, begins, strict=True):
-                if (given := entry.request) is not None:
-                    key = (given.key_id, given.idempotency_key)
-                    self._journalled_requests.setdefault(key, (given.fingerprint, begin))
+        try:
+            self.backlog.add([pending.entry for pending in waiting])
+        except RecordsUnavailable as problem:
+            for pending in waiting:
+                pending.settle(problem)
+            return
         for pending in waiting:
             pending.settle(Recorded(pending.entry.text))
 
@@ -302,14 +245,14 @@ class Writer:
                     probed = now
                     self._probe()
                 if not self._away and self._overdue() is None:
-                    self._drain_own()
+                    self.backlog.drain()
                     if now - looked >= ADOPT_S:
                         looked = now
-                        self._adopt()
+                        self.backlog.adopt()
             except RecordsUnavailable as problem:
                 self._went_away(problem.detail)
             except Exception:
-                log.exception("the journal %s cannot be looked after", self._folder)
+                log.exception("the journal %s cannot be looked after", self.backlog.folder)
 
     def _overdue(self) -> list[_Pending] | None:
         """What waits for a commit that takes too long; None if no commit does."""
@@ -344,65 +287,3 @@ class Writer:
         check_writable(self._engine)
         self._away = ""
         log.info("answers go to the database again")
-
-    def _drain_own(self) -> None:
-        own = self._own
-        if own is None or own.size == 0:
-            return
-        self._drained = self._drain(own, self._drained)
-        with self._journal_lock:
-            if own.clear(self._drained):
-                self._drained = 0
-                self._journalled.clear()
-                self._journalled_requests.clear()
-
-    def _adopt(self) -> None:
-        for path in sorted(self._folder.glob(f"*{journal.SUFFIX}")):
-            if self._own is not None and path == self._own.path:
-                continue
-            if (adopted := JournalFile.adopt(path)) is None:
-                continue
-            try:
-                self._drain(adopted)
-                if adopted.damaged:
-                    adopted.set_aside()
-                else:
-                    adopted.clear(adopted.size)
-            finally:
-                adopted.close()
-
-    def _drain(self, file: JournalFile, begin: int = 0) -> int:
-        """Move a journal's entries into the database; gives the position behind the last."""
-        some: list[Entry] = []
-        moved, end = 0, file.size
-        for entry, _ in file.read(begin):
-            some.append(entry)
-            if len(some) == TOGETHER:
-                self._insert(some)
-                moved += len(some)
-                some = []
-        if some:
-            self._insert(some)
-        if moved + len(some):
-            log.info("%s journalled predictions are in the database", moved + len(some))
-        return end
-
-    def _insert(self, entries: list[Entry]) -> None:
-        try:
-            with transaction(self._engine) as connection:
-                insert_missing(connection, entries)
-        except RecordsUnavailable as problem:
-            if not isinstance(problem.__cause__, DataError | IntegrityError):
-                raise
-            if len(entries) == 1:
-                log.error("a journalled prediction is refused for good by the database: %s", problem.__cause__)
-                journal.set_refused_aside(self._folder, entries[0])
-                return
-            for entry in entries:
-                self._insert([entry])
-
-
-def _neither(error: OSError) -> RecordsUnavailable:
-    return RecordsUnavailable(
-        f"Neither the database nor the journal takes the answer ({error.strerror or error}), so nothing was answered."
-    )

@@ -79,7 +79,7 @@ async def status_page(
         dropped=services.shadow.dropped,
         database=without_password(services.settings.sqlalchemy_url()) if may(caller) else "",
         degraded=readiness.degraded,
-        journalled=services.writer.journalled,
+        journalled=services.writer.backlog.size,
         drift=drift,
         queue=queue,
         hours=hours,

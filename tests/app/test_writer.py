@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, event, select, text
 
 from app.diagnosis.orbit import Rotations
 from app.problems import IdempotencyMismatch, Problem, RecordsUnavailable
+from app.records.backlog import Backlog
 from app.records.entry import Entry, Recorded
 from app.records.idempotency import Repeatable
 from app.records.journal import JournalFile
@@ -59,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
 
 @contextmanager
 def started(database: Engine, folder: Path, max_bytes: int = PLENTY) -> Iterator[tuple[Writer, Outcomes]]:
-    writer = Writer(database, folder, max_bytes)
+    writer = Writer(database, Backlog(database, folder, max_bytes))
     writer.start()
     yield writer, Outcomes(writer)
     writer.stop()
@@ -127,16 +128,16 @@ def test_what_hangs_is_journalled_and_moved_when_the_database_is_back(database: 
                 outcomes.submit(each)
             assert outcomes.wait(entries[:10]) == [Recorded(each.text) for each in entries[:10]]
             assert writer.trouble
-            assert writer.journalled == 10
+            assert writer.backlog.size == 10
             for each in entries[10:]:
                 outcomes.submit(each)
             assert outcomes.wait(entries[10:]) == [Recorded(each.text) for each in entries[10:]]
-            assert all(writer.holds(each.id) for each in entries)
+            assert all(writer.backlog.holds(each.id) for each in entries)
             assert recorded(database) == []
-        until(lambda: writer.journalled == 0)
+        until(lambda: writer.backlog.size == 0)
         assert not writer.trouble
         assert recorded(database) == texts(entries)
-        assert not any(writer.holds(each.id) for each in entries)
+        assert not any(writer.backlog.holds(each.id) for each in entries)
         later = entry()
         outcomes.submit(later)
         outcomes.wait([later])
@@ -151,14 +152,14 @@ def test_a_repeat_while_the_database_is_away_gets_the_first_answer(database: Eng
     first = entry(request)
     with started(database, folder) as (writer, outcomes):
         with hanging(database):
-            assert writer.first_answer(request) is None
+            assert writer.backlog.first_answer(request) is None
             outcomes.submit(first)
             outcomes.wait([first])
-            assert writer.first_answer(request) == Recorded(first.text, replayed=True)
+            assert writer.backlog.first_answer(request) == Recorded(first.text, replayed=True)
             with pytest.raises(IdempotencyMismatch):
-                writer.first_answer(Repeatable("key", "again", "2" * 64))
-            assert writer.first_answer(Repeatable("another", "again", "1" * 64)) is None
-        until(lambda: writer.journalled == 0)
+                writer.backlog.first_answer(Repeatable("key", "again", "2" * 64))
+            assert writer.backlog.first_answer(Repeatable("another", "again", "1" * 64)) is None
+        until(lambda: writer.backlog.size == 0)
         assert PredictionLog(database).first_answer(request) == Recorded(first.text, replayed=True)
 
 
@@ -215,7 +216,7 @@ def test_without_a_journal_nothing_is_answered(database: Engine, folder: Path) -
         [outcome] = outcomes.wait([refused])
         assert isinstance(outcome, RecordsUnavailable)
         with pytest.raises(RecordsUnavailable, match="Neither the database nor the journal"):
-            writer.check_journal()
+            writer.backlog.check()
 
 
 def test_whoever_starts_adopts_what_a_dead_process_left(database: Engine, folder: Path) -> None:
@@ -230,7 +231,7 @@ def test_whoever_starts_adopts_what_a_dead_process_left(database: Engine, folder
     write(database, entries[3])
     with started(database, folder) as (writer, _):
         until(lambda: not left.path.exists())
-        assert not writer.holds(entries[0].id)
+        assert not writer.backlog.holds(entries[0].id)
     assert recorded(database) == texts(entries)
     assert living.path.exists()
     living.close()
