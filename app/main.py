@@ -29,7 +29,7 @@ from app.api import (
 )
 from app.api.connection import Connection
 from app.api.observation import Failures, Observation
-from app.api.thin import Shortcut
+from app.api.thin import Admission, Shortcut
 from app.diagnosis.report import NOTICE
 from app.records.retention import keep_no_longer
 from app.records.witness import log_head
@@ -97,7 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.openapi = partial(docs.describe, app)  # type: ignore[method-assign]
     if services.settings.docs:
         docs.install(app)
-    app.add_middleware(Shortcut, routes=[*predict.router.routes, *batch.router.routes])
+    app.add_middleware(Shortcut)
     app.add_middleware(
         Guard,
         lookup=services.lookup,
@@ -106,6 +106,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         page_refused=refused,
     )
     app.add_middleware(Failures)
+    app.add_middleware(
+        Admission,
+        routes=[*predict.router.routes, *batch.router.routes],
+        check=services.pool.refuse_when_full,
+    )
     app.add_middleware(Connection, uploads=services.settings.uploads)
     app.add_middleware(Observation, metrics=services.metrics, tracing=services.tracing)
     if services.settings.trusted_proxies:

@@ -14,6 +14,7 @@ from app.telemetry import Tracing
 
 log = logging.getLogger("rosette.access")
 # What these answer is in the database, with its time, key and duration; a line for each would cost as much as parsing.
+# That they were busy is counted.
 RECORDED = frozenset({"/predict", "/predict/batch"})
 
 failures = logging.getLogger("rosette.failures")
@@ -62,11 +63,13 @@ class Observation:
             method, route = method_of(scope), route_of(scope)
             self._metrics.request(route, method, status, seconds)
             state = scope.get("state", {})
-            if problem := state.get(problems.STATE):
+            problem = state.get(problems.STATE)
+            if problem:
                 self._metrics.problem(problem)
             if span is not None and self._tracing:
                 self._tracing.end(span, method, route, status)
-            level = logging.DEBUG if status == 200 and route in RECORDED else logging.INFO
+            quiet = route in RECORDED and (status == 200 or problem == problems.Busy.slug)
+            level = logging.DEBUG if quiet else logging.INFO
             if log.isEnabledFor(level):
                 caller = state.get("caller")
                 key_id = caller.key_id if caller else None

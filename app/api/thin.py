@@ -15,33 +15,57 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.query import check_names
-from app.problems import InvalidParameter, Problem
+from app.problems import Busy, InvalidParameter, Problem
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
 
-class Shortcut:
-    """Innermost middleware: hands some routes' requests to their endpoints.
+class Admission:
+    """Middleware: recognizes such routes' requests, and refuses at once what could not be answered now.
 
-    Such an endpoint takes the request as its one argument; the others are there for the description.
+    While much is asked, what is refused should cost little: not even its key is looked up.
 
     Args:
-        app: what lies behind.
+        app: what lies behind; :class:`Shortcut` innermost.
         routes: without parameters in their paths.
+        check: raises Busy.
     """
 
-    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute], check: Callable[[], None]) -> None:
         self.app = app
+        self._check = check
         self._routes = {
             (method, route.path): route for route in cast(Iterable[APIRoute], routes) for method in route.methods or ()
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if scope["type"] == "http" and (route := self._routes.get((scope["method"], scope["path"]))):
+            scope["route"] = route
+            try:
+                self._check()
+            except Busy as busy:
+                await busy.response()(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+class Shortcut:
+    """Innermost middleware: hands the requests of routes that were recognized to their endpoints.
+
+    Such an endpoint takes the request as its one argument; the others are there for the description.
+
+    Args:
+        app: what lies behind.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route: APIRoute | None = scope.get("route")
         if route is None:
             await self.app(scope, receive, send)
             return
-        scope["route"] = route
         try:
             response: Response = await route.endpoint(Request(scope, receive))
         except Problem as problem:

@@ -7,6 +7,7 @@ It ends when the server closes the sockets, or is gone.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
@@ -26,6 +27,8 @@ from app.inference.frames import Header, Message, frame, read
 from app.memory import keep_what_is_there, return_freed_memory, use_few_arenas
 from app.problems import ImageProblem
 from app.records.row import row
+
+BUFFER_SIZE = 2**16
 
 T = TypeVar("T")
 
@@ -68,7 +71,7 @@ class Inference:
                 outcomes.append(outcome)
                 texts.append(text)
             return {"outcomes": outcomes}, texts
-        except Exception:
+        except Exception:  # a bug costs these patches their answers, not the process
             return {"failed": traceback.format_exc()}, []
 
     def _answers(
@@ -122,6 +125,9 @@ def main() -> None:
     use_few_arenas()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who stops the server stops this, when its requests are answered
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with suppress(AttributeError, PermissionError):  # not on this system, or not in this container
+        # As many turns on a core as before, but not by interrupting the server, which answers everybody.
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     keep_what_is_there()
     inference = Inference(int(sys.argv[3]))
     threading.Thread(
@@ -132,7 +138,10 @@ def main() -> None:
 
 
 def _serve(connection: socket.socket, answer: Callable[[Header, list[bytes]], Message]) -> None:
-    with connection.makefile("rb") as stream, suppress(BrokenPipeError, ConnectionResetError):  # the server is gone
+    with (
+        io.BufferedReader(socket.SocketIO(connection, "r"), BUFFER_SIZE) as stream,
+        suppress(BrokenPipeError, ConnectionResetError),
+    ):  # the server is gone
         while (message := read(stream)) is not None:
             connection.sendall(frame(*answer(*message)))
 
