@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import random
 import threading
 from pathlib import Path
@@ -14,11 +13,10 @@ import pytest
 from PIL import Image
 
 from model_zoo.synthetic import synthetic_patch
-from tests.processes import KEY, START_S, serving
+from tests.processes import KEY, KILLS, START_S, serving
 
 pytestmark = pytest.mark.soak
 
-KILLS = int(os.environ.get("ROSETTE_TEST_KILLS", "25"))
 STARTS = 16
 CLIENTS = 8
 

@@ -22,13 +22,12 @@ from model_zoo.network import Network
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import encoded
 from tests.conftest import shipped_artifact
-from tests.processes import KEY, memory_kb, serving
+from tests.processes import KEY, KILLS, memory_kb, serving
 
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 ONNX, PNG = {"Content-Type": "application/octet-stream"}, {"Content-Type": "image/png"}
 CLIENTS = 8
 PREDICTIONS, SWAPS = 10_000, 20
-KILLS = 50
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +140,7 @@ def test_a_server_killed_during_upload_and_activation_comes_back_with_one_whole_
             except httpx.TransportError:
                 return
 
-    for round_ in range(KILLS // 2):
+    for round_ in range(KILLS):
         with serving(tmp_path / "home", shipped_artifact(), **settings) as server:
             url = server.wait_until_it_listens()
             with httpx.Client(base_url=url, headers=AUTHORIZED, timeout=60) as client:
@@ -159,7 +158,7 @@ def test_a_server_killed_during_upload_and_activation_comes_back_with_one_whole_
             sleep(chance.uniform(0.0, 3.0))
             server.kill()
             meddler.join()
-    assert seen.total() == KILLS // 2
+    assert seen.total() == KILLS
 
 
 def test_two_servers_on_one_postgresql_follow_each_other(

@@ -136,8 +136,9 @@ class Classifier(L.LightningModule):
             lr=recipe.learning_rate,
             fused=True,
         )
+        steps = max(6, int(self.trainer.estimated_stepping_batches))  # of 5, a warm-up of 1 step divides by zero
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, recipe.learning_rate, total_steps=int(self.trainer.estimated_stepping_batches), pct_start=0.2
+            optimizer, recipe.learning_rate, total_steps=steps, pct_start=0.2
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

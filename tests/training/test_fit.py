@@ -119,6 +119,14 @@ def test_a_killed_run_goes_on_where_it_stopped(finished: Path, data: Path, tmp_p
     assert after.keys() == learning_curve(finished).keys()
 
 
+@pytest.mark.parametrize("steps", [1, 5])
+def test_few_steps_are_a_run_too(tmp_path: Path, steps: int) -> None:
+    for split in ("train", "valid"):
+        write_parquet(tmp_path / f"{split}.parquet", synthetic_patches(8))
+    fit(Material.load(tmp_path), tmp_path / "run", TOPOLOGY, replace(RECIPE, epochs=steps), **QUIET)
+    assert len(learning_curve(tmp_path / "run")["valid_loss"]) == steps
+
+
 def test_the_last_epoch_is_kept_even_if_an_earlier_one_was_better(tmp_path: Path) -> None:
     """With the validation labels exchanged, what is learned makes the validation loss worse."""
     valid = synthetic_patches(32, first_seed=100)

@@ -29,7 +29,7 @@ def official(shared: Path, tmp_path: Path) -> Path:
 @pytest.mark.soak
 def test_one_command_gives_both_networks_in_both_precisions(official: Path) -> None:
     out = official / "results"
-    line = ["table1", "--data", official, "--runs", official / "runs", "--out", out, "--epochs", "8", "--seeds", "1"]
+    line = ["table1", "--data", official, "--runs", official / "runs", "--out", out, "--epochs", "5", "--seeds", "1"]
     result = CliRunner().invoke(study, [str(word) for word in line])
     assert result.exit_code == 0, result.output
     document: Any = read(out, "table1")
