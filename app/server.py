@@ -53,20 +53,19 @@ class PatientProtocol(asyncio.BufferedProtocol):
         self._http.data_received(bytes(self._buffer[:nbytes]))
 
 
-class _Leaving:
+class _Transport:
     """A transport that, closed before it was all read, first says that no more will be written, and waits.
 
     Data that nobody has read makes the kernel reset a closed connection, and who is still sending then may never see
     the answer: a proxy would say 502 in its place. Nothing is read while it waits. A second ``close`` does not wait.
 
-    Args:
-        transport: what is closed in the end.
-        unread: whether the client may still be sending.
+    Attributes:
+        unread: whether the client may still be sending what nobody will read.
     """
 
-    def __init__(self, transport: asyncio.Transport, unread: Callable[[], bool]) -> None:
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.unread = False
         self._transport = transport
-        self._unread = unread
         self._leaving = False
         self.write = transport.write
 
@@ -77,7 +76,7 @@ class _Leaving:
         return self._leaving or self._transport.is_closing()
 
     def close(self) -> None:
-        if self.is_closing() or not self._unread():
+        if self.is_closing() or not self.unread:
             self._transport.close()
             return
         self._leaving = True
@@ -92,10 +91,10 @@ class _Parser(HttpToolsProtocol):
         self._header_timeout_s = config.header_timeout_s
         self._header_timer: asyncio.TimerHandle | None = None
         self._header_bytes = 0
-        self._unread = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(_Leaving(transport, lambda: self._unread))  # type: ignore[arg-type] # stands in for it
+        self._transport = _Transport(transport)
+        super().connection_made(self._transport)  # type: ignore[arg-type] # stands in for it
         self._watch_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -105,7 +104,7 @@ class _Parser(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        if not self._unread:
+        if not self._transport.unread:
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADERS + READ_SIZE:
                 self._refuse("headers-too-large", "The headers are too large", 431, f"Over {MAX_HEADERS} bytes.")
@@ -123,7 +122,7 @@ class _Parser(HttpToolsProtocol):
         self._watch_headers()
 
     def on_headers_complete(self) -> None:
-        self._unread = True
+        self._transport.unread = True
         self._stop_watching_headers()
         version = self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
@@ -138,7 +137,7 @@ class _Parser(HttpToolsProtocol):
         state["unread"] = partial(_is, "more_body", cycle)
 
     def on_message_complete(self) -> None:
-        self._unread = False
+        self._transport.unread = False
         self._header_bytes = 0
         super().on_message_complete()
 
@@ -149,8 +148,8 @@ class _Parser(HttpToolsProtocol):
 
     def _refuse(self, slug: str, title: str, status: int, detail: str) -> None:
         cycle: RequestResponseCycle | None = self.cycle
-        self._unread = cycle is None or cycle.response_complete
-        if self._unread:
+        self._transport.unread = cycle is None or cycle.response_complete
+        if self._transport.unread:
             content = json.dumps(problem_body(slug, title, status, detail)).encode()
             headers = (
                 f"Content-Type: {MEDIA_TYPE}\r\nContent-Length: {len(content)}\r\nConnection: close\r\n"

@@ -7,7 +7,6 @@ It ends when the server closes the sockets, or is gone.
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import socket
@@ -27,8 +26,6 @@ from app.inference.frames import Header, Message, frame, read
 from app.memory import keep_what_is_there, return_freed_memory, use_few_arenas
 from app.problems import ImageProblem
 from app.records.row import row
-
-BUFFER_SIZE = 2**16
 
 T = TypeVar("T")
 
@@ -138,10 +135,7 @@ def main() -> None:
 
 
 def _serve(connection: socket.socket, answer: Callable[[Header, list[bytes]], Message]) -> None:
-    with (
-        io.BufferedReader(socket.SocketIO(connection, "r"), BUFFER_SIZE) as stream,
-        suppress(BrokenPipeError, ConnectionResetError),
-    ):  # the server is gone
+    with connection.makefile("rb") as stream, suppress(BrokenPipeError, ConnectionResetError):  # the server is gone
         while (message := read(stream)) is not None:
             connection.sendall(frame(*answer(*message)))
 
