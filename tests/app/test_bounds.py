@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import select
 import socket
 import threading
@@ -275,14 +276,21 @@ def test_what_is_not_http_is_a_problem_too(server: RunningServer, request_bytes:
     assert "content-type: application/problem+json" in top
 
 
-def test_what_does_not_fit_is_refused_at_once(hasty: RunningServer, png: bytes) -> None:
+def test_what_does_not_fit_is_refused_at_once(
+    hasty: RunningServer, png: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     """One process, no queue: while it is at work, the next request is told to come again."""
     with all_at_work(hasty, png):
         response = hasty.client.post("/predict", content=png, headers=PNG)
         assert_problem(response, 503, "busy")
         assert response.headers["retry-after"] == "1"
         assert response.headers["connection"] == "close"
-        assert httpx.get(f"{hasty.url}/livez").status_code == 200
+        with caplog.at_level(logging.DEBUG, "rosette.access"):
+            without_key = httpx.post(f"{hasty.url}/predict", content=png, headers=PNG)
+            assert httpx.get(f"{hasty.url}/livez").status_code == 200  # by then the line before is written
+        assert_problem(without_key, 503, "busy")
+        [line] = [record for record in caplog.records if record.getMessage().startswith("POST /predict 503 in")]
+        assert line.levelno == logging.DEBUG, "in overload there would be a thousand lines a second"
         assert httpx.get(f"{hasty.url}/readyz").status_code == 200
     assert hasty.client.post("/predict", content=png, headers=PNG).status_code == 200
 
