@@ -13,7 +13,7 @@ from typing import IO
 
 KEY = "the-soak-test-brings-its-own-admin-key"
 START_S = 60.0
-KILLS = int(os.environ.get("ROSETTE_TEST_KILLS", "15"))
+KILLS = int(os.environ.get("ROSETTE_TEST_KILLS", "12"))
 
 
 def family(pid: int) -> list[int]:
