@@ -46,26 +46,7 @@ class Quality:
 
 def measure(patch: Patch, reference: QualityReference) -> Quality:
     """Measure a patch, uint8 [96, 96, 3], against what training patches look like."""
-    return measure_all(patch[None], reference)[0]
-
-
-def measure_all(patches: Patch, reference: QualityReference) -> list[Quality]:
-    """Measure patches, uint8 [N, 96, 96, 3], against what training patches look like."""
-    return [_judged(*statistics, reference) for statistics in _statistics(patches)]
-
-
-def tissue_statistics(patch: Patch) -> tuple[float, float, Triple | None]:
-    """Tissue fraction, sharpness and the tissue's mean optical density per channel (None without tissue).
-
-    Tissue is where the optical density -log10((x + 1) / 256), averaged over channels, exceeds 0.08.
-
-    Args:
-        patch: uint8 [96, 96, 3].
-    """
-    return _statistics(patch[None])[0]
-
-
-def _judged(tissue_fraction: float, sharpness: float, density: Triple | None, reference: QualityReference) -> Quality:
+    tissue_fraction, sharpness, density = tissue_statistics(patch)
     distance = None if density is None else stain_distance(density, reference.stain_mean, reference.stain_precision)
     assessable = (
         tissue_fraction >= reference.min_tissue_fraction
@@ -76,30 +57,40 @@ def _judged(tissue_fraction: float, sharpness: float, density: Triple | None, re
     return Quality(tissue_fraction, sharpness, distance, assessable)
 
 
-def _statistics(patches: Patch) -> list[tuple[float, float, Triple | None]]:
-    planes = np.ascontiguousarray(patches.reshape(len(patches), -1, 3).transpose(2, 0, 1))
-    density = _OPTICAL_DENSITY.take(planes)
+def tissue_statistics(patch: Patch) -> tuple[float, float, Triple | None]:
+    """Tissue fraction, sharpness and the tissue's mean optical density per channel (None without tissue).
+
+    Tissue is where the optical density -log10((x + 1) / 256), averaged over channels, exceeds 0.08.
+
+    Args:
+        patch: uint8 [96, 96, 3].
+    """
+    planes = np.ascontiguousarray(patch.reshape(-1, 3).T)
+    density = _OPTICAL_DENSITY.take(planes, mode="clip")
     tissue = (density[0] + density[1] + density[2] > _TISSUE) & _DISC
-    pixels = np.count_nonzero(tissue, axis=1).tolist()
+    pixels = int(np.count_nonzero(tissue))
     density *= tissue
-    sums = density.sum(axis=2, dtype=np.int32).T.tolist()  # below 2^31: 9216 · 157 836
-    means = [tuple(each / (n * _UNIT) for each in total) if n else None for n, total in zip(pixels, sums, strict=True)]
-    sharpness = _sharpness(planes.reshape(3, -1, SIDE, SIDE))
-    return [(n / _DISC_SIZE, sharp, mean) for n, sharp, mean in zip(pixels, sharpness, means, strict=True)]
+    red, green, blue = density.sum(axis=1, dtype=np.int32).tolist()  # below 2^31: 9216 · 157 836
+    unit = pixels * _UNIT
+    mean = (red / unit, green / unit, blue / unit) if pixels else None
+    return pixels / _DISC_SIZE, _sharpness(planes.reshape(3, SIDE, SIDE)), mean
 
 
-def _sharpness(planes: Patch) -> list[float]:
+def _sharpness(planes: Patch) -> float:
     red, green, blue = planes
-    luma = red * np.uint16(77) + green * np.uint16(150) + blue * np.uint16(29)  # below 2^16
+    luma = red * np.uint16(77)
+    luma += green * np.uint16(150)
+    luma += blue * np.uint16(29)  # below 2^16
     luma >>= 8
     grey = luma.view(np.int16)
-    laplacian = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
-    laplacian -= 4 * grey[:, 1:-1, 1:-1]
+    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1]
+    laplacian += grey[1:-1, :-2]
+    laplacian += grey[1:-1, 2:]
+    laplacian -= 4 * grey[1:-1, 1:-1]
     laplacian *= _INNER
-    values = laplacian.reshape(len(laplacian), -1).astype(np.float64)
-    totals, squares = values.sum(axis=1).tolist(), np.einsum("ij,ij->i", values, values).tolist()
-    n = _INNER_SIZE
-    return [(n * int(square) - int(total) ** 2) / n**2 for total, square in zip(totals, squares, strict=True)]
+    values = laplacian.reshape(-1).astype(np.float64)
+    total, square = int(values.sum()), int(values.dot(values))
+    return (_INNER_SIZE * square - total**2) / _INNER_SIZE**2
 
 
 def stain_distance(density: Triple, mean: Triple, precision: tuple[Triple, Triple, Triple]) -> float:

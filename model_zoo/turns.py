@@ -17,6 +17,7 @@ SIDE = 96
 RULE: Literal["cubic-1"] = "cubic-1"
 
 _UNIT_BITS = 14
+_LANE = 2.0**26  # a channel's weighted sum lies within ±2^23
 _COORDINATE_STEPS = 2**16
 
 
@@ -67,18 +68,22 @@ def turns(patch: Patch, group: Group, elements: Iterable[int]) -> Patch:
 
 
 def _interpolated(patch: Patch, angle_deg: float) -> Patch:
+    """All sums are of integers below 2^53, so float64 holds them; two channels share one number, a lane each."""
     indices, weights = _taps(angle_deg)
-    planes = np.ascontiguousarray(patch.reshape(-1, 3).T).astype(np.int32)
-    total = np.full_like(planes, 1 << (_UNIT_BITS - 1))
-    for index, weight in zip(indices, weights, strict=True):
-        total += planes.take(index, axis=1, mode="clip") * weight
-    rounded = (total >> _UNIT_BITS).clip(0, 255).astype(np.uint8)
-    return np.ascontiguousarray(rounded.T).reshape(SIDE, SIDE, 3)
+    red, green, blue = patch.reshape(-1, 3).T
+    both, last = (
+        np.einsum("tp,tp->p", values.take(indices, mode="clip"), weights)
+        for values in (red + green * _LANE, blue.astype(np.float64))
+    )
+    upper = np.rint(both / _LANE)
+    total = np.stack([both - upper * _LANE, upper, last], axis=-1).astype(np.int32)
+    rounded = (total + (1 << (_UNIT_BITS - 1))) >> _UNIT_BITS
+    return rounded.clip(0, 255).astype(np.uint8).reshape(SIDE, SIDE, 3)
 
 
 @cache
-def _taps(angle_deg: float) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
-    """Flat source indices and fixed-point weights, both [16, 96·96]; the weights of a pixel sum to 2^14.
+def _taps(angle_deg: float) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Flat source indices and fixed-point weights, both [16, 96·96]; a pixel's weights are integers, their sum is 2^14.
 
     Sines are rounded to 12 decimals and source coordinates to 2^-16 pixel, so that all later float64
     arithmetic is exact or rounds alike everywhere: every CPU builds this table, and it has the square's symmetry.
@@ -92,7 +97,7 @@ def _taps(angle_deg: float) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
     row_weights, column_weights = (_catmull_rom(t) for t in source - first)
     indices = (rows[:, None] * SIDE + columns[None]).reshape(16, -1)
     weights = np.rint((row_weights[:, None] * column_weights[None]).reshape(16, -1) * 2**_UNIT_BITS).astype(np.int32)
-    return indices, _summing_to_unit(weights)
+    return indices, _summing_to_unit(weights).astype(np.float64)
 
 
 def _catmull_rom(t: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from app.diagnosis.report import Answer, ModelReport, report
 from app.problems import ImageProblem
 from model_zoo.network import Network
 from model_zoo.proof import Report, prove
-from model_zoo.quality import Quality, measure, measure_all
+from model_zoo.quality import Quality, measure
 from model_zoo.symmetry import Group
 
 MODEL_ZOO = Path(model_zoo.__file__).parent
@@ -115,7 +115,7 @@ class Engine:
         if decoded:
             pixels = np.stack([patch.pixels for _, patch, _, _ in decoded])
             before = perf_counter()
-            qualities = measure_all(pixels, self.manifest.quality)
+            qualities = [measure(patch.pixels, self.manifest.quality) for _, patch, _, _ in decoded]
             measured = perf_counter()
             logits = self.network.logits(pixels)
             inferred = perf_counter()
