@@ -250,16 +250,21 @@ class Pool:
             worker.send(header, [data for data, *_ in patches])
 
     def _willing(self) -> Worker | None:
-        """A process that has nothing to do; or, while much waits, one that shall find its next job when it is done."""
+        """A process that has nothing to do; or, while others find something, one that shall go on when it is done."""
         if self._idle:
             return self._idle[-1]
-        if len(self._waiting) < TOGETHER:
+        if len(self._waiting) < max(2, self.size):
             return None
         return next((worker for worker, jobs in self._at_work.items() if len(jobs) == 1), None)
 
     def _next(self) -> list[Task]:
-        """What goes to a process next: of patches that are answered as given, a share of what waits."""
-        share = min(TOGETHER, -(-len(self._waiting) // max(1, len(self._idle))))
+        """What goes to a process next.
+
+        Of patches that are answered as given, its share of all that are here, where one more share is on its way
+        through the log: who takes all that waits has nothing to do until what it answered has come back as requests.
+        """
+        here = len(self._waiting) + sum(len(job.tasks) for jobs in self._at_work.values() for job in jobs)
+        share = min(TOGETHER, -(-here // (self.size + 1)))
         tasks: list[Task] = []
         patches = 0
         while self._waiting:
