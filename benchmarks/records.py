@@ -1,4 +1,4 @@
-"""The prediction log in SQLite: rows it takes in a second, and what a page of a long log costs.
+"""The prediction log in SQLite: whether a long one takes as many rows in a second, and what a page of it costs.
 
     python benchmarks/records.py --rows 1000000
 
@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from secrets import token_hex
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,16 +29,18 @@ from app.diagnosis.example import EXAMPLE
 from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
 from app.records.database import open_database, transaction
-from app.records.entry import insert_new
+from app.records.entry import Entry, insert_new
 from app.records.exports import CSV, JSONL, piece
 from app.records.filters import EVERYTHING, Filter, first_id
 from app.records.migrations import migrate
-from app.records.predictions import PredictionLog, entry_of, row
+from app.records.predictions import PredictionLog
+from app.records.row import row
 from app.records.tables import predictions
 
 YEAR = timedelta(days=365)
-START = datetime(2026, 1, 1, tzinfo=UTC)
-PAGE, TOGETHER, REPEATS, COMMITS, GROUP = 50, 10_000, 15, 200, 16
+START = datetime(2025, 1, 1, tzinfo=UTC)
+PAGE, TOGETHER, REPEATS = 50, 10_000, 15
+COMMITS, ROUNDS, BEYOND, GROUPS = 100, 20, 5, (1, 3, 16)  # 5 of 20 ratios lie beyond each end of the interval
 KEYS, MODELS, SLIDE, CASE = 5, 4, 100, 500
 DECISIONS, SHARES = ("negative", "positive", "review", "not_assessable"), (0.75, 0.149, 0.1, 0.001)
 
@@ -75,18 +78,30 @@ def fill(engine: Engine, number: int) -> float:
     return time.perf_counter() - start
 
 
-def commit_rates(engine: Engine) -> str:
-    """Rows committed in a second, one and sixteen at a time, each commit on the disk."""
-    answer = Answer.model_validate(EXAMPLE)
-    rates = []
-    for together in (1, GROUP):
+def commit_rate(engine: Engine, together: int) -> float:
+    """Rows committed in a second, so many at a time, each commit on the disk."""
+    template = row(Answer.model_validate(EXAMPLE), Rotations.FULL, "key-0")
+    seconds = 0.0
+    for _ in range(COMMITS):
+        now = datetime.now(UTC)
+        group = [
+            Entry(template | {"id": str(uuid7()), "created_at": now, "patch_sha256": token_hex(32)})
+            for _ in range(together)
+        ]
         start = time.perf_counter()
-        for _ in range(COMMITS):
-            group = [answer.model_copy(update={"id": uuid7()}) for _ in range(together)]
-            with transaction(engine) as connection:
-                insert_new(connection, [entry_of(each, Rotations.FULL, "key-0") for each in group])
-        rates.append(COMMITS * together / (time.perf_counter() - start))
-    return f"{rates[0]:.0f} rows/s one a commit, {rates[1]:.0f} rows/s in groups of {GROUP}"
+        with transaction(engine) as connection:
+            insert_new(connection, group)
+        seconds += time.perf_counter() - start
+    return COMMITS * together / seconds
+
+
+def compare_rates(small: Engine, large: Engine, together: int) -> str:
+    """Rates of a new log and of a long one, by turns; of their ratio, the median and a 96 % interval of it."""
+    pairs = [(commit_rate(small, together), commit_rate(large, together)) for _ in range(ROUNDS)]
+    ratios = sorted(after / before for before, after in pairs)
+    low, high = ratios[BEYOND], ratios[-1 - BEYOND]
+    before, after = (median(rates) for rates in zip(*pairs, strict=True))
+    return f"{before:.0f} and {after:.0f} rows/s, ratio {median(ratios):.2f} [{low:.2f}, {high:.2f}]"
 
 
 def timed(call: Callable[[], object]) -> str:
@@ -121,11 +136,14 @@ def main(number: int) -> None:
     with TemporaryDirectory() as folder:
         engine = open_database(f"sqlite:///{Path(folder) / 'rosette.db'}")
         migrate(engine)
-        print(f"empty: {commit_rates(engine)}")
         seconds = fill(engine, number)
         size = sum(file.stat().st_size for file in Path(folder).iterdir()) / 2**20
         print(f"{number} rows in {seconds:.1f} s, {TOGETHER} a commit: {number / seconds:.0f} rows/s; {size:.0f} MB")
-        print(f"full:  {commit_rates(engine)}")
+        new = open_database(f"sqlite:///{Path(folder) / 'new.db'}")
+        migrate(new)
+        for together in GROUPS:
+            print(f"{together} a commit, a new log and this one by turns: {compare_rates(new, engine, together)}")
+        new.dispose()
         log = PredictionLog(engine)
         print(f"\nmilliseconds, median and largest of {REPEATS}; a page has {PAGE}")
         print(f"{'':<28} {'newest':>13} {'middle':>13}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Engine, Select, and_, func, nulls_last, select
+from sqlalchemy import ColumnElement, Engine, Select, and_, func, nulls_last, select
 
 from app.records.database import transaction
 from app.records.filters import Filter, first_id
@@ -122,17 +122,16 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-def _rows(wanted: Filter) -> Select[tuple[object, ...]]:
+def _rows(*conditions: ColumnElement[bool]) -> Select[tuple[object, ...]]:
     join = predictions.outerjoin(keys, keys.c.id == predictions.c.key_id)
-    return select(*_COLUMNS, keys.c.name.label("key_name")).select_from(join).where(*wanted.conditions())
+    return select(*_COLUMNS, keys.c.name.label("key_name")).select_from(join).where(*conditions)
 
 
 def _by_time(order: Order, limit: int, wanted: Filter, cursor: str | None) -> Select[tuple[object, ...]]:
     column = predictions.c.id
-    query = _rows(wanted).order_by(column.desc() if order is Order.NEWEST else column).limit(limit)
-    if cursor is None:
-        return query
-    return query.where(column < cursor if order is Order.NEWEST else column > cursor)
+    if order is Order.NEWEST:
+        return _rows(*wanted.conditions(before=cursor)).order_by(column.desc()).limit(limit)
+    return _rows(*wanted.conditions(after=cursor or "")).order_by(column).limit(limit)
 
 
 def _by_size(order: Order, limit: int, wanted: Filter, cursor: str | None) -> Select[tuple[object, ...]]:
@@ -141,8 +140,7 @@ def _by_size(order: Order, limit: int, wanted: Filter, cursor: str | None) -> Se
     )
     size = predictions.c.probability if order is Order.PROBABILITY else predictions.c.max_deviation
     return (
-        _rows(Filter())
-        .where(predictions.c.id.in_(newest))
+        _rows(predictions.c.id.in_(newest))
         .order_by(nulls_last(size.desc()), predictions.c.id.desc())
         .limit(limit)
         .offset(int(cursor or 0))

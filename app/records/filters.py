@@ -38,8 +38,11 @@ class Filter:
     slide_id: str | None = None
     key: str | None = None
 
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """The same in SQL. An answer's time is its id's, so that every index serves a range of time, too."""
+    def conditions(self, after: str = "", before: str | None = None) -> list[ColumnElement[bool]]:
+        """The same in SQL, and between two ids. An answer's time is its id's: every index serves a range of time, too.
+
+        Of two bounds on the same side only the closer one is asked for: SQLite would go through the rows between them.
+        """
         columns = predictions.c
         model = columns.model_sha256 if SHA256.fullmatch(self.model or "") else columns.model_name
         equal = [
@@ -52,10 +55,14 @@ class Filter:
             (columns.key_id, self.key),
         ]
         found: list[ColumnElement[bool]] = [column == value for column, value in equal if value is not None]
-        if self.since is not None:
-            found.append(columns.id >= first_id(self.since))
-        if self.until is not None:
-            found.append(columns.id < first_id(self.until))
+        first = "" if self.since is None else first_id(self.since)
+        if after and after >= first:
+            found.append(columns.id > after)
+        elif first:
+            found.append(columns.id >= first)
+        ends = [end for end in (before, self.until and first_id(self.until)) if end is not None]
+        if ends:
+            found.append(columns.id < min(ends))
         return found
 
     def described(self) -> dict[str, str]:

@@ -79,9 +79,7 @@ class PredictionLog:
         self, columns: Sequence[Column[Any]], limit: int, wanted: Filter, cursor: str | None = None
     ) -> Sequence[Row[Any]]:
         """Columns of at most ``limit`` predictions older than ``cursor``, newest first."""
-        query = select(*columns).where(*wanted.conditions()).order_by(predictions.c.id.desc()).limit(limit)
-        if cursor is not None:
-            query = query.where(predictions.c.id < cursor)
+        query = select(*columns).where(*wanted.conditions(before=cursor)).order_by(predictions.c.id.desc()).limit(limit)
         with transaction(self._engine) as connection:
             return connection.execute(query).all()
 

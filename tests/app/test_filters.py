@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
+from sqlalchemy.event import listen
 
 from app.access.caller import Role
 from app.diagnosis.orbit import Rotations
+from app.records.browsing import Browsing, Order
 from app.records.filters import Filter, first_id
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
@@ -84,6 +87,36 @@ def test_pages_of_a_filter_join(log: PredictionLog) -> None:
     second = log.page(3, wanted, first.next)
     assert (len(first.answers), len(second.answers), second.next) == (3, 1, None)
     assert first.answers + second.answers == log.page(4, wanted).answers
+
+
+@pytest.mark.parametrize("order", [Order.NEWEST, Order.OLDEST])
+def test_a_page_of_a_range_of_time_costs_the_same_wherever_it_lies(sqlite: Engine, order: Order) -> None:
+    """SQLite's steps are counted: it would go through the range from its end to the cursor."""
+    migrate(sqlite)
+    number, steps = 400, 0
+    for place in range(number):
+        write(sqlite, entry_of(answer_of(NOON + place * SECOND), Rotations.FULL, "one"))
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    def watch(connection: sqlite3.Connection, *_: object) -> None:
+        connection.set_progress_handler(count, 1)
+
+    listen(sqlite, "checkout", watch)
+    browsing, costs = Browsing(sqlite), []
+    wanted = Filter(since=NOON, until=NOON + number * SECOND)
+    cursor: str | None = None
+    for _ in range(4):
+        steps = 0
+        page = browsing.page(order, number // 4, wanted, cursor)
+        costs.append(steps)
+        assert len(page.rows) == number // 4
+        cursor = page.next
+    assert cursor is None
+    assert max(costs) < 1.1 * costs[0]
 
 
 def test_an_id_is_not_below_its_times_first_id() -> None:
