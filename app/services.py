@@ -64,7 +64,9 @@ class Services:
         self.database = open_database(settings.sqlalchemy_url(), connections=IO_THREADS + LOOKUPS + _OTHERS)
         self.audit = AuditTrail(self.database)
         self.keys = Keys(self.database, self.audit, settings.read_admin_key(), settings.key_grace_s)
-        self.sessions = Sessions(self.database, self.keys, settings.session_idle_s, grace_s=settings.key_grace_s)
+        self.sessions = Sessions(
+            self.database, self.keys, self.audit, settings.session_idle_s, grace_s=settings.key_grace_s
+        )
         self.lookup = Lookup(self.keys, FailedTries(settings.failed_tries), self.sessions)
         self.predictions = PredictionLog(self.database)
         self.browsing = Browsing(self.database)

@@ -17,6 +17,7 @@ from sqlalchemy import Engine, delete, insert, or_, select, update
 from app.access.caller import OWN_KEY_ID, Caller
 from app.access.keys import Keys
 from app.problems import RecordsUnavailable
+from app.records.audit import Actor, AuditTrail, Event
 from app.records.database import transaction
 from app.records.tables import sessions
 
@@ -57,6 +58,7 @@ class Sessions:
     Args:
         engine: the database.
         keys: whose keys open sessions.
+        audit: told who signs in and out.
         idle_s: seconds without a request after which a session ends.
         clock: seconds since the epoch.
         grace_s: seconds after its last confirmation for which a session goes on while the database is away.
@@ -66,12 +68,14 @@ class Sessions:
         self,
         engine: Engine,
         keys: Keys,
+        audit: AuditTrail,
         idle_s: float,
         clock: Callable[[], float] = time.time,
         grace_s: float = 900,
     ) -> None:
         self._engine = engine
         self._keys = keys
+        self._audit = audit
         self._idle = timedelta(seconds=idle_s)
         self._grace = min(timedelta(seconds=grace_s), self._idle)
         self._clock = clock
@@ -89,9 +93,10 @@ class Sessions:
             "last_seen_at": now,
         }
         ended = or_(sessions.c.last_seen_at <= now - self._idle, sessions.c.created_at <= now - LONGEST)
-        with transaction(self._engine) as connection:
+        with self._audit.transaction() as connection:
             connection.execute(delete(sessions).where(ended))
             connection.execute(insert(sessions), row)
+            self._audit.append(connection, caller.actor, Event("session.open", caller.key_id))
         return token
 
     def find(self, token: str) -> Session | None:
@@ -115,12 +120,14 @@ class Sessions:
                 self._confirmed.popitem(last=False)
         return confirmed.session
 
-    def close(self, token: str) -> None:
+    def close(self, token: str, actor: Actor) -> None:
         """End the session with this token, if there is one."""
         with self._lock:
             self._confirmed.pop(self._ids(token)[0], None)
-        with transaction(self._engine) as connection:
-            connection.execute(delete(sessions).where(sessions.c.id.in_(self._ids(token))))
+        ending = delete(sessions).where(sessions.c.id.in_(self._ids(token))).returning(sessions.c.key_id)
+        with self._audit.transaction() as connection:
+            for key_id in connection.execute(ending).scalars().all():
+                self._audit.append(connection, actor, Event("session.close", key_id))
 
     def _look_up(self, token: str, now: datetime) -> _Confirmed | None:
         with transaction(self._engine) as connection:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.access.address import client_address
+from app.access.caller import Caller
 from app.access.guard import session_token
 from app.access.sessions import COOKIE
 from app.api.query import KnownParameters
@@ -60,7 +61,8 @@ async def logout(
     services: Annotated[Services, Depends(services_of)],
 ) -> Response:
     await read_form(request, services.settings.body_timeout_s)
-    await to_thread.run_sync(services.sessions.close, session_token(request.scope))
+    caller: Caller = request.state.caller
+    await to_thread.run_sync(services.sessions.close, session_token(request.scope), caller.actor)
     response = RedirectResponse(f"{LOGIN}?out=1", 303, headers=HEADERS)
     response.delete_cookie(COOKIE, path="/", secure=request.url.scheme == "https", httponly=True, samesite="strict")
     return response

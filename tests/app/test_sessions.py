@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -28,7 +29,7 @@ def keys(database: Engine, clock: Clock) -> Keys:
 
 @pytest.fixture
 def sessions(database: Engine, keys: Keys, clock: Clock) -> Sessions:
-    return Sessions(database, keys, idle_s=1800, clock=clock)
+    return Sessions(database, keys, AuditTrail(database), idle_s=1800, clock=clock)
 
 
 @pytest.fixture
@@ -88,10 +89,22 @@ def test_it_dies_with_its_key(sessions: Sessions, keys: Keys, clock: Clock) -> N
 
 def test_signing_out_ends_one_session(sessions: Sessions, caller: Caller) -> None:
     left, kept = sessions.open(caller), sessions.open(caller)
-    sessions.close(left)
-    sessions.close("nobody's")
+    sessions.close(left, caller.actor)
+    sessions.close("nobody's", caller.actor)
     assert sessions.find(left) is None
     assert sessions.find(kept) is not None
+
+
+def test_signing_in_and_out_is_in_the_audit_trail(sessions: Sessions, caller: Caller, database: Engine) -> None:
+    somebody = replace(caller, address="192.0.2.7")
+    token = sessions.open(somebody)
+    for _ in range(2):  # the second one ends nothing
+        sessions.close(token, somebody.actor)
+    told = [entry for entry in AuditTrail(database).page(10).entries[::-1] if entry.action.startswith("session.")]
+    assert [(entry.action, entry.who, entry.address, entry.subject, entry.before, entry.after) for entry in told] == [
+        (action, f"somebody ({caller.key_id})", "192.0.2.7", caller.key_id, None, None)
+        for action in ("session.open", "session.close")
+    ]
 
 
 def test_ended_sessions_are_removed_when_another_begins(
@@ -106,7 +119,8 @@ def test_ended_sessions_are_removed_when_another_begins(
 
 def test_the_own_keys_session_dies_when_the_settings_name_another(database: Engine, clock: Clock, keys: Keys) -> None:
     def with_own(own: str | None) -> Sessions:
-        return Sessions(database, Keys(database, AuditTrail(database), own, clock=clock), 1800, clock)
+        audit = AuditTrail(database)
+        return Sessions(database, Keys(database, audit, own, clock=clock), audit, 1800, clock)
 
     token = with_own(OWN).open(Caller(OWN_KEY_ID, Role.ADMIN, OWN_KEY_ID))
     found = with_own(OWN).find(token)
@@ -114,7 +128,7 @@ def test_the_own_keys_session_dies_when_the_settings_name_another(database: Engi
     assert found.caller.role is Role.ADMIN
     for other in (OWN + "!", None):
         assert with_own(other).find(token) is None
-        with_own(other).close(token)
+        with_own(other).close(token, TESTER)
     assert with_own(OWN).find(token) is not None
 
 
@@ -127,7 +141,7 @@ def test_a_session_goes_on_for_a_while_when_the_database_is_away(
     assert sessions.find(seen) is not None
     assert sessions.find(closed) is not None
     assert sessions.find(expiring) is not None
-    sessions.close(closed)
+    sessions.close(closed, caller.actor)
     with database.begin() as connection:
         table.drop(connection)
     clock.now += 899

@@ -110,7 +110,7 @@ def keys(database: Engine, clock: Clock) -> Keys:
 
 @pytest.fixture
 def guard(keys: Keys, clock: Clock, database: Engine) -> Guard:
-    sessions = Sessions(database, keys, idle_s=1800, clock=clock)
+    sessions = Sessions(database, keys, AuditTrail(database), idle_s=1800, clock=clock)
     return Guard(
         _empty,
         Lookup(keys, FailedTries(3, clock), sessions),

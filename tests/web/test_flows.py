@@ -51,6 +51,10 @@ def test_signing_out_ends_the_session(window: Open, lived_in: RunningServer) -> 
     opened.page.get_by_role("button", name="Sign out").click()
     expect(opened.page.get_by_role("status")).to_have_text("You have signed out.")
     assert opened.context.cookies() == []
+    key_id = lived_in.key[4:16]
+    for told, action in zip(lived_in.client.get("/admin/audit").json()["entries"], ("close", "open"), strict=False):
+        assert (told["action"], told["subject"], told["address"]) == (f"session.{action}", key_id, "127.0.0.1")
+        assert f"({key_id})" in told["who"]
     opened.context.add_cookies([{"name": cookie["name"], "value": cookie["value"], "url": lived_in.url}])
     opened.go("/cases")
     expect(opened.page.get_by_role("status")).to_contain_text("Your session has ended")
