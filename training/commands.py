@@ -40,14 +40,34 @@ def train(
     patches: Annotated[int, typer.Option(min=0, help="Training patches to use, 0 for all.")] = 0,
     seed: int = 0,
     start: Annotated[
-        Path | None, typer.Option(help="Run whose best weights to start from.", exists=True, file_okay=False)
+        Path | None,
+        typer.Option(
+            help="What to start from: a run's best weights, or a float32 artifact (*.fp32.onnx).", exists=True
+        ),
     ] = None,
+    schedule: Annotated[
+        str, typer.Option(help="one-cycle; or, in segments that can be cut anywhere, constant and then decay.")
+    ] = "one-cycle",
+    shift_px: Annotated[int, typer.Option(min=0, max=16, help="Largest random shift in pixels.")] = 0,
+    zoom: Annotated[float, typer.Option(min=0, max=0.5, help="Largest random change of the scale.")] = 0.0,
+    jpeg: Annotated[float, typer.Option(min=0, max=1, help="Share of the patches encoded again as JPEG.")] = 0.0,
+    precision: Annotated[str, typer.Option(help="bf16-mixed, 32-true, or auto for the faster one here.")] = "auto",
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(help="Network to learn from, an artifact or an expanded P4M-DenseNet; repeat it.", exists=True),
+    ] = None,
+    views: Annotated[
+        str, typer.Option(help="Numbers of the views that teachers answer: 0 is the patch as it is.")
+    ] = "1,2",
+    teacher_weight: Annotated[float, typer.Option(min=0, max=1, help="Of the teachers against the labels.")] = 0.7,
+    teacher_temperature: Annotated[float, typer.Option(min=0.1, max=20, help="Softens the teachers' answers.")] = 1.0,
     accelerator: Annotated[str, typer.Option(help="auto takes a GPU when there is one.")] = "auto",
     devices: Annotated[str, typer.Option(help="Devices a node: a number, or auto.")] = "auto",
     nodes: Annotated[int, typer.Option(help="Machines; start the command on each, as Lightning describes.")] = 1,
     strategy: Annotated[str, typer.Option(help="Lightning's strategy, such as ddp.")] = "auto",
 ) -> None:
     """Train a network; the same command goes on where a killed run stopped."""
+    from training.distill import Distillation
     from training.fit import Material, Recipe, fit
 
     if topology not in TOPOLOGIES:
@@ -55,20 +75,48 @@ def train(
     try:
         Group.parse(group)
         shape = replace(TOPOLOGIES[topology], group=group, free_filters=free_filters)
-        recipe = Recipe(
-            epochs, batch_size, learning_rate, weight_decay, augment, stain_jitter, refocus, averaged, patches, seed
-        )
+        taught = Distillation(_numbers(views), teacher_weight, teacher_temperature) if teacher else None
+        settings = {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "augment": augment,
+            "stain_jitter": stain_jitter,
+            "refocus": refocus,
+            "averaged": averaged,
+            "patches": patches,
+            "seed": seed,
+            "schedule": schedule,
+            "shift_px": shift_px,
+            "zoom": zoom,
+            "jpeg": jpeg,
+            "precision": precision,
+            "distillation": taught,
+        }
+        recipe = TypeAdapter(Recipe).validate_python(settings)
         trainer: dict[str, Any] = {
             "accelerator": accelerator,
             "devices": devices,
             "num_nodes": nodes,
             "strategy": strategy,
         }
-        best = fit(Material.load(data), run, shape, recipe, start, **trainer)
+        best = fit(Material.load(data), run, shape, recipe, start, teacher or (), **trainer)
     except (DataError, ValueError, FileNotFoundError) as error:
         typer.secho(f"rosette train: {error}", err=True, fg="red")
         raise typer.Exit(2) from error
     typer.echo(f"Lowest validation loss: {best}\nNext: rosette quantize {run} --data {data}")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers between commas."""
+    try:
+        numbers = tuple(int(number) for number in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 0:
+        raise typer.BadParameter(f"{text!r} is no list of whole numbers such as 0,1,2", param_hint="--views")
+    return numbers
 
 
 def quantize(

@@ -24,7 +24,7 @@ from training.mobilenetv2 import MobileNetV2, Topology
 
 pytestmark = LIGHTNING_WARNINGS
 TOPOLOGY = tiny_topology("C4")
-RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=0.02)
+RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=0.02, precision="bf16-mixed")
 QUIET: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
 
 # Tells on stdout when the network was called, and whether to train.
