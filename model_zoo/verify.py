@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 import onnxruntime as ort
 
-from model_zoo.artifact import graph_sha256, parse_manifest, parse_model
+from model_zoo.artifact import graph_sha256, manifest_of, parse_model
 from model_zoo.dialect import (
     check_dialect,
     check_integer_graph,
@@ -60,7 +60,7 @@ class _Subject:
         return f"{len(self.data):,} bytes"
 
     def manifest_schema(self) -> str:
-        self.manifest = parse_manifest(self.model)
+        self.manifest = manifest_of(self.model)
         return f"{self.manifest.name} {self.manifest.version}, {self.manifest.precision}, {self.manifest.group.name}"
 
     def is_int8(self) -> str:

@@ -23,8 +23,10 @@ Images = npt.NDArray[np.uint8]
 MIN_TISSUE_FRACTION = 0.05
 QUALITY_SAMPLE = 4000
 MIN_TISSUE_PATCHES = 8
+MIN_STAIN_VARIANCE = 1.1e-6  # of a mean optical density: finer than grey levels tell, and the precision stays bounded
 CONSISTENCY_QUANTILE = 0.95
 BINS = 10
+LOG_TEMPERATURES = (-2.99, 2.99)  # within the bounds of a manifest, 0.05 to 20
 REVIEW_ERROR = 0.05
 REVIEW_SHARE = 0.20
 
@@ -50,7 +52,7 @@ def fit_operating_point(logits: npt.NDArray[np.float32], labels: Labels) -> Oper
     def log_loss(scaled: Floats) -> float:
         return float(np.logaddexp(0.0, np.where(labels == 1, -scaled, scaled)).mean())
 
-    best = minimize_scalar(lambda t: log_loss(z / np.exp(t)), bounds=(-4.0, 4.0), method="bounded")
+    best = minimize_scalar(lambda t: log_loss(z / np.exp(t)), bounds=LOG_TEMPERATURES, method="bounded")
     temperature = float(np.exp(best.x))
     slope, offset = minimize(lambda ab: log_loss(ab[0] * z + ab[1]), np.array([1 / temperature, 0.0])).x
     scaled, cut = z / temperature, -offset / slope / temperature
@@ -140,7 +142,8 @@ def fit_quality(images: Images) -> QualityReference:
         raise DataError(f"{len(tissue)} of {len(measured)} training patches show tissue, expected {MIN_TISSUE_PATCHES}")
     densities = np.array([density for _, density in tissue])
     mean: Triple = tuple(densities.mean(0).tolist())
-    first, second, third = (tuple(row) for row in np.linalg.inv(np.cov(densities.T)).tolist())
+    covariance = np.cov(densities.T) + MIN_STAIN_VARIANCE * np.eye(3)
+    first, second, third = (tuple(row) for row in np.linalg.inv(covariance).tolist())
     precision = (first, second, third)
     distance = [stain_distance(density, mean, precision) for _, density in tissue]
     return QualityReference(
