@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
-from model_zoo.manifest import Bins, Consistency, QualityReference, Reference, Triple
+from model_zoo.manifest import Bins, Calibration, Consistency, OrbitDecision, QualityReference, Reference, Triple
 from model_zoo.network import probability
 from model_zoo.quality import measure, stain_distance, tissue_statistics
 from model_zoo.symmetry import Group
@@ -86,10 +86,49 @@ def fit_consistency(scorer: Scorer, group: Group, images: Images, temperature: f
     return Consistency(limit=limit, interpolation_floor=float(change.mean()))
 
 
+def orbit_logits(scorer: Scorer, group: Group, images: Images) -> npt.NDArray[np.float32]:
+    """Mean logits over all turns of each patch, float32 [N, 2]; one inference for each coset of the exact subgroup."""
+    representatives = group.coset_representatives
+    answers = [scorer.logits(turned(images, group, g)) for g in representatives]
+    mean: npt.NDArray[np.float32] = np.stack(answers).mean(0, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+def fit_orbit_decision(
+    scorer: Scorer, group: Group, images: Images, labels: Labels, temperature: float, quality: QualityReference
+) -> OrbitDecision:
+    """The operating point and the reference of the mean logits over the orbit.
+
+    Args:
+        temperature: of the patch as given, by which turns are compared.
+    """
+    operating = fit_operating_point(orbit_logits(scorer, group, images), labels)
+    return OrbitDecision(
+        calibration=Calibration(temperature=operating.temperature, prevalence=float(labels.mean())),
+        threshold=operating.threshold,
+        review_band=operating.review_band,
+        reference=fit_reference(scorer, group, images, temperature, quality, operating.temperature),
+    )
+
+
+def _decided(scorer: Scorer, group: Group, images: Images, temperature: float) -> Floats:
+    decided: Floats = probability(orbit_logits(scorer, group, images), temperature)
+    return decided
+
+
 def fit_reference(
-    scorer: Scorer, group: Group, images: Images, temperature: float, quality: QualityReference
+    scorer: Scorer,
+    group: Group,
+    images: Images,
+    temperature: float,
+    quality: QualityReference,
+    orbit_temperature: float | None = None,
 ) -> Reference:
     """Deciles of what answers to these patches say; patches that are not assessable count for the stain alone.
+
+    Args:
+        temperature: of the patch as given.
+        orbit_temperature: of the mean logits over the orbit, if these decide.
 
     Raises:
         DataError: if no patch is assessable.
@@ -99,8 +138,11 @@ def fit_reference(
     if not assessable.any():
         raise DataError(f"none of {len(images)} validation patches is assessable")
     orbit = _orbit(scorer, group, images[assessable], temperature)
+    decided = (
+        orbit[:, 0] if orbit_temperature is None else _decided(scorer, group, images[assessable], orbit_temperature)
+    )
     return Reference(
-        probability=bins(orbit[:, 0]),
+        probability=bins(decided),
         max_deviation=bins(_max_deviation(orbit)),
         stain_distance=bins(np.array([each.stain_distance for each in measured if each.stain_distance is not None])),
     )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.special import logit
 from scipy.stats import rankdata
 
-from model_zoo.manifest import Metric
+from model_zoo.manifest import Basis, Metric
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -102,7 +102,9 @@ class Interval:
     high: float
 
 
-def measure(probability: Floats, labels: Labels, threshold: float, split: str) -> tuple[Metric, ...]:
+def measure(
+    probability: Floats, labels: Labels, threshold: float, split: str, basis: Basis = "single"
+) -> tuple[Metric, ...]:
     """All figures of one network on one split with their intervals.
 
     Args:
@@ -110,6 +112,7 @@ def measure(probability: Floats, labels: Labels, threshold: float, split: str) -
         labels: 0 or 1, [N], both present.
         threshold: at or above which a patch is called positive.
         split: name for the metrics.
+        basis: whether the patch as given was decided by, or the mean over its orbit.
     """
     figures = measure_seeds([Answers(probability, threshold)], labels)
     return tuple(
@@ -121,8 +124,20 @@ def measure(probability: Floats, labels: Labels, threshold: float, split: str) -
             low=figure.low,
             high=figure.high,
             method=ECE_METHOD if name == "ece" else METHOD,
+            basis=basis,
         )
         for name, figure in figures.items()
+    )
+
+
+def served(
+    probability: Floats, labels: Labels, threshold: float, split: str, assessable: npt.NDArray[np.bool_]
+) -> tuple[Metric, ...]:
+    """Accuracy as the server answers by the orbit: a patch that is not assessable counts as negative."""
+    answers = np.where(assessable, probability, 0.0)
+    figures = measure(answers, labels, threshold, split, "orbit")
+    return tuple(
+        each.model_copy(update={"name": f"{each.name}_as_served"}) for each in figures if each.name == "accuracy"
     )
 
 
