@@ -14,7 +14,7 @@ from model_zoo.network import probability
 from model_zoo.quality import measure, stain_distance, tissue_statistics
 from model_zoo.symmetry import Group
 from training.data import DataError
-from training.score import Scorer, turned
+from training.score import AnswersPatches, Scorer, turned
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -86,7 +86,7 @@ def fit_consistency(scorer: Scorer, group: Group, images: Images, temperature: f
     return Consistency(limit=limit, interpolation_floor=float(change.mean()))
 
 
-def orbit_logits(scorer: Scorer, group: Group, images: Images) -> npt.NDArray[np.float32]:
+def orbit_logits(scorer: AnswersPatches, group: Group, images: Images) -> npt.NDArray[np.float32]:
     """Mean logits over all turns of each patch, float32 [N, 2]; one inference for each coset of the exact subgroup."""
     representatives = group.coset_representatives
     answers = [scorer.logits(turned(images, group, g)) for g in representatives]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,13 @@ def score(
 def turned(images: npt.NDArray[np.uint8], group: Group, element: int) -> npt.NDArray[np.uint8]:
     """Patches, uint8 [N, 96, 96, 3], each turned by the same group element."""
     return np.stack([turn(image, group, element) for image in images])
+
+
+class AnswersPatches(Protocol):
+    """Whatever gives logits."""
+
+    def logits(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """uint8 [N, 96, 96, 3] → float32 [N, 2]."""
 
 
 class Scorer:

@@ -223,6 +223,25 @@ def robustness(
 
 
 @study.command()
+def anchors(
+    networks: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Artifacts, and expanded P4M-DenseNets (*.npz).", exists=True, dir_okay=False, metavar="FILE..."
+        ),
+    ],
+    data: Data,
+    out: Out = RESULTS,
+    test: Annotated[bool, typer.Option("--test", help="Also read the test split; once per published table.")] = False,
+) -> None:
+    """Measure released artifacts, as given and by the orbit, beside the networks that taught them."""
+    from training.study import anchors as experiment
+    from training.study.results import save
+
+    typer.echo(f"Wrote {save(out, 'anchors', experiment.run(networks, data, read_test=test))}")
+
+
+@study.command()
 def report(
     results: Annotated[Path, typer.Option(help="Folder with the JSON files of results.")] = RESULTS,
     page: Annotated[Path, typer.Option(help="Page to write; its plots go to a folder beside it.")] = Path(
