@@ -70,7 +70,7 @@ def require_best(folder: Path) -> Path:
 
 def _opened(file: Path) -> dict[str, Any] | None:
     try:
-        content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception:  # of a damaged file torch raises what its parts raise
         return None
     return content if isinstance(content, dict) and "state_dict" in content else None

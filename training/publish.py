@@ -99,7 +99,9 @@ def _gather(run: Run, release: Release, data: Path, *, read_test: bool) -> _Evid
     )
     require_enough_to_validate(valid)
     test = load(data, "test") if read_test else None
-    splits: dict[SplitName, Patches] = {"train": train, "valid": valid} | ({"test": test} if test else {})
+    splits: dict[SplitName, Patches] = {"train": train, "valid": valid}
+    if test is not None:
+        splits["test"] = test
     require_distinct(splits, allow_in_train=True)
     return _Evidence(run, training, fit_quality(train.images), valid, halves_of_valid(valid)[1], test)
 
