@@ -17,7 +17,7 @@ from training.topologies import TOPOLOGIES
 
 Data = Annotated[
     Path,
-    typer.Option(envvar="ROSETTE_DATA", help="Folder with PCam's HDF5 files, Parquet shards or folders of images."),
+    typer.Option(envvar="ROSETTE_DATA", help="Folder with patches in one of the layouts of docs/training.md."),
 ]
 SPLITS: dict[str, SplitName] = {"train": "train", "valid": "valid", "test": "test"}
 RunFolder = Annotated[Path, typer.Argument(help="Run folder: checkpoints, settings, learning curve.")]

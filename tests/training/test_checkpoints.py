@@ -106,7 +106,7 @@ def test_the_installed_train_names_no_next_step_without_a_checkpoint(data: Path,
     run = tmp_path / "run"
     fit(Material.load(data), run, TOPOLOGIES["fast"], Recipe(epochs=1, batch_size=8), **QUIET)
     (run / "best.ckpt").unlink()
-    command = [Path(sys.executable).with_name("rosette"), "train", run, "--data", data]
+    command: list[str | Path] = [Path(sys.executable).with_name("rosette"), "train", run, "--data", data]
     options = ["--topology", "fast", "--epochs", "1", "--batch-size", "8"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300)
     assert done.returncode == 1

@@ -5,9 +5,12 @@ from __future__ import annotations
 from hashlib import md5
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
-from training.data import DataError, SplitName
+from tests.training.layouts import SPLITS, write_h5
+from training.data import DataError, SplitName, load_to_fit
 from training.data.official import COUNTS, NAME, SUMS, Verdict, hashing, verdict
 
 
@@ -86,3 +89,37 @@ def test_a_changed_file_is_hashed_again(tmp_path: Path) -> None:
 def test_each_official_file_has_one_sum() -> None:
     assert sorted(SUMS.values()) == sorted((split, axis) for split in COUNTS for axis in "xy")
     assert all(len(known) == 32 for known in SUMS)
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small release: its files' counts and sums stand in place of PCam's. Each holds a patch again."""
+    orders: dict[SplitName, npt.NDArray[np.int64]] = {
+        "train": np.arange(48),
+        "valid": np.arange(48)[::-1],
+        "test": np.arange(24),
+    }  # of labels, too
+    release = {split: SPLITS[split][np.append(order, order[0])] for split, order in orders.items()}
+    for split, patches in release.items():
+        monkeypatch.setitem(COUNTS, split, len(patches))
+        for axis, values in (("x", patches.images), ("y", patches.labels.reshape(-1, 1, 1, 1))):
+            write_h5(tmp_path / NAME.format(split=split, axis=axis), values, axis)
+            content = (tmp_path / NAME.format(split=split, axis=axis)).read_bytes()
+            monkeypatch.setitem(SUMS, md5(content, usedforsecurity=False).hexdigest(), (split, axis))
+    return tmp_path
+
+
+def test_duplicates_of_an_official_release_are_counted_and_not_refused(published: Path) -> None:
+    train, valid = load_to_fit(published)
+    assert train.official
+    assert valid.official
+    assert "are PCam's official files (MD5 compared)" in train.notes[0]
+    assert train.notes[1] == "train holds 1 patches again, 0 with another label, as PCam published them"
+
+
+def test_an_official_file_under_another_name_ends_the_loading(published: Path) -> None:
+    x, y = (published / NAME.format(split="valid", axis=axis) for axis in "xy")
+    x.write_bytes((published / NAME.format(split="train", axis="x")).read_bytes())
+    y.write_bytes((published / NAME.format(split="train", axis="y")).read_bytes())
+    with pytest.raises(DataError, match=r"split_valid_x\.h5 is PCam's official .*_train_x\.h5 by its MD5 sum"):
+        load_to_fit(published)

@@ -10,7 +10,7 @@ from training.data.patches import DataError, Patches, SplitName
 def require_distinct(splits: Mapping[SplitName, Patches], *, allow_in_train: bool = False) -> tuple[str, ...]:
     """Compare the pixels of all patches by hash.
 
-    PCam's official files hold duplicates, as their authors published them: there they are noted, not refused.
+    In PCam's official files, which were sampled at random, duplicates are counted in a note and not refused.
 
     Args:
         splits: the splits that are used together.
