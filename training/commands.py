@@ -17,7 +17,7 @@ from training.topologies import TOPOLOGIES
 
 Data = Annotated[
     Path,
-    typer.Option(envvar="ROSETTE_DATA", help="Folder with PCam's HDF5 files, Parquet shards or folders of images."),
+    typer.Option(envvar="ROSETTE_DATA", help="Folder with patches in one of the layouts of docs/training.md."),
 ]
 SPLITS: dict[str, SplitName] = {"train": "train", "valid": "valid", "test": "test"}
 RunFolder = Annotated[Path, typer.Argument(help="Run folder: checkpoints, settings, learning curve.")]
@@ -39,6 +39,9 @@ def train(
     averaged: Annotated[float, typer.Option(min=0, max=1, help="Share of the steps that weights average over.")] = 0.05,
     patches: Annotated[int, typer.Option(min=0, help="Training patches to use, 0 for all.")] = 0,
     seed: int = 0,
+    allow_duplicates: Annotated[
+        bool, typer.Option("--allow-duplicates", help="Train although train holds patches twice.")
+    ] = False,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -67,6 +70,7 @@ def train(
     strategy: Annotated[str, typer.Option(help="Lightning's strategy, such as ddp.")] = "auto",
 ) -> None:
     """Train a network; the same command goes on where a killed run stopped."""
+    from training.checkpoints import CheckpointError, require_best
     from training.distill import Distillation
     from training.fit import Material, Recipe, fit
 
@@ -101,10 +105,18 @@ def train(
             "num_nodes": nodes,
             "strategy": strategy,
         }
-        best = fit(Material.load(data), run, shape, recipe, start, teacher or (), **trainer)
+        material = Material.load(data, allow_duplicates=allow_duplicates)
+        for note in material.train.notes:
+            typer.echo(f"Note: {note}", err=True)
+        fit(material, run, shape, recipe, start, teacher or (), **trainer)
     except (DataError, ValueError, FileNotFoundError) as error:
         typer.secho(f"rosette train: {error}", err=True, fg="red")
         raise typer.Exit(2) from error
+    try:
+        best = require_best(run)
+    except CheckpointError as error:
+        typer.secho(f"rosette train: {error}", err=True, fg="red")
+        raise typer.Exit(1) from error
     typer.echo(f"Lowest validation loss: {best}\nNext: rosette quantize {run} --data {data}")
 
 
@@ -148,17 +160,21 @@ def evaluate(
     output: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
 ) -> None:
     """Measure an artifact on a split, every figure with its 95 % interval."""
-    from model_zoo.network import Network
+    from model_zoo.artifact import ArtifactError
     from model_zoo.summary import methods
     from training.data import load
+    from training.evaluate import EvaluationError, opened
     from training.evaluate import evaluate as evaluate_network
 
     if split not in SPLITS:
         raise typer.BadParameter(f"{split!r} is not one of {', '.join(SPLITS)}", param_hint="--split")
-    network = Network(artifact.read_bytes())
     try:
-        evaluation = evaluate_network(network, load(data, SPLITS[split]), split)
-    except DataError as error:
+        network = opened(artifact)
+        patches = load(data, SPLITS[split])
+        for note in patches.notes:
+            typer.echo(f"Note: {note}", err=True)
+        evaluation = evaluate_network(network, patches, SPLITS[split])
+    except (ArtifactError, DataError, EvaluationError) as error:
         typer.secho(f"rosette evaluate: {error}", err=True, fg="red")
         raise typer.Exit(2) from error
     manifest, exactness = network.manifest, evaluation.exactness

@@ -27,7 +27,8 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.utils.data import DataLoader, Dataset
 
 from training.augment import jitter_stain, reencode, refocus, shift_and_zoom, turn_at_random
-from training.data import Patches, halves_of_valid, load
+from training.checkpoints import KeepPrevious, latest_checkpoint
+from training.data import Patches, halves_of_valid, load_to_fit
 from training.distill import Distillation, Lessons, learn_from
 from training.mobilenetv2 import MobileNetV2, Topology
 from training.precision import Precision, choose_precision
@@ -217,11 +218,11 @@ def keep_freed_memory() -> None:
 
 
 @rank_zero_only
-def _keep_finished_epochs(curve: CSVLogger, folder: Path) -> None:
+def _keep_finished_epochs(curve: CSVLogger, folder: Path, checkpoint: Path | None) -> None:
     """Carry the rows of a killed run over into ``metrics.csv``, which Lightning begins anew."""
     rows = []
-    if (folder / "last.ckpt").exists() and (folder / "metrics.csv").exists():
-        last = torch.load(folder / "last.ckpt", map_location="cpu", weights_only=True)
+    if checkpoint is not None and (folder / "metrics.csv").exists():
+        last = torch.load(checkpoint, map_location="cpu", weights_only=True)
         with (folder / "metrics.csv").open() as lines:
             for cells in csv.DictReader(lines):
                 row: dict[str, Tensor | float] = {
@@ -244,13 +245,14 @@ class Material:
     choosing: Patches
 
     @staticmethod
-    def load(data: Path) -> Material:
+    def load(data: Path, *, allow_duplicates: bool = False) -> Material:
         """Read a data folder, see :mod:`training.data`.
 
         Raises:
-            DataError: if it lacks a split.
+            DataError: if it lacks a split or is spoilt.
         """
-        return Material(load(data, "train"), halves_of_valid(load(data, "valid"))[0])
+        train, valid = load_to_fit(data, allow_duplicates=allow_duplicates)
+        return Material(train, halves_of_valid(valid)[0])
 
 
 def fit(
@@ -303,8 +305,9 @@ def fit(
     # Not save_last: that follows the best checkpoint, and a resumed run would repeat every epoch since.
     latest = ModelCheckpoint(folder, "last", enable_version_counter=False)
     curve = CSVLogger(folder, name=None, version="")
-    _keep_finished_epochs(curve, folder)
-    callbacks: list[L.Callback] = [best, latest, LearningRateMonitor("epoch")]
+    checkpoint = latest_checkpoint(folder)
+    _keep_finished_epochs(curve, folder, checkpoint)
+    callbacks: list[L.Callback] = [best, latest, KeepPrevious(folder), LearningRateMonitor("epoch")]
     if recipe.averaged:
         steps = recipe.epochs * (len(train) // recipe.batch_size)
         decay = max(0.0, 1 - AVERAGING_STRIDE / (recipe.averaged * steps))
@@ -326,7 +329,7 @@ def fit(
         classifier,
         _loader(train, recipe.batch_size, shuffle=True, lessons=lessons),
         _loader(material.choosing, 256, shuffle=False),
-        ckpt_path=folder / "last.ckpt" if (folder / "last.ckpt").exists() else None,
+        ckpt_path=checkpoint,
     )
     return Path(best.best_model_path)
 

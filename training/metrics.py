@@ -150,7 +150,8 @@ def measure_seeds(seeds: Sequence[Answers], labels: Labels) -> dict[str, Interva
         value = _mean(figure, seeds, labels)
         if name == "ece":
             value, low, high = _debiased(value, float(np.mean(resampled[name])), low, high)
-        intervals[name] = Interval(value, low, high)
+        # Where a figure is biased by resampling, its percentiles may leave it out.
+        intervals[name] = Interval(value, min(low, value), max(high, value))
     return intervals
 
 
@@ -191,5 +192,6 @@ def _resample(
 
 
 def _debiased(value: float, mean: float, low: float, high: float) -> tuple[float, float, float]:
-    """Value and basic bootstrap interval of a figure that resampling inflates, none below 0."""
-    return max(0.0, 2 * value - mean), max(0.0, 2 * value - high), max(0.0, 2 * value - low)
+    """Value and basic bootstrap interval of a figure in [0, 1] that resampling inflates, clipped to that range."""
+    corrected, lowest, highest = np.clip([2 * value - mean, 2 * value - high, 2 * value - low], 0.0, 1.0).tolist()
+    return corrected, lowest, highest

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from model_zoo.symmetry import Group
 from training.batchnorm import FieldBatchNorm
+from training.data.patches import PATCH_PX as PATCH_PX
 from training.layers import (
     EquivariantConv,
     GroupMaxPool,
@@ -24,7 +25,6 @@ from training.layers import (
     pointwise_conv,
 )
 
-PATCH_PX = 96
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 

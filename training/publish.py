@@ -38,7 +38,14 @@ from training.calibrate import (
     fit_reference,
     orbit_logits,
 )
-from training.data import Patches, halves_of_valid, load
+from training.data import (
+    Patches,
+    SplitName,
+    halves_of_valid,
+    load,
+    require_distinct,
+    require_enough_to_validate,
+)
 from training.fit import Recipe, Run
 from training.score import Scorer
 
@@ -106,7 +113,12 @@ def _gather(run: Run, release: Release, data: Path, *, read_test: bool) -> _Evid
         licence=release.licence,
         encoding=release.encoding,
     )
+    require_enough_to_validate(valid)
     test = load(data, "test") if read_test else None
+    splits: dict[SplitName, Patches] = {"train": train, "valid": valid}
+    if test is not None:
+        splits["test"] = test
+    require_distinct(splits, allow_in_train=True)
     return _Evidence(run, training, fit_quality(train.images), valid, halves_of_valid(valid)[1], test)
 
 
