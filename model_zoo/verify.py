@@ -6,16 +6,13 @@ import onnx
 import onnxruntime as ort
 
 from model_zoo.artifact import graph_sha256, manifest_of, parse_model
-from model_zoo.dialect import (
-    check_dialect,
-    check_integer_graph,
-    check_operators,
-    check_shapes,
-    check_weights,
-)
+from model_zoo.dialect import check_dialect, check_operators
+from model_zoo.independence import check_independence
+from model_zoo.integers import check_integer_graph, check_weights
 from model_zoo.manifest import Manifest
 from model_zoo.network import Network, session_options
 from model_zoo.proof import Examination, RefusedError, Report, Tell, nobody, prove
+from model_zoo.shapes import check_shapes
 
 
 def verify(data: bytes, tell: Tell = nobody, *, only_int8: bool = False) -> Report:
@@ -35,6 +32,7 @@ def verify(data: bytes, tell: Tell = nobody, *, only_int8: bool = False) -> Repo
         and (not only_int8 or passes("precision", subject.is_int8))
         and passes("operators", lambda: check_operators(subject.model, subject.manifest.precision))
         and passes("shapes", lambda: check_shapes(subject.model))
+        and passes("independence", lambda: check_independence(subject.model))
     ):
         passes("graph hash", subject.graph_hash)
         if subject.manifest.precision == "int8":
