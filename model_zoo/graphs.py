@@ -25,3 +25,11 @@ def stored(initializers: dict[str, TensorProto], node: NodeProto, position: int)
 
 def named(node: NodeProto) -> str:
     return f"{node.op_type} {node.name or next(iter(node.output), '')!r}"
+
+
+def integers_attribute(node: NodeProto, name: str, default: list[int]) -> list[int]:
+    """An attribute of one or several integers."""
+    for attribute in node.attribute:
+        if attribute.name == name:
+            return list(attribute.ints) or [attribute.i]
+    return default

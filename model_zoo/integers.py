@@ -66,7 +66,9 @@ def check_integer_graph(optimized: ModelProto) -> str:
             real.update(dict.fromkeys(node.output, node))
     for node in graph.node:
         for name in node.input:
-            if name in real and node.op_type != "QuantizeLinear":
+            if name in real and node.op_type == "Reshape":
+                real.update(dict.fromkeys(node.output, node))  # moves floats, and computes none
+            elif name in real and node.op_type != "QuantizeLinear":
                 raise RefusedError(f"{named(node)} computes in float, on the output of {named(real[name])}")
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
