@@ -45,9 +45,9 @@ def _pixels(builder: GraphBuilder, network: FoldedNetwork) -> str:
     if network.topology.dense:
         return builder.node("Transpose", [patches], "pixels", perm=[0, 3, 1, 2])
     # The mask is stored for all three channels: broadcasting over the last axis costs 0.25 ms a patch.
-    inside = builder.constant("disc", np.repeat(network.input_disc.numpy()[None, :, :, None], 3, axis=3))
-    glass = builder.constant("glass", np.array(GLASS, np.uint8))
-    masked = builder.node("Where", [inside, patches, glass], "masked")
+    outside = np.where(network.input_disc.numpy()[None, :, :, None], 0, GLASS).astype(np.uint8)
+    glass = builder.constant("glass", np.repeat(outside, 3, axis=3))
+    masked = builder.node("Max", [patches, glass], "masked")
     return builder.node("Transpose", [masked], "pixels", perm=[0, 3, 1, 2])
 
 
@@ -61,11 +61,25 @@ def _shortcut(builder: GraphBuilder, network: FoldedNetwork, block: int, x: str)
 
 
 def _pool_group(builder: GraphBuilder, network: FoldedNetwork, x: str) -> str:
-    """Maximum over the group at each pixel, [N, |G|·F, h, w] → [N, F, h, w], of floats or of stored uint8."""
-    side = network.topology.grids()[-1]
-    shape = builder.constant("by_group", np.array([0, len(network.group), network.features, side, side], np.int64))
-    orbit = builder.node("Reshape", [x, shape], "orbit")
-    return builder.node("ReduceMax", [orbit], "pooled", axes=[1], keepdims=0)
+    """Maximum over the group at each pixel, [N, |G|·F, h, w] → [N, F, h, w], of floats or of stored uint8.
+
+    Channels are split and the parts compared, again and again, since a Reshape would cost two transpositions.
+    """
+    for factor in prime_factors(len(network.group)):
+        parts = builder.split(x, factor, f"{x}.part")
+        x = builder.node("Max", parts, f"{x}.max{factor}")
+    return x
+
+
+def prime_factors(number: int) -> list[int]:
+    """In rising order."""
+    factors, divisor = [], 2
+    while number > 1:
+        while number % divisor == 0:
+            factors.append(divisor)
+            number //= divisor
+        divisor += 1
+    return factors
 
 
 def _mean_kernel(network: FoldedNetwork) -> tuple[npt.NDArray[np.int8], float]:

@@ -31,6 +31,7 @@ STEPS = [
     "precision",
     "operators",
     "shapes",
+    "independence",
     "graph hash",
     "weights",
     "integer graph",
@@ -38,6 +39,7 @@ STEPS = [
     "latency",
     "golden cases",
     "finite answers",
+    "independent answers",
     "moving answers",
     "exact invariance",
 ]
