@@ -125,6 +125,28 @@ class Reference(_Part):
     stain_distance: Bins
 
 
+class OrbitDecision(_Part):
+    """How the mean logits of a whole orbit are decided by.
+
+    Attributes:
+        calibration: of the mean logits.
+        threshold, review_band: of the probability that this calibration gives.
+        reference: what live answers of this basis are compared with.
+    """
+
+    calibration: Calibration
+    threshold: Probability
+    review_band: tuple[Probability, Probability]
+    reference: Reference | None = None
+
+    @model_validator(mode="after")
+    def _threshold_lies_in_the_band(self) -> Self:
+        low, high = self.review_band
+        if not low <= self.threshold <= high:
+            raise ValueError(f"the threshold {self.threshold} lies outside the review band {low} to {high}")
+        return self
+
+
 class TrainingData(_Part):
     """What the weights were trained on."""
 
@@ -167,10 +189,11 @@ class Manifest(_Part):
 
     Attributes:
         reference: None in artifacts that were published without one.
+        orbit: None in artifacts that decide by the patch as given alone.
         latency_limit_ms: largest median milliseconds for one patch on one thread that its publisher vouches for.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     version: str = Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")
     precision: Literal["int8", "float32"]
@@ -186,6 +209,7 @@ class Manifest(_Part):
     consistency: Consistency
     quality: QualityReference
     reference: Reference | None = None
+    orbit: OrbitDecision | None = None
     latency_limit_ms: float = Field(default=50, gt=0, le=1000)
     quantization: dict[str, JsonValue]
     training_data: TrainingData
