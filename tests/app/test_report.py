@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from app.diagnosis.orbit import Orbit, Source
 from app.diagnosis.basis import Ground
+from app.diagnosis.orbit import Orbit, Source
 from app.diagnosis.reasons import Reason
 from app.diagnosis.report import consistency_report, decide, label_of, shortest
 from model_zoo.manifest import Manifest
