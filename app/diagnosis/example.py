@@ -7,7 +7,7 @@ from typing import Any
 EXAMPLE: dict[str, Any] = {
     "id": "01a2093c-9772-76e4-af72-f6e896e1104f",
     "created_at": "2026-11-23T16:28:15.602000Z",
-    "model": {"name": "accurate", "version": "1.0.0", "sha256": "b7e08fce" * 8, "microns_per_pixel": 0.972},
+    "model": {"name": "accurate", "version": "1.0.0", "sha256": "b7e08fce" * 8, "microns_per_pixel": 0.97},
     "label": "metastasis",
     "probability": 0.8557754980807986,
     "basis": "orbit",

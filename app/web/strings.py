@@ -217,7 +217,7 @@ STRINGS = {
     "case.title": "Answer of {when} UTC",
     "case.no_picture": "The server does not keep the picture. Choose its file to see it here; it stays in your browser.",
     "case.show": "Show the patch",
-    "case.json": "The answer, word for word",
+    "case.json": "The answer as JSON",
     "case.reviews": "What people decided",
     "case.reviews.empty": "Nobody has judged this answer yet.",
     "case.review.heading": "Your judgement",
