@@ -96,6 +96,7 @@ async def predict_batch(
                 parameters.case_id,
                 parameters.slide_id,
                 f"{idempotency_key}:{index}" if idempotency_key else None,
+                parameters.shifts,
             )
             for index in fit
         ]

@@ -19,6 +19,7 @@ from app.api.idempotency import REPLAYED, IdempotencyKey, idempotency_key_of
 from app.api.thin import client_gone, query
 from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
+from app.diagnosis.shifts import Shifts
 from app.services import Services, services_of
 
 router = APIRouter(tags=["predictions"])
@@ -65,6 +66,11 @@ class Parameters(BaseModel):
         "and the exact subgroup; the rest is implied by the exactness measured. `exact`: the exact subgroup. "
         "`none`: the patch as given. `all`: every element.",
     )
+    shifts: Shifts = Field(
+        Shifts.NONE,
+        description="`report`: the patch is also answered at eight offsets of 4 pixels around it, which the answer's "
+        "`shifts` shows. The decision stays the same. `none`: it is not.",
+    )
     case_id: str | None = Field(None, pattern=IDENTIFIER, description="A pseudonym, for the caller's bookkeeping.")
     slide_id: str | None = Field(None, pattern=IDENTIFIER, description="The same.")
 
@@ -101,7 +107,7 @@ async def predict(
     _parameters: Annotated[Parameters, Query()] = None,  # type: ignore[assignment]
     _idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Is there metastatic tissue in the centre 32×32 pixels of a 96×96 patch, and does the answer depend on how it lay?
+    """Is there metastatic tissue in the centre 32×32 px of a 96×96 patch, and does its orientation change the answer?
 
     The pixels are taken as stored: EXIF orientation, ICC profiles and gamma are ignored, not applied. The answer has
     been recorded when it arrives. With an `Idempotency-Key`, a repeat within 24 hours gets the first answer. Research
@@ -112,7 +118,15 @@ async def predict(
     parameters = query(request, Parameters)
     idempotency_key = idempotency_key_of(request)
     image = await receive_patch(request, services, caller)
-    asked = Asked(image, parameters.rotations, caller.key_id, parameters.case_id, parameters.slide_id, idempotency_key)
+    asked = Asked(
+        image,
+        parameters.rotations,
+        caller.key_id,
+        parameters.case_id,
+        parameters.slide_id,
+        idempotency_key,
+        parameters.shifts,
+    )
     recorded = await services.answering.answer(asked, client_gone(request))
     headers = {REPLAYED: "true"} if recorded.replayed else None
     return Response(recorded.text, headers=headers, media_type="application/json")

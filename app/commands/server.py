@@ -17,6 +17,7 @@ from app.commands.errors import readable_errors
 from app.diagnosis.engine import Engine, shipped_artifacts
 from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
+from app.diagnosis.shifts import Shifts
 from app.main import create_app
 from app.memory import keep_what_is_there
 from app.problems import ImageProblem
@@ -57,6 +58,7 @@ def _serve_many(settings: Settings) -> None:
 def predict(
     images: Annotated[list[Path], typer.Argument(help="PNG, JPEG or TIFF patches of 96×96 pixels.")],
     rotations: Annotated[Rotations, typer.Option(help="Which turns are measured.")] = Rotations.FULL,
+    shifts: Annotated[Shifts, typer.Option(help="Whether eight offsets of 4 px are measured, too.")] = Shifts.NONE,
     model: Annotated[Path | None, typer.Option(help="The artifact; by default the shipped one.")] = None,
     as_json: Annotated[
         bool | None, typer.Option("--json/--table", help="JSON Lines, the default unless in a terminal, or a table.")
@@ -76,7 +78,7 @@ def predict(
     refused = False
     for image in images:
         try:
-            answer = engine.answer(image.read_bytes(), rotations, settings.prevalence)
+            answer = engine.answer(image.read_bytes(), rotations, settings.prevalence, shifts=shifts)
         except (ImageProblem, OSError) as error:
             refused = True
             typer.echo(f"{image}: {error}", err=True)
@@ -102,7 +104,7 @@ def _cells(answer: Answer) -> list[str]:
         "" if answer.probability is None else f"{answer.probability:.3f}",
         {True: "yes", False: "no", None: "not measured"}[consistency.consistent],
         f"{consistency.max_deviation:.3f}",
-        "; ".join(answer.reasons),
+        " ".join(reason.text for reason in answer.reasons),
     ]
 
 

@@ -65,11 +65,13 @@ class DecodedPatch:
         pixels: uint8 [96, 96, 3], RGB.
         sha256: of the pixels' bytes.
         format: ``"PNG"``, ``"JPEG"`` or ``"TIFF"``.
+        microns_per_pixel: the scale that the file states; None if it states none.
     """
 
     pixels: Patch
     sha256: str
     format: Literal["PNG", "JPEG", "TIFF"]
+    microns_per_pixel: float | None = None
 
 
 def decode(data: bytes) -> DecodedPatch:

@@ -14,11 +14,13 @@ import model_zoo
 from app.diagnosis.decode import DecodedPatch, decode
 from app.diagnosis.orbit import Helpers, Orbit, Rotations, as_given, measure_orbit
 from app.diagnosis.report import Answer, ModelReport, report
+from app.diagnosis.shifts import ShiftReport, Shifts, measure_shifts, shift_report
 from app.problems import ImageProblem
 from model_zoo.network import Network
 from model_zoo.proof import Report, prove
 from model_zoo.quality import Quality, measure
 from model_zoo.symmetry import Group
+from model_zoo.turns import Patch
 
 MODEL_ZOO = Path(model_zoo.__file__).parent
 DEFAULT_NAME = "accurate"
@@ -43,7 +45,8 @@ class Engine:
         self._group = Group.parse(self.manifest.group.name)
         self._exact_subgroup = Group.parse(self.manifest.exact_subgroup)
         name, version = self.manifest.name, self.manifest.version
-        self._model = ModelReport(name=name, version=version, sha256=network.sha256)
+        scale = self.manifest.input.microns_per_pixel
+        self._model = ModelReport(name=name, version=version, sha256=network.sha256, microns_per_pixel=scale)
 
     @classmethod
     def open(cls, data: bytes) -> Engine:
@@ -77,7 +80,12 @@ class Engine:
             raise ModelError(f"the model {path} cannot be used: {error}") from error
 
     def answer(
-        self, data: bytes, rotations: Rotations, prevalence: float | None = None, helpers: Helpers | None = None
+        self,
+        data: bytes,
+        rotations: Rotations,
+        prevalence: float | None = None,
+        helpers: Helpers | None = None,
+        shifts: Shifts = Shifts.NONE,
     ) -> Answer:
         """Decode, assess, turn, infer and report, also at the site's prevalence if that is given.
 
@@ -85,6 +93,7 @@ class Engine:
             data: an image file's bytes.
             rotations: which turns are measured.
             helpers: threads that may take a share of the inferences.
+            shifts: whether the patch is also answered at offsets around it.
 
         Raises:
             ImageProblem: if the bytes are no patch.
@@ -95,9 +104,10 @@ class Engine:
         quality = measure(patch.pixels, self.manifest.quality)
         before = perf_counter()
         orbit = measure_orbit(patch.pixels, self._group, self._exact_subgroup, rotations, self.network.logits, helpers)
+        shift = self._shifts(patch.pixels) if shifts is Shifts.REPORT else None
         moments = (start, decoded, before, perf_counter())
         probabilities = self.network.probabilities(orbit.logits[list(orbit.known)]).tolist()
-        return self._report(patch, quality, orbit, probabilities, moments, prevalence)
+        return self._report(patch, quality, orbit, probabilities, moments, prevalence, shift)
 
     def answer_as_given(self, files: Sequence[bytes], prevalence: float | None = None) -> list[Answer | ImageProblem]:
         """Answer several patches as with ``Rotations.NONE``, in one call of the network; the bits are the same.
@@ -128,6 +138,10 @@ class Engine:
                 )
         return [result for result in results if result is not None]
 
+    def _shifts(self, patch: Patch) -> ShiftReport:
+        probabilities = self.network.probabilities(measure_shifts(patch, self.network.logits)).tolist()
+        return shift_report(probabilities, self.manifest.threshold)
+
     def _report(
         self,
         patch: DecodedPatch,
@@ -136,6 +150,7 @@ class Engine:
         probabilities: list[float],
         moments: tuple[float, float, float, float],
         prevalence: float | None,
+        shifts: ShiftReport | None = None,
     ) -> Answer:
         start, decoded, measured, inferred = moments
         answer_id = uuid7()
@@ -156,6 +171,8 @@ class Engine:
                 "total": _milliseconds(start, inferred),
             },
             prevalence=prevalence,
+            shifts=shifts,
+            microns_per_pixel=patch.microns_per_pixel,
         )
 
 

@@ -22,6 +22,7 @@ from anyio import to_thread
 from app import problems
 from app.diagnosis.engine import ModelError
 from app.diagnosis.orbit import Rotations
+from app.diagnosis.shifts import Shifts
 from app.inference.frames import Header
 from app.inference.model import Answered, Model
 from app.inference.worker import Worker, WorkerEnded
@@ -48,9 +49,10 @@ class Task:
         reply: what the request waits for.
         gone: whether whoever asked has left; asked just before the task would begin.
         deadline_s: seconds for which the task may wait; then it is refused without having begun.
+        shifts: whether the patches are also answered at offsets around them.
     """
 
-    __slots__ = ("_deadline_s", "_expires", "_gone", "done", "model", "patches", "reply", "rotations")
+    __slots__ = ("_deadline_s", "_expires", "_gone", "done", "model", "patches", "reply", "rotations", "shifts")
 
     def __init__(
         self,
@@ -61,15 +63,22 @@ class Task:
         reply: Reply[Any],
         gone: Callable[[], bool] = lambda: False,
         deadline_s: float = inf,
+        shifts: Shifts = Shifts.NONE,
     ) -> None:
         self.model = model
         self.rotations = rotations
+        self.shifts = shifts
         self.patches = patches
         self.done = done
         self.reply = reply
         self._gone = gone
         self._deadline_s = deadline_s
         self._expires = monotonic() + deadline_s
+
+    @property
+    def as_given(self) -> bool:
+        """Whether each patch takes one inference, so that several tasks can share a call of the network."""
+        return self.rotations is Rotations.NONE and self.shifts is Shifts.NONE
 
     def still_wanted(self) -> bool:
         """Whether to begin; if not, whoever asked has been told why."""
@@ -243,6 +252,7 @@ class Pool:
             header = {
                 "model": first.model.sha256,
                 "rotations": first.rotations,
+                "shifts": first.shifts,
                 "prevalence": self._prevalence,
                 "spare": 0 if self._waiting else len(self._idle),
                 "names": [names for _, *names in patches],
@@ -270,7 +280,8 @@ class Pool:
         while self._waiting:
             task = self._waiting[0]
             if tasks and not (
-                task.rotations is tasks[0].rotations is Rotations.NONE
+                task.as_given
+                and tasks[0].as_given
                 and task.model is tasks[0].model
                 and patches + len(task.patches) <= share
             ):

@@ -1,4 +1,4 @@
-"""Predictions as files: CSV for spreadsheets, JSON lines with the answers word for word."""
+"""Predictions as files: CSV for spreadsheets, JSON lines with whole answers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Column
 
+from app.diagnosis.past import current
 from app.records.filters import Filter
 from app.records.predictions import PredictionLog
 from app.records.tables import predictions
@@ -80,7 +81,7 @@ def _cell(value: object) -> object:
 
 
 def _lines(rows: Sequence[Values]) -> str:
-    return "".join(f"{answer}\n" for (answer,) in rows)
+    return "".join(f"{current(answer)}\n" for (answer,) in rows)
 
 
 CSV = Format("csv", "text/csv", CSV_COLUMNS, ",".join(column.name for column in CSV_COLUMNS) + "\r\n", _csv)

@@ -59,13 +59,14 @@ def encoded(pixels: Patch, file_format: str = "PNG", **options: Any) -> bytes:
     return stream.getvalue()
 
 
+BY_THE_PATCH = {"basis": "single", "orbit_logits": None, "shifts": None}
 _counted = count()
 
 
 def answer_of(moment: datetime, **changes: Any) -> Answer:
-    """The example of an answer, given at this moment, with an id of that time."""
+    """The example of an answer, by the patch as given, at this moment, with an id of that time."""
     answer_id = UUID(int=(int(moment.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | next(_counted))
-    return Answer.model_validate(EXAMPLE | {"id": answer_id, "created_at": moment} | changes)
+    return Answer.model_validate(EXAMPLE | BY_THE_PATCH | {"id": answer_id, "created_at": moment} | changes)
 
 
 def write(database: Engine, entry: Entry) -> Recorded | IdempotencyMismatch:

@@ -83,7 +83,7 @@ def test_a_patch_is_answered_with_its_picture(window: Open, lived_in: RunningSer
     assert answer.get_attribute("data-id") == recorded["id"]
     expect(answer.locator(".word")).to_have_text("Review")
     expect(answer.locator(".figure .number")).to_have_text(f"{recorded['probability']:.3f}")
-    expect(answer.locator(".reasons li")).to_contain_text("the answer depends on how the patch lay")
+    expect(answer.locator(".reasons li")).to_contain_text("Turning the patch moves the probability")
     picture = answer.get_by_role("img", name="The patch, four times enlarged")
     assert picture.evaluate("image => [image.naturalWidth, getComputedStyle(image).imageRendering]") == [
         96,
