@@ -37,7 +37,7 @@ class GraphBuilder:
         return names
 
     def quantizer(self, tensor: str, quantizer: Quantizer) -> list[str]:
-        """A scale and a zero point of the tensor's own: sharing them breaks onnxruntime's fusions."""
+        """A scale and a zero point of the tensor's own."""
         scale = self.constant(f"{tensor}.scale", np.array(quantizer.scale, np.float32))
         return [scale, self.constant(f"{tensor}.zero_point", np.array(quantizer.zero_point, np.uint8))]
 
