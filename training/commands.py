@@ -180,7 +180,10 @@ def evaluate(
     manifest, exactness = network.manifest, evaluation.exactness
     typer.echo(f"{manifest.name} {manifest.version} {manifest.precision} on {evaluation.data}")
     for figure in evaluation.metrics:
-        typer.echo(f"{figure.name:32} {figure.value:.4f}  [{figure.low:.4f}, {figure.high:.4f}]  n = {figure.n}")
+        typer.echo(
+            f"{figure.basis:7} {figure.name:32} {figure.value:.4f}  [{figure.low:.4f}, {figure.high:.4f}]  "
+            f"n = {figure.n}"
+        )
     typer.echo(f"95 % intervals: {methods(evaluation.metrics)}")
     typer.echo(
         f"{exactness.subgroup}: {exactness.equal} of {exactness.patches} patches answer every turn with the same bits; "

@@ -12,8 +12,8 @@ from model_zoo.manifest import Metric
 from model_zoo.network import Network
 from model_zoo.symmetry import Group
 from training.data import DataError, Patches, SplitName, require_distinct
-from training.metrics import measure
-from training.score import score, turned
+from training.figures import figures
+from training.score import NetworkScorer, score, turned
 
 MIN_OF_A_LABEL = 8
 
@@ -97,6 +97,15 @@ def evaluate(network: Network, patches: Patches, split: SplitName) -> Evaluation
     for element in group.exact_elements[1:]:
         answers = score(network.logits, turned(patches.images, group, element))
         delta = np.maximum(delta, np.abs(answers - logits).max(1))
-    metrics = measure(network.probabilities(logits), patches.labels, manifest.threshold, split)
+    metrics = figures(
+        NetworkScorer(network),
+        group,
+        patches,
+        split,
+        temperature=manifest.calibration.temperature,
+        threshold=manifest.threshold,
+        orbit=manifest.orbit,
+        quality=manifest.quality,
+    )
     exactness = Exactness(group.exact_subgroup.name, len(patches), int((delta == 0).sum()), float(delta.max()))
     return Evaluation(network.sha256, manifest.graph_sha256, patches.source, patches.sha256, metrics, exactness)

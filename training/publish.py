@@ -24,19 +24,15 @@ from model_zoo.manifest import (
     QualityReference,
     TrainingData,
 )
-from model_zoo.network import probability
-from model_zoo.quality import measure
 from model_zoo.summary import facts, metrics_table
 from model_zoo.symmetry import Group
 from model_zoo.verify import verify
-from training import metrics
 from training.calibrate import (
     fit_consistency,
     fit_operating_point,
     fit_orbit_decision,
     fit_quality,
     fit_reference,
-    orbit_logits,
 )
 from training.data import (
     Patches,
@@ -46,6 +42,7 @@ from training.data import (
     require_distinct,
     require_enough_to_validate,
 )
+from training.figures import figures
 from training.fit import Recipe, Run
 from training.score import Scorer
 
@@ -137,12 +134,16 @@ def _artifact(
     orbit = fit_orbit_decision(scorer, group, calibrating.images, calibrating.labels, temperature, quality)
     measured: tuple[Metric, ...] = ()
     for split, patches in evidence.splits():
-        single = probability(scorer.logits(patches.images), temperature)
-        mean = probability(orbit_logits(scorer, group, patches.images), orbit.calibration.temperature)
-        called = np.array([measure(image, quality).assessable for image in patches.images])
-        measured += metrics.measure(single, patches.labels, operating.threshold, split)
-        measured += metrics.measure(mean, patches.labels, orbit.threshold, split, "orbit")
-        measured += metrics.served(mean, patches.labels, orbit.threshold, split, called)
+        measured += figures(
+            scorer,
+            group,
+            patches,
+            split,
+            temperature=temperature,
+            threshold=operating.threshold,
+            orbit=orbit,
+            quality=quality,
+        )
     manifest = Manifest(
         name=release.name,
         version=release.version,

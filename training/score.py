@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from model_zoo.network import session_options
+from model_zoo.network import Network, session_options
 from model_zoo.symmetry import Group
 from model_zoo.turns import turn
 
@@ -51,3 +51,14 @@ class Scorer:
     def logits(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 [N, 96, 96, 3] → float32 [N, 2]."""
         return score(lambda chunk: self._session.run(["logits"], {"patches": chunk})[0], patches)
+
+
+class NetworkScorer:
+    """An opened artifact, called in chunks from as many threads as there are cores."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def logits(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """uint8 [N, 96, 96, 3] → float32 [N, 2]."""
+        return score(self.network.logits, patches)

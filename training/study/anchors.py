@@ -15,7 +15,7 @@ from model_zoo.symmetry import Group
 from training.calibrate import fit_operating_point, orbit_logits
 from training.data import Patches, halves_of_valid, load
 from training.metrics import Answers, difference, measure_seeds
-from training.score import score
+from training.score import NetworkScorer
 from training.study.markdown import cell, table
 from training.study.results import Document, provenance, published_split
 from training.teachers import open_teacher
@@ -24,16 +24,6 @@ SHOWN = {"accuracy": "accuracy", "auc": "AUC", "brier": "Brier", "area_under_ris
 
 Logits = npt.NDArray[np.float32]
 Scored = dict[str, dict[str, Logits]]
-
-
-class _Opened:
-    """An artifact as a scorer of patches."""
-
-    def __init__(self, network: Network) -> None:
-        self.network, self.group = network, Group.parse(network.manifest.group.name)
-
-    def logits(self, images: npt.NDArray[np.uint8]) -> Logits:
-        return score(self.network.logits, images)
 
 
 def run(files: Sequence[Path], data: Path, *, read_test: bool) -> Document:
@@ -91,10 +81,11 @@ def _scored(file: Path, train: npt.NDArray[np.uint8], splits: dict[str, Patches]
         differences = {name: teacher.difference(each.images) for name, each in splits.items()}
         two = {name: np.stack([np.zeros_like(each), each], axis=1) for name, each in differences.items()}
         return {f"{file.stem}, batch norm re-estimated": two}
-    opened = _Opened(Network(file.read_bytes()))
+    opened = NetworkScorer(Network(file.read_bytes()))
+    group = Group.parse(opened.network.manifest.group.name)
     return {
         file.stem: {name: opened.logits(each.images) for name, each in splits.items()},
-        f"{file.stem}, orbit": {name: orbit_logits(opened, opened.group, each.images) for name, each in splits.items()},
+        f"{file.stem}, orbit": {name: orbit_logits(opened, group, each.images) for name, each in splits.items()},
     }
 
 
