@@ -202,6 +202,10 @@ class ModelInUse(Problem):
     status, slug, title = 409, "model-in-use", "The model's state does not allow this"
 
 
+class ModelUnusable(Problem):
+    status, slug, title = 409, "model-unusable", "The model cannot be loaded here"
+
+
 class NothingToRollBackTo(Problem):
     status, slug, title = 409, "nothing-to-roll-back-to", "No other model served before"
 

@@ -173,11 +173,11 @@ async def list_models(caller: MayAdminister, _: NoParameters, services: TheServi
 @router.post(
     "/rollback",
     summary="Go back to the model before",
-    responses=errors.responses(*problems.ALWAYS, problems.NothingToRollBackTo),
+    responses=errors.responses(*problems.ALWAYS, problems.NothingToRollBackTo, problems.ModelUnusable),
 )
 async def roll_back(caller: MayAdminister, _: NoParameters, services: TheServices) -> Activated:
     """Activate the model that served before the active one."""
-    activation = await services.io.run(partial(services.registry.roll_back, caller.actor))
+    activation = await services.io.run(partial(services.serving.roll_back, caller.actor))
     return await followed(services, activation)
 
 
@@ -206,11 +206,14 @@ async def read_file(caller: MayAdminister, _: NoParameters, services: TheService
 @router.post(
     "/{model_id}/activate",
     summary="Put a model into service",
-    responses=errors.responses(*problems.ALWAYS, problems.UnknownModel, problems.ModelInUse),
+    responses=errors.responses(*problems.ALWAYS, problems.UnknownModel, problems.ModelInUse, problems.ModelUnusable),
 )
 async def activate_model(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> Activated:
-    """Every server of this database serves it within two seconds; requests in flight finish with the model before."""
-    activation = await services.io.run(partial(services.registry.activate, model_id, caller.actor))
+    """It is proved here first. Every server of this database serves it within two seconds.
+
+    Requests in flight finish with the model before.
+    """
+    activation = await services.io.run(partial(services.serving.activate, model_id, caller.actor))
     return await followed(services, activation)
 
 

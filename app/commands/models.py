@@ -13,9 +13,11 @@ from rich.table import Table
 
 from app.commands.database import shell_actor, the_database
 from app.commands.errors import readable_errors
+from app.diagnosis.engine import Engine, ModelError
 from app.problems import ArtifactRefused
 from app.records.audit import AuditTrail
 from app.records.models import ModelEntry
+from app.registry import release
 from app.registry.registry import Registry, Upload
 from app.registry.signatures import TrustedKeys, new_private_key, public_key, sign
 from app.settings import Settings
@@ -77,10 +79,11 @@ def upload_model(
 
 @models.command("activate")
 def activate_model(model_id: ModelId) -> None:
-    """Put a model into service on every server of this database."""
+    """Prove a model on this machine, and put it into service on every server of this database."""
     with readable_errors():
         registry = _registry()
         entry = _resolved(registry, model_id)
+        _prove(registry, entry)
         registry.activate(entry.id, shell_actor())
         typer.echo(f"{_named(entry)} is active.")
 
@@ -90,6 +93,8 @@ def roll_back() -> None:
     """Put the model into service that served before the active one."""
     with readable_errors():
         registry = _registry()
+        if earlier := registry.earlier():
+            _prove(registry, earlier)
         activation = registry.roll_back(shell_actor())
         typer.echo(f"{_named(registry.find(activation.model_id))} is active.")
 
@@ -143,6 +148,19 @@ def sign_file(
 def _registry() -> Registry:
     database = the_database()
     return Registry(database, AuditTrail(database), TrustedKeys.parse(Settings().trusted_keys or ""))
+
+
+def _prove(registry: Registry, entry: ModelEntry) -> None:
+    """See that a model can be loaded here before servers are told to.
+
+    Raises:
+        ValueError: if it cannot be.
+    """
+    release.recognize(registry, Settings().model)
+    try:
+        Engine.open(registry.checked_data(entry.id)[1])
+    except ModelError as error:
+        raise ValueError(f"{_named(entry)} cannot be loaded here, so that it was not activated: {error}") from error
 
 
 def _resolved(registry: Registry, beginning: str) -> ModelEntry:

@@ -61,11 +61,15 @@ class Engine:
             raise ModelError(f"it cannot be opened: {error}") from error
         if network.manifest.precision != "int8":
             raise ModelError(f"it is {network.manifest.precision}, and only int8 artifacts are served")
-        proof = prove(network)
+        try:
+            proof = prove(network)
+            engine = cls(network, proof)
+        except Exception as error:
+            raise ModelError(f"it cannot be proved: {type(error).__name__}: {error}") from error
         for step in proof.steps:
             if not step.passed:
                 raise ModelError(f"{step.name}: {step.detail}")
-        return cls(network, proof)
+        return engine
 
     @classmethod
     def load(cls, path: Path) -> Engine:

@@ -129,6 +129,7 @@ class Pool:
         self._workers: list[Worker] = []
         self._models: dict[str, ref[Model]] = {}
         self._changing = Lock()
+        self._attached = False
         self._stopping = False
         self._dispatching = False
         self._replacing: set[asyncio.Task[None]] = set()
@@ -167,6 +168,7 @@ class Pool:
     @asynccontextmanager
     async def attached(self) -> AsyncIterator[None]:
         """Answer patches in the running event loop until the block ends."""
+        self._attached = True
         for worker in self._workers:
             await self._attach(worker)
         try:
@@ -195,9 +197,13 @@ class Pool:
                 self._drop(sha256(data).hexdigest())
                 raise
             models = [model for model in opened if model]
+            if models:
+                self._models[models[0].sha256] = ref(models[0])
+            if not self._attached:  # afterwards, the event loop does that
+                for worker in [worker for worker, model in zip(self._workers, opened, strict=True) if model is None]:
+                    self._succeed(worker)
             if not models:
-                raise WorkerEnded("no inference process is there to open a model")
-            self._models[models[0].sha256] = ref(models[0])
+                raise WorkerEnded("no inference process lived through opening the model")
             return models[0]
 
     def drop_unused(self) -> None:
@@ -355,18 +361,21 @@ class Pool:
     def _successor(self, lost: Worker) -> Worker:
         """Another process with the same models."""
         with self._changing:
-            lost.wait()
-            if self._stopping:
-                raise WorkerEnded("the server stops")
-            worker = self._worker()
-            try:
-                for model in [model for known in self._models.values() if (model := known())]:
-                    worker.open(model.data)
-            except BaseException:
-                worker.wait()
-                raise
-            self._workers[self._workers.index(lost)] = worker
-            return worker
+            return self._succeed(lost)
+
+    def _succeed(self, lost: Worker) -> Worker:
+        lost.wait()
+        if self._stopping:
+            raise WorkerEnded("the server stops")
+        worker = self._worker()
+        try:
+            for model in [model for known in self._models.values() if (model := known())]:
+                worker.open(model.data)
+        except BaseException:
+            worker.wait()
+            raise
+        self._workers[self._workers.index(lost)] = worker
+        return worker
 
 
 def _opened(worker: Worker, data: bytes) -> Model | None:

@@ -95,15 +95,18 @@ class Inference:
         [data] = attachments
         try:
             engine = Engine.open(data)
+            opened = {
+                "sha256": engine.network.sha256,
+                "manifest": engine.manifest.model_dump_json(),
+                "steps": [asdict(step) for step in engine.proof.steps],
+            }
         except ModelError as error:
             return {"refused": str(error)}
+        except Exception as error:  # else the server would wait for a reply that never comes
+            return {"refused": f"it cannot be opened: {type(error).__name__}: {error}"}
         self._engines[engine.network.sha256] = engine
         return_freed_memory()
-        return {
-            "sha256": engine.network.sha256,
-            "manifest": engine.manifest.model_dump(mode="json"),
-            "steps": [asdict(step) for step in engine.proof.steps],
-        }
+        return opened
 
 
 def _outcome(

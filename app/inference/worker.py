@@ -72,7 +72,10 @@ class Worker(asyncio.Protocol):
         reply = self._told({"open": len(data)}, data)
         if "refused" in reply:
             raise ModelError(reply["refused"])
-        manifest = Manifest.model_validate(reply["manifest"])
+        try:
+            manifest = Manifest.model_validate_json(reply["manifest"])
+        except ValueError as error:
+            raise ModelError(f"its manifest cannot be read: {error}") from error
         steps = tuple(Step(**step) for step in reply["steps"])
         return Model(reply["sha256"], data, manifest, Report(steps))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from app.records.filters import SHA256
 from app.records.tables import activations, models
@@ -101,6 +101,18 @@ def before(connection: Connection, current: Activation) -> str | None:
         .limit(1)
     )
     return connection.execute(query).scalar_one_or_none()
+
+
+def activated(connection: Connection) -> list[str]:
+    """Models that have been active and are not retired, the last active one first."""
+    query = (
+        select(activations.c.model_id)
+        .join(models, models.c.id == activations.c.model_id)
+        .where(models.c.retired_at.is_(None))
+        .group_by(activations.c.model_id)
+        .order_by(func.max(activations.c.number).desc())
+    )
+    return list(connection.execute(query).scalars())
 
 
 def activate(connection: Connection, model_id: str, who: str) -> Activation:

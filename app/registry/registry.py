@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from sqlalchemy import Connection
 from sqlalchemy import Engine as Database
 
-from app.diagnosis.engine import Engine
+from app.diagnosis.engine import Engine, ModelError
 from app.problems import ArtifactRefused, ModelInUse, NothingToRollBackTo, UnknownModel
 from app.records import models
 from app.records.audit import SERVER, Actor, AuditTrail, Event
@@ -152,8 +152,25 @@ class Registry:
             raise UnknownModel(f"There is no model {entry.id}.")
         return data
 
+    def checked_data(self, model_id: str) -> tuple[ModelEntry, bytes]:
+        """A model and its artifact, whose bytes and signature have been checked.
+
+        Raises:
+            UnknownModel: if there is none.
+            ModelError: if its stored bytes are not those that were uploaded, or if it is not signed as it must be.
+        """
+        entry = self.find(model_id)
+        try:
+            self.check_trust(entry)
+        except SignatureRefusedError as error:
+            raise ModelError(str(error)) from error
+        data = self.data_of(entry)
+        if sha256(data).hexdigest() != entry.id:
+            raise ModelError("its stored bytes have been changed")
+        return entry, data
+
     def activate(self, model_id: str, actor: Actor) -> Activation:
-        """Put a model into service; what serves already is left as it is.
+        """Put a model into service; what serves already is left as it is. Whether it can be loaded is not looked at.
 
         Raises:
             UnknownModel, ModelInUse: if there is none, or it has been retired.
@@ -218,6 +235,10 @@ class Registry:
             self._audit.append(
                 connection, actor, Event("model.shadow", subject, {"shadow": old}, {"shadow": new.id if new else None})
             )
+
+    def recognize(self, data: bytes) -> None:
+        """Take note of an artifact that came with this server, which needs no signature; it is not registered."""
+        self._own.add(sha256(data).hexdigest())
 
     def is_own(self, model_id: str) -> bool:
         """Whether the model is one that came with this server."""

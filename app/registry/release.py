@@ -25,6 +25,19 @@ def register(registry: Registry, named: Path | None) -> None:
             raise ModelError(f"the model {path} cannot be used: {error}") from error
 
 
+def recognize(registry: Registry, named: Path | None) -> None:
+    """Tell the registry which artifacts came with this server, without registering them.
+
+    Raises:
+        ModelError: naming the first file that cannot be read.
+    """
+    for path in [named] if named else shipped_artifacts():
+        try:
+            registry.recognize(path.read_bytes())
+        except OSError as error:
+            raise ModelError(f"the model {path} cannot be read: {error}") from error
+
+
 def warn_if_another_serves(registry: Registry, serving: Serving) -> None:
     """Say so if none of the registered artifacts is the one that serves, so that nobody waits for it."""
     model = serving.state.model

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
-from hashlib import sha256
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import inf
+from time import monotonic
 
 from sqlalchemy import Engine as Database
 
 from app.diagnosis.engine import ModelError
 from app.inference.model import Model
 from app.inference.pool import Pool
-from app.problems import NoModel, Problem
+from app.inference.worker import WorkerEnded
+from app.problems import ModelUnusable, NoModel, Problem, UnknownModel
 from app.records import models
+from app.records.audit import Actor
 from app.records.database import transaction
+from app.records.models import Activation
 from app.registry.registry import Registry
-from app.registry.signatures import SignatureRefusedError
 
 POLL_S = 0.5
+RETRY_S = 10.0
+ATTEMPTS = 3
 
 log = logging.getLogger("rosette.models")
 
@@ -38,6 +44,15 @@ class State:
     error: str = "the server is starting"
 
 
+@dataclass(frozen=True)
+class _Refusal:
+    """Why a model is not used here, and when it is tried again, by the monotonic clock in seconds."""
+
+    reason: str
+    until: float = inf
+    tries: int = 1
+
+
 class Serving:
     """Keeps the active model loaded, in a thread that looks for a new activation twice a second.
 
@@ -53,7 +68,7 @@ class Serving:
         self._database = database
         self._registry = registry
         self._pool = pool
-        self._refused: dict[str, str] = {}
+        self._refused: dict[str, _Refusal] = {}
         self._wanted: tuple[int, str | None] | None = None
         self._following = threading.Lock()
         self._stop = threading.Event()
@@ -84,47 +99,130 @@ class Serving:
         """Bring this server to the last activation now; gives what serves afterwards.
 
         A model that cannot be used here leaves the one before in service, and is not tried again until another
-        activation is made.
+        activation is made. At the start, the last one of those that were active before and can be used takes its place.
 
         Raises:
             RecordsUnavailable: if the database fails; the model that serves goes on.
         """
         with self._following:
-            with transaction(self._database) as connection:
-                activation = models.active(connection)
-                shadow_id = models.shadow_id(connection)
-            active_id = activation.model_id if activation else None
-            wanted = (activation.number if activation else 0, shadow_id)
-            if wanted != self._wanted:
-                self._refused.clear()
-                self._wanted = wanted
-            model = self._model_of(active_id) or self.state.model
-            shadow = self._model_of(shadow_id)
-            error = "; ".join(self._refused.values())
-            if model is None and not error:
-                error = "no model is active: activate one"
-            self.state = State(model, shadow, error)
-            self._pool.drop_unused()
-            return self.state
+            return self._follow()
 
-    def _model_of(self, model_id: str | None) -> Model | None:
+    def activate(self, model_id: str, actor: Actor) -> Activation:
+        """Prove a model here, and then put it into service on every server of this database.
+
+        Raises:
+            UnknownModel, ModelInUse: if there is none, or it has been retired.
+            ModelUnusable: if it cannot be loaded here; nothing is changed.
+        """
+        return self._activate(model_id, lambda: self._registry.activate(model_id, actor))
+
+    def roll_back(self, actor: Actor) -> Activation:
+        """The same with the model that served before the active one.
+
+        Raises:
+            NothingToRollBackTo: if there is none that has not been retired.
+            ModelUnusable: if it cannot be loaded here; nothing is changed.
+        """
+        earlier = self._registry.earlier()
+        if earlier is None:
+            return self._registry.roll_back(actor)
+        return self._activate(earlier.id, lambda: self._registry.roll_back(actor))
+
+    def _activate(self, model_id: str, commit: Callable[[], Activation]) -> Activation:
+        with self._following:
+            try:
+                proved = self._loaded(model_id) or self._open(model_id)
+            except (ModelError, WorkerEnded) as error:
+                raise ModelUnusable(
+                    f"The model {model_id[:12]} cannot be loaded here, so that it was not activated: {error}"
+                ) from error
+            activation = commit()
+            self._follow(proved)
+            return activation
+
+    def _follow(self, proved: Model | None = None) -> State:
+        with transaction(self._database) as connection:
+            activation = models.active(connection)
+            shadow_id = models.shadow_id(connection)
+            earlier = models.activated(connection) if self.state.model is None else []
+        active_id = activation.model_id if activation else None
+        wanted = (activation.number if activation else 0, shadow_id)
+        if wanted != self._wanted:
+            self._refused.clear()
+            self._wanted = wanted
+        model = self._model_of(active_id, proved) or self.state.model or self._first_of(earlier)
+        shadow = self._model_of(shadow_id)
+        self.state = State(model, shadow, self._error(active_id, shadow_id, model))
+        self._pool.drop_unused()
+        return self.state
+
+    def _error(self, active_id: str | None, shadow_id: str | None, model: Model | None) -> str:
+        """Why the wanted models do not serve; empty if they do."""
+        reasons = [self._refused[name].reason for name in (active_id, shadow_id) if name in self._refused]
+        if active_id in self._refused and model is not None:
+            title = f"{model.manifest.name} {model.manifest.version} ({model.sha256[:12]})"
+            reasons.append(f"{title} serves in its place: activate a model that can be loaded, or roll back")
+            if not self.state.error or self.state.model is None:
+                log.warning(reasons[-1])
+        if model is None and not reasons:
+            reasons.append("no model is active: activate one")
+        return "; ".join(reasons)
+
+    def _first_of(self, model_ids: list[str]) -> Model | None:
+        """The first model that can be used here."""
+        return next((model for model in map(self._model_of, model_ids) if model), None)
+
+    def _model_of(self, model_id: str | None, proved: Model | None = None) -> Model | None:
         """The model, loaded and proved; None if there is none, or it cannot be used here."""
-        if model_id is None or model_id in self._refused:
+        if model_id is None:
             return None
+        if proved is not None and proved.sha256 == model_id:
+            return proved
+        refusal = self._refused.get(model_id)
+        if refusal is not None and monotonic() < refusal.until:
+            return None
+        if loaded := self._loaded(model_id):
+            return loaded
+        until = inf
+        try:
+            model = self._open(model_id)
+        except ModelError as error:
+            reason = str(error)
+        except UnknownModel:
+            reason = "it is not in the registry"
+        except WorkerEnded as error:  # perhaps for another reason than the model
+            reason = str(error)
+            if refusal is None or refusal.tries < ATTEMPTS:
+                until = monotonic() + RETRY_S
+        else:
+            self._refused.pop(model_id, None)
+            return model
+        tries = refusal.tries + 1 if refusal else 1
+        self._refused[model_id] = _Refusal(f"the model {model_id[:12]} is not used here: {reason}", until, tries)
+        log.error(self._refused[model_id].reason)
+        return None
+
+    def _loaded(self, model_id: str) -> Model | None:
         for loaded in (self.state.model, self.state.shadow):
             if loaded is not None and loaded.sha256 == model_id:
                 return loaded
+        return None
+
+    def _open(self, model_id: str) -> Model:
+        """Load a model and prove it.
+
+        Raises:
+            ModelError: if it cannot be used here.
+            WorkerEnded: if every inference process ended over it.
+            UnknownModel: if there is none.
+        """
+        entry, data = self._registry.checked_data(model_id)
         try:
-            entry = self._registry.find(model_id)
-            self._registry.check_trust(entry)
-            data = self._registry.data_of(entry)
-            if sha256(data).hexdigest() != model_id:
-                raise ModelError("its stored bytes have been changed")
             model = self._pool.open(data)
-        except (ModelError, SignatureRefusedError) as error:
-            self._refused[model_id] = f"the model {model_id[:12]} is not used here: {error}"
-            log.error(self._refused[model_id])
-            return None
+        except (ModelError, WorkerEnded):
+            raise
+        except Exception as error:  # whatever is wrong with a model must not stop the one that serves
+            raise ModelError(f"it cannot be opened: {type(error).__name__}: {error}") from error
         log.info("loaded the model %s %s (%s)", entry.name, entry.version, model_id[:12])
         return model
 
@@ -138,6 +236,7 @@ class Serving:
                 trouble = problem.detail
             except Exception as error:
                 trouble = f"{type(error).__name__}: {error}"
+                self.state = replace(self.state, error=f"another model cannot be looked for: {trouble}")
             if trouble != said:  # once for each outage, not twice a second
                 said = trouble
                 log.warning("cannot look for another model: %s", trouble) if trouble else log.info("following again")

@@ -85,7 +85,7 @@ async def roll_back(request: Request, caller: MayAdminister, _: NoParameters, se
     entry = await _earlier(services)
     if form != {"active": await _active_id(services), "model": entry.id}:
         return await _confirm(request, services, "rollback", entry, moved=True)
-    return _done(await followed(services, await services.io.run(partial(services.registry.roll_back, caller.actor))))
+    return _done(await followed(services, await services.io.run(partial(services.serving.roll_back, caller.actor))))
 
 
 @router.post("/shadow/stop")
@@ -130,7 +130,7 @@ async def activate(
     entry = await services.io.run(partial(services.registry.find, model_id))
     if form["active"] != await _active_id(services):
         return await _confirm(request, services, "activate", entry, moved=True)
-    activation = await services.io.run(partial(services.registry.activate, entry.id, caller.actor))
+    activation = await services.io.run(partial(services.serving.activate, entry.id, caller.actor))
     return _done(await followed(services, activation))
 
 

@@ -16,7 +16,7 @@ from time import monotonic
 import httpx
 import pytest
 
-from app import server as server_module
+from app import protocol as protocol_module
 from app.work import Threads
 from tests.app.conftest import RunningServer, all_at_work, assert_problem
 
@@ -77,13 +77,13 @@ def pour(connection: socket.socket, size: int) -> None:
 def bytes_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Every read of the server from a socket, in bytes; the server's own code runs unchanged."""
     reads: list[int] = []
-    original = server_module.PatientProtocol.buffer_updated
+    original = protocol_module.PatientProtocol.buffer_updated
 
-    def counted(protocol: server_module.PatientProtocol, nbytes: int) -> None:
+    def counted(protocol: protocol_module.PatientProtocol, nbytes: int) -> None:
         reads.append(nbytes)
         original(protocol, nbytes)
 
-    monkeypatch.setattr(server_module.PatientProtocol, "buffer_updated", counted)
+    monkeypatch.setattr(protocol_module.PatientProtocol, "buffer_updated", counted)
     return reads
 
 

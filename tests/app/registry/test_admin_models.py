@@ -17,7 +17,7 @@ from app.access.caller import Role
 from app.registry.signatures import new_private_key, public_key, sign
 from model_zoo.network import Network
 from model_zoo.synthetic import synthetic_patch
-from tests.app.conftest import RunningServer, assert_problem, encoded
+from tests.app.conftest import TESTER, RunningServer, assert_problem, encoded
 from tests.app.registry.conftest import ONNX, id_of, serving, upload
 from tests.model_zoo.resealing import with_manifest
 
@@ -196,9 +196,8 @@ class TestSignatures:
             connection.execute(
                 text("UPDATE models SET signature = :s WHERE id = :i"), {"s": bytes(64), "i": id_of(fast)}
             )
-        activated = strict.client.post(f"/admin/models/{id_of(fast)}/activate").json()
-        assert activated["serves_here"] is False
-        assert "none of the 1 trusted keys made this signature" in activated["error"]
+        problem = assert_problem(strict.client.post(f"/admin/models/{id_of(fast)}/activate"), 409, "model-unusable")
+        assert "none of the 1 trusted keys made this signature" in problem["detail"]
         assert serving(strict) == id_of(accurate)
 
 
@@ -208,15 +207,18 @@ def test_a_model_that_fails_here_leaves_the_old_one_serving(
     with with_fast.services.database.begin() as connection:
         changed = fast[:-1] + bytes([fast[-1] ^ 1])
         connection.execute(text("UPDATE models SET data = :d WHERE id = :i"), {"d": changed, "i": id_of(fast)})
-    activated = with_fast.client.post(f"/admin/models/{id_of(fast)}/activate").json()
-    assert activated["serves_here"] is False
-    assert "its stored bytes have been changed" in activated["error"]
+    problem = assert_problem(with_fast.client.post(f"/admin/models/{id_of(fast)}/activate"), 409, "model-unusable")
+    assert "its stored bytes have been changed" in problem["detail"]
+    assert listed(with_fast) == {id_of(accurate): "active", id_of(fast): "vetted"}, "nothing was committed"
+    assert len(audited(with_fast, "model.activate")) == 1
+    with_fast.services.registry.activate(id_of(fast), TESTER)  # as a shell on another machine might
+    with_fast.services.serving.follow()
     ready = with_fast.client.get("/readyz")
     assert ready.status_code == 200
     assert (ready.json()["status"], ready.json()["sha256"]) == ("degraded", id_of(accurate))
-    assert activated["error"] in ready.json()["detail"]
+    assert "its stored bytes have been changed" in ready.json()["detail"]
     assert with_fast.client.post("/predict", content=png, headers=PNG).json()["model"]["sha256"] == id_of(accurate)
-    with_fast.client.post("/admin/models/rollback")
+    assert with_fast.client.post("/admin/models/rollback").json()["serves_here"] is True
     assert with_fast.client.get("/readyz").json()["status"] == "ready"
 
 

@@ -1,0 +1,30 @@
+"""The installed ``rosette`` command, as people run it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = Path(sys.executable).with_name("rosette")
+
+
+def rosette(*arguments: str | Path, code: int = 0, **settings: str) -> str:
+    """What the program prints on stdout and stderr, once it has ended with this code.
+
+    Args:
+        arguments: those of the command line.
+        settings: environment variables; those of this process that begin with ``ROSETTE_`` hold beside them.
+    """
+    done = subprocess.run(
+        [PROGRAM, *map(str, arguments)],
+        env=os.environ | {"COLUMNS": "200"} | settings,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == code, done.stdout
+    return done.stdout
