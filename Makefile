@@ -5,6 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
+PARALLEL := --numprocesses auto --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -17,10 +18,10 @@ serve: .venv/.serve ## Install the server alone, migrate its database, make the 
 	@exec $(BIN)/rosette serve
 
 test: .venv/.test lint ## Install everything, check style and types, run the tests with coverage
-	$(BIN)/pytest -m "not soak and not docker" --cov --cov-report=term
+	$(BIN)/pytest -m "not soak and not docker" $(PARALLEL) --cov --cov-report=term
 
 soak: .venv/.test ## The long tests: kills, swaps, overload, spoilt input
-	$(BIN)/pytest -m soak || [ $$? -eq 5 ]
+	$(BIN)/pytest -m soak $(PARALLEL) || [ $$? -eq 5 ]
 
 docker-test: .venv/.test ## Build the stack and try it: kills, replicas, backups (needs Docker)
 	$(BIN)/python -m pytest -m docker

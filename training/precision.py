@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from time import process_time
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 
 if TYPE_CHECKING:
     from training.fit import Classifier
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "bf16-mixed", "32-true"]
 TIMED_STEPS = 2
 SIDE_PX = 96
-
-log = logging.getLogger("rosette.training")
 
 
 def choose_precision(asked: Precision, classifier: Classifier, batch_size: int) -> Literal["bf16-mixed", "32-true"]:
@@ -34,8 +32,8 @@ def choose_precision(asked: Precision, classifier: Classifier, batch_size: int) 
     classifier.zero_grad()
     chosen: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if seconds[True] < seconds[False] else "32-true"
     rates = {mixed: TIMED_STEPS * batch_size / taken for mixed, taken in seconds.items()}
-    log.info(
-        "precision: %s (%.1f patches a CPU second in bfloat16, %.1f in float32)", chosen, rates[True], rates[False]
+    rank_zero_info(
+        f"Precision {chosen}: {rates[True]:.1f} patches a CPU second in bfloat16, {rates[False]:.1f} in float32"
     )
     return chosen
 
