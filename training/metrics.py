@@ -78,6 +78,7 @@ FIGURES: dict[str, Figure] = {
     "ece": expected_calibration_error,
     "area_under_risk_coverage": area_under_risk_coverage,
 }
+PAIRED_FIGURES = {name: figure for name, figure in FIGURES.items() if name != "ece"}
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,14 @@ class Interval:
 
 
 def measure(
-    probability: Floats, labels: Labels, threshold: float, split: str, basis: Basis = "single"
+    probability: Floats,
+    labels: Labels,
+    threshold: float,
+    split: str,
+    basis: Basis = "single",
+    figures: Mapping[str, Figure] = FIGURES,
 ) -> tuple[Metric, ...]:
-    """All figures of one network on one split with their intervals.
+    """Figures of one network on one split with their intervals.
 
     Args:
         probability: calibrated probability of the positive class, [N].
@@ -113,8 +119,9 @@ def measure(
         threshold: at or above which a patch is called positive.
         split: name for the metrics.
         basis: whether the patch as given was decided by, or the mean over its orbit.
+        figures: which, by name.
     """
-    figures = measure_seeds([Answers(probability, threshold)], labels)
+    measured = measure_seeds([Answers(probability, threshold)], labels, figures)
     return tuple(
         Metric(
             name=name,
@@ -126,7 +133,7 @@ def measure(
             method=ECE_METHOD if name == "ece" else METHOD,
             basis=basis,
         )
-        for name, figure in figures.items()
+        for name, figure in measured.items()
     )
 
 
@@ -135,17 +142,16 @@ def served(
 ) -> tuple[Metric, ...]:
     """Accuracy as the server answers by the orbit: a patch that is not assessable counts as negative."""
     answers = np.where(assessable, probability, 0.0)
-    figures = measure(answers, labels, threshold, split, "orbit")
-    return tuple(
-        each.model_copy(update={"name": f"{each.name}_as_served"}) for each in figures if each.name == "accuracy"
-    )
+    return measure(answers, labels, threshold, split, "orbit", {"accuracy_as_served": accuracy})
 
 
-def measure_seeds(seeds: Sequence[Answers], labels: Labels) -> dict[str, Interval]:
-    """The mean of every figure over networks that differ in their seeds; resampled are seeds and patches."""
-    (resampled,) = _resample([seeds], labels, FIGURES)
+def measure_seeds(
+    seeds: Sequence[Answers], labels: Labels, figures: Mapping[str, Figure] = FIGURES
+) -> dict[str, Interval]:
+    """The mean of each figure over networks that differ in their seeds; resampled are seeds and patches."""
+    (resampled,) = _resample([seeds], labels, figures)
     intervals = {}
-    for name, figure in FIGURES.items():
+    for name, figure in figures.items():
         low, high = np.percentile(resampled[name], [2.5, 97.5]).tolist()
         value = _mean(figure, seeds, labels)
         if name == "ece":
@@ -155,9 +161,13 @@ def measure_seeds(seeds: Sequence[Answers], labels: Labels) -> dict[str, Interva
     return intervals
 
 
-def difference(minuend: Sequence[Answers], subtrahend: Sequence[Answers], labels: Labels) -> dict[str, Interval]:
+def difference(
+    minuend: Sequence[Answers],
+    subtrahend: Sequence[Answers],
+    labels: Labels,
+    figures: Mapping[str, Figure] = PAIRED_FIGURES,
+) -> dict[str, Interval]:
     """Of the means over seeds, paired over patches: every resample asks both the same ones."""
-    figures = {name: figure for name, figure in FIGURES.items() if name != "ece"}
     first, second = _resample([minuend, subtrahend], labels, figures)
     intervals = {}
     for name, figure in figures.items():

@@ -14,13 +14,14 @@ from model_zoo.network import Network, probability
 from model_zoo.symmetry import Group
 from training.calibrate import fit_operating_point, orbit_logits
 from training.data import Patches, halves_of_valid, load
-from training.metrics import Answers, difference, measure_seeds
+from training.metrics import FIGURES, Answers, difference, measure_seeds
 from training.score import NetworkScorer
 from training.study.markdown import cell, table
 from training.study.results import Document, provenance, published_split
 from training.teachers import open_teacher
 
 SHOWN = {"accuracy": "accuracy", "auc": "AUC", "brier": "Brier", "area_under_risk_coverage": "area under risk–coverage"}
+COMPARED = {name: FIGURES[name] for name in ("accuracy", "auc")}
 
 Logits = npt.NDArray[np.float32]
 Scored = dict[str, dict[str, Logits]]
@@ -60,7 +61,7 @@ def run(files: Sequence[Path], data: Path, *, read_test: bool) -> Document:
                     split: {
                         figure: asdict(value)
                         for figure, value in difference(
-                            [by_split[split]], [answers[first][split]], patches.labels
+                            [by_split[split]], [answers[first][split]], patches.labels, COMPARED
                         ).items()
                     }
                     for split, patches in published.items()
@@ -72,7 +73,7 @@ def run(files: Sequence[Path], data: Path, *, read_test: bool) -> Document:
 
 
 def _figures(answers: Answers, patches: Patches) -> dict[str, Any]:
-    return dict(measure_seeds([answers], patches.labels))
+    return dict(measure_seeds([answers], patches.labels, {name: FIGURES[name] for name in SHOWN}))
 
 
 def _scored(file: Path, train: npt.NDArray[np.uint8], splits: dict[str, Patches]) -> Scored:
