@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 Code = Literal["review_band", "turning", "tissue", "no_tissue", "sharpness", "stain", "scope", "other"]
 Limit = float | tuple[float, float] | None
@@ -34,7 +35,7 @@ _TEXTS: dict[Code, str] = {
 }
 
 
-_EXAMPLE = {
+_EXAMPLE: JsonDict = {
     "code": "review_band",
     "value": 0.4043501049645132,
     "limit": [0.226124, 0.616791],
