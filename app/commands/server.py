@@ -74,7 +74,9 @@ def predict(
     if as_json is None:
         as_json = not sys.stdout.isatty()
     decision = Column("decision", min_width=len("not_assessable"))
-    table = Table(Column("file", overflow="fold"), decision, "probability", "consistent", "deviation", "reasons")
+    table = Table(
+        Column("file", overflow="fold"), decision, "probability", "consistent", "deviation", "shifted", "reasons"
+    )
     refused = False
     for image in images:
         try:
@@ -85,7 +87,7 @@ def predict(
             problem = error.body() if isinstance(error, ImageProblem) else {"title": "unreadable", "detail": str(error)}
             if as_json:
                 typer.echo(json.dumps({"file": str(image), "problem": problem}))
-            table.add_row(str(image), "refused", "", "", "", str(problem["title"]))
+            table.add_row(str(image), "refused", "", "", "", "", str(problem["title"]))
             continue
         if as_json:
             typer.echo(json.dumps({"file": str(image)} | json.loads(answer.model_dump_json())))
@@ -104,6 +106,7 @@ def _cells(answer: Answer) -> list[str]:
         "" if answer.probability is None else f"{answer.probability:.3f}",
         {True: "yes", False: "no", None: "not measured"}[consistency.consistent],
         f"{consistency.max_deviation:.3f}",
+        "not measured" if answer.shifts is None else f"{answer.shifts.max_deviation:.3f}",
         " ".join(reason.text for reason in answer.reasons),
     ]
 

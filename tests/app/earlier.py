@@ -29,12 +29,16 @@ CODES = [
 
 
 def artifact(name: str) -> bytes:
-    """The shipped INT8 artifact of this name with a manifest of schema 1, as all were at revision 0005."""
+    """The shipped INT8 artifact of this name without a decision for orbits, as all were at revision 0005.
+
+    Its manifest has schema 1, too, where that can describe it.
+    """
     data = shipped_artifact(name=name).read_bytes()
     manifest = parse(data)[1]
-    if manifest.schema_version == 1 and manifest.orbit is None:
+    if manifest.schema_version == 1:
         return data
-    return with_manifest(data, schema_version=1, orbit=None)
+    schema = {"schema_version": 1} if str(manifest.input.mask) == "disc" else {}
+    return with_manifest(data, orbit=None, metrics=(), **schema)
 
 
 class Earlier:

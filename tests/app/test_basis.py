@@ -94,9 +94,9 @@ def test_the_patch_as_given_decides_where_turns_are_unknown(
     assert answer["probability"] == network.probabilities(network.logits(tumour[None]))[0]
 
 
-def test_a_schema_1_artifact_decides_by_the_patch_as_given(tumour: Patch) -> None:
+def test_an_artifact_without_a_decision_for_orbits_decides_by_the_patch_as_given(tumour: Patch) -> None:
     old = Answerer.open(artifact("accurate"))
-    assert old.manifest.schema_version == 1
+    assert old.manifest.orbit is None
     for rotations in Rotations:
         answer = old.answer(encoded(tumour), rotations)
         assert (answer.basis, answer.orbit_logits) == ("single", None)

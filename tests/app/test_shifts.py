@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from model_zoo.network import Network
 from model_zoo.turns import Patch
 from tests.app.conftest import RunningServer, assert_problem, encoded
 
+WIDE = os.environ | {"COLUMNS": "200"}
 PNG = {"Content-Type": "image/png"}
 
 
@@ -125,4 +127,8 @@ def test_the_command_reports_shifts(png: bytes, tmp_path: Path, server: RunningS
     image.write_bytes(png)
     program = [str(Path(sys.executable).with_name("rosette")), "predict", "--json", "--shifts", "report", str(image)]
     told = subprocess.run(program, capture_output=True, text=True, check=True, timeout=120)
-    assert json.loads(told.stdout)["shifts"] == ask(server.client, png, shifts="report").json()["shifts"]
+    shifts = ask(server.client, png, shifts="report").json()["shifts"]
+    assert json.loads(told.stdout)["shifts"] == shifts
+    program[2] = "--table"
+    table = subprocess.run(program, capture_output=True, text=True, check=True, timeout=120, env=WIDE)
+    assert f"{shifts['max_deviation']:.3f}" in table.stdout
