@@ -86,9 +86,10 @@ class Answering:
         """Refuse what could not be answered now, before its body is read.
 
         Raises:
-            NoModel, Busy: as their names say.
+            NoModel, Busy, RecordsUnavailable: as their names say.
         """
         _ = self._serving.model
+        self._writer.refuse_unrecordable()
         self._pool.refuse_when_full()
 
     async def answer(self, asked: Asked, gone: Callable[[], bool] = lambda: False) -> Recorded:
@@ -109,6 +110,7 @@ class Answering:
             request, first = await self._io.run(partial(self._first, asked))
             if first:
                 return first
+        self._writer.refuse_unrecordable()
         self._pool.refuse_when_full()
         [outcome] = await self._answered(model, [(asked, request)], gone, self._pool.deadline_s)
         if isinstance(outcome, Exception):

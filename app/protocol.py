@@ -86,8 +86,7 @@ class _WithoutUpgrades:
     protocol. So the request's head is parsed once more without its ``Upgrade``, by a parser that goes on from there.
 
     Args:
-        protocol: gets the callbacks, of which it disregards
-            those that tell of the end of a head while :attr:`offered` is true.
+        protocol: gets the callbacks; while :attr:`offered` is true, it disregards those that tell of a head's end.
     """
 
     def __init__(self, protocol: _Parser) -> None:

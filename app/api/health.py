@@ -13,7 +13,6 @@ from pydantic import BaseModel, Field
 from app import problems
 from app.api import errors
 from app.api.query import KnownParameters
-from app.records.predictions import check_writable
 from app.services import Services, services_of
 
 router = APIRouter(tags=["health"])
@@ -57,11 +56,15 @@ class Readiness:
             if monotonic() >= self._until:
                 await self._find_out()
                 self._until = monotonic() + CACHE_S
-            return self._failed
+            # Whether answers can be recorded is asked at once, as it is for each patch.
+            refusal = self._services.writer.refusal
+            return self._failed | ({"records": refusal} if refusal else {})
 
     async def _find_out(self) -> None:
         if self._checking is None or self._checking.done():
-            self._checking = asyncio.ensure_future(to_thread.run_sync(self._trouble, limiter=self._limiter))
+            self._checking = asyncio.ensure_future(
+                to_thread.run_sync(self._services.writer.check, limiter=self._limiter)
+            )
         done, _ = await asyncio.wait({self._checking}, timeout=PATIENCE_S)
         trouble = self._checking.result() if done else "The database does not answer."
         self._failed = await to_thread.run_sync(self._judge, trouble)
@@ -70,16 +73,6 @@ class Readiness:
     def degraded(self) -> str:
         """Why records go to the journal, as of the last check; empty if they do not."""
         return self._degraded
-
-    def _trouble(self) -> str:
-        """Why the database takes no records; empty if it does."""
-        if trouble := self._services.writer.trouble:
-            return trouble
-        try:
-            check_writable(self._services.database)
-        except problems.RecordsUnavailable as problem:
-            return problem.detail
-        return ""
 
     def _judge(self, trouble: str) -> dict[str, str]:
         failed = {}
@@ -90,11 +83,8 @@ class Readiness:
             failed["inference"] = "no inference process runs: the log says why"
         if trouble:
             writer = self._services.writer
+            writer.check_journal()
             self._degraded = f"answers go to the journal, {writer.backlog.size} so far: {trouble}"
-            try:
-                writer.backlog.check()
-            except problems.RecordsUnavailable as problem:
-                failed["records"] = problem.detail
         return failed
 
 

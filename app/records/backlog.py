@@ -19,6 +19,7 @@ from app.records.idempotency import Repeatable
 from app.records.journal import JournalFile
 
 TOGETHER = 256
+PROBE_BYTES = 16 * 1024
 
 log = logging.getLogger("rosette.records")
 
@@ -80,16 +81,16 @@ class Backlog:
             raise IdempotencyMismatch
         return Recorded(entry.text, replayed=True)
 
-    def check(self) -> None:
-        """Write to the folder.
+    def check(self, size: int = PROBE_BYTES) -> None:
+        """Write so many bytes to the folder.
 
         Raises:
             RecordsUnavailable: if that fails, or there is to be no journal.
         """
         try:
-            if (self._own is not None and self._own.size >= self._max_bytes) or self._max_bytes == 0:
+            if (self._own.size if self._own else 0) + size > self._max_bytes:
                 raise OSError(errno.ENOSPC, "the journal is full")
-            journal.check_writable(self.folder)
+            journal.check_writable(self.folder, size)
         except OSError as error:
             raise _neither(error) from error
 

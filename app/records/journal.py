@@ -150,8 +150,8 @@ def holds(folder: Path, prediction_id: str) -> bool:
     return False
 
 
-def check_writable(folder: Path) -> None:
-    """Write a file and remove it.
+def check_writable(folder: Path, size: int = 4096) -> None:
+    """Write a file of so many bytes and remove it.
 
     Raises:
         OSError: if the folder takes none.
@@ -159,7 +159,7 @@ def check_writable(folder: Path) -> None:
     path = folder / f"{uuid7().hex}.probe"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        _write(descriptor, bytes(4096), 0)
+        _write(descriptor, os.urandom(size), 0)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

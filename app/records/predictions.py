@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Engine, Row, insert, select
+from sqlalchemy import Column, Engine, Row, delete, insert, select
 
 from app.diagnosis.past import current
+from app.problems import RecordsUnavailable
 from app.records.database import transaction
 from app.records.entry import Recorded
 from app.records.filters import EVERYTHING, Filter
 from app.records.idempotency import Repeatable, first_answer
+from app.records.journal import check_writable as check_room
 from app.records.tables import patches, predictions
+
+PROBE_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -86,15 +92,26 @@ class PredictionLog:
             return connection.execute(query).all()
 
 
-def check_writable(engine: Engine) -> None:
-    """Write a row and take it back.
+def check_writable(engine: Engine, size: int = PROBE_BYTES) -> None:
+    """Commit a row of so many bytes that is gone again when it is committed, as seen from outside.
+
+    SQLite could do that on a full disk, in pages that it has already: there must be room for as much beside its file.
 
     Raises:
-        RecordsUnavailable: if the database fails.
+        RecordsUnavailable: if the database fails, or has no room.
     """
+    probe = {"id": f"-{token_hex(8)}", "answer": token_hex(size // 2)}
     with transaction(engine) as connection:
-        connection.execute(insert(predictions), _PROBE)
-        connection.rollback()
+        connection.execute(insert(predictions), _PROBE | probe)
+        connection.execute(delete(predictions).where(predictions.c.id == probe["id"]))
+    if engine.dialect.name == "sqlite":
+        assert engine.url.database is not None
+        try:
+            check_room(Path(engine.url.database).parent, size)
+        except OSError as error:
+            raise RecordsUnavailable(
+                f"The disk of the database takes no more ({error.strerror or error}), so nothing was answered."
+            ) from error
 
 
 _VALUES = {str: "-", float: 0.0, bool: False, datetime: datetime(2000, 1, 1, tzinfo=UTC)}

@@ -16,12 +16,13 @@ from app.problems import Problem, RecordsUnavailable
 from app.records.backlog import Backlog
 from app.records.database import unavailable
 from app.records.entry import Entry, Recorded, insert_new
-from app.records.predictions import check_writable
+from app.records.predictions import PROBE_BYTES, check_writable
 
 TOGETHER = 256
 PATIENCE_S = 2.0
 PROBE_S = 1.0
 ADOPT_S = 5.0
+MAX_PROBE_BYTES = 8 * 2**20
 
 log = logging.getLogger("rosette.records")
 
@@ -91,6 +92,8 @@ class Writer:
         self._committing: tuple[float, list[_Pending]] | None = None
         self._connection: Connection | None = None
         self._away = ""
+        self._refusal = ""
+        self._probe_bytes = PROBE_BYTES
         self._wake = threading.Event()
         self._stopping = False
         self._writer = threading.Thread(target=self._write, name="writer", daemon=True)
@@ -134,6 +137,56 @@ class Writer:
     def trouble(self) -> str:
         """Why answers go to the journal; empty if they do not."""
         return self._away
+
+    @property
+    def refusal(self) -> str:
+        """Why no answer can be recorded, neither in the database nor in the journal; empty if it can."""
+        return self._refusal
+
+    def refuse_unrecordable(self) -> None:
+        """Refuse a request whose answer could not be recorded.
+
+        Raises:
+            RecordsUnavailable: if neither the database nor the journal took the last one, and none since.
+        """
+        if self._refusal:
+            raise RecordsUnavailable(self._refusal)
+
+    def check(self) -> str:
+        """Find out whether the database takes answers; gives why they go to the journal, empty if they do not."""
+        if not self._away:
+            if trouble := self._database_trouble():
+                self._went_away(trouble)
+            else:
+                self._recovered()
+        return self._away
+
+    def check_journal(self) -> None:
+        """Find out whether the journal takes answers; :attr:`refusal` tells from now on."""
+        try:
+            self.backlog.check(self._probe_bytes)
+        except RecordsUnavailable as problem:
+            self._refuse(problem.detail)
+        else:
+            self._recovered()
+
+    def _database_trouble(self) -> str:
+        try:
+            check_writable(self._engine, self._probe_bytes)
+        except RecordsUnavailable as problem:
+            return problem.detail
+        return ""
+
+    def _refuse(self, why: str) -> None:
+        if not self._refusal:
+            log.error("no patch is answered: %s", why)
+        self._refusal = why
+        self._wake.set()
+
+    def _recovered(self) -> None:
+        if self._refusal:
+            log.info("patches are answered again")
+        self._refusal = ""
 
     # The writer
 
@@ -225,6 +278,10 @@ class Writer:
         try:
             self.backlog.add([pending.entry for pending in waiting])
         except RecordsUnavailable as problem:
+            # What is written to find out whether there is room again must be no smaller than what found none.
+            size = sum(len(pending.entry.text) + len(pending.entry.patch or b"") for pending in waiting)
+            self._probe_bytes = min(max(self._probe_bytes, 2 * size), MAX_PROBE_BYTES)
+            self._refuse(problem.detail)
             for pending in waiting:
                 pending.settle(problem)
             return
@@ -236,12 +293,13 @@ class Writer:
     def _keep(self) -> None:
         looked = probed = -ADOPT_S
         while not self._stopping:
-            self._wake.wait(PROBE_S / 4 if self._away or self._committing else PROBE_S)
+            troubled = self._away or self._refusal or self._committing
+            self._wake.wait(PROBE_S / 4 if troubled else PROBE_S)
             self._wake.clear()
             try:
                 self._rescue()
                 now = monotonic()
-                if self._away and now - probed >= PROBE_S:
+                if (self._away or self._refusal) and now - probed >= PROBE_S:
                     probed = now
                     self._probe()
                 if not self._away and self._overdue() is None:
@@ -284,6 +342,13 @@ class Writer:
     def _probe(self) -> None:
         if self._committing is not None:
             return
-        check_writable(self._engine)
-        self._away = ""
-        log.info("answers go to the database again")
+        if trouble := self._database_trouble():
+            self._went_away(trouble)
+            if self._refusal:
+                self.check_journal()
+            return
+        self._recovered()
+        self._probe_bytes = PROBE_BYTES
+        if self._away:
+            self._away = ""
+            log.info("answers go to the database again")

@@ -135,11 +135,11 @@ def test_readiness_is_found_out_once_a_second_however_many_ask(
 ) -> None:
     checks = []
 
-    def counted(database: Engine) -> None:
+    def counted(database: Engine, size: int) -> None:
         checks.append(threading.current_thread().name)
-        check_writable(database)
+        check_writable(database, size)
 
-    monkeypatch.setattr("app.api.health.check_writable", counted)
+    monkeypatch.setattr("app.records.writer.check_writable", counted)
     answers: list[int] = []
     askers = [
         threading.Thread(target=lambda: answers.append(httpx.get(f"{server.url}/readyz").status_code))
