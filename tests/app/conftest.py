@@ -131,7 +131,7 @@ class RunningServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.client.close()
         self.server.should_exit = True
-        self._thread.join(30)
+        self._thread.join(120)
         assert not self._thread.is_alive()
 
     @property
@@ -146,7 +146,7 @@ class RunningServer:
         return httpx.Client(
             base_url=self.url,
             headers={b"Authorization": f"Bearer {key}".encode()},
-            timeout=30,
+            timeout=120,
             trust_env=False,
             limits=httpx.Limits(keepalive_expiry=3),  # the server closes what has been idle for 5 s
         )
@@ -182,7 +182,7 @@ def all_at_work(running: RunningServer, png: bytes) -> Iterator[None]:
         with standing_still(running):
             headers = {"Content-Type": "image/png"}
             asked = [threads.submit(running.client.post, "/predict", content=png, headers=headers) for _ in pool.pids]
-            deadline = monotonic() + 30
+            deadline = monotonic() + 120
             while pool.running < pool.size:
                 assert monotonic() < deadline
             yield

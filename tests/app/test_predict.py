@@ -228,7 +228,7 @@ def test_concurrent_answers_are_each_their_own(server: RunningServer, network: N
     import asyncio
 
     async def ask() -> list[httpx.Response]:
-        async with httpx.AsyncClient(base_url=server.url, headers=server.client.headers, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=server.url, headers=server.client.headers, timeout=120) as client:
             asked = [
                 client.post("/predict", content=encoded(p), headers=PNG, params={"rotations": "none"}) for p in patches
             ]
