@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from uuid_utils.compat import uuid7
 
 import model_zoo
 from app.diagnosis.decode import DecodedPatch, decode
+from app.diagnosis.identity import new_id
 from app.diagnosis.orbit import Helpers, Orbit, Rotations, as_given, measure_orbit
 from app.diagnosis.report import Answer, ModelReport, report
 from app.diagnosis.shifts import ShiftReport, Shifts, measure_shifts, shift_report
@@ -24,7 +23,6 @@ from model_zoo.turns import Patch
 
 MODEL_ZOO = Path(model_zoo.__file__).parent
 DEFAULT_NAME = "accurate"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ModelError(ValueError):
@@ -157,10 +155,10 @@ class Engine:
         shifts: ShiftReport | None = None,
     ) -> Answer:
         start, decoded, measured, inferred = moments
-        answer_id = uuid7()
+        answer_id, created_at = new_id()
         return report(
             answer_id=answer_id,
-            created_at=_EPOCH + timedelta(milliseconds=answer_id.int >> 80),
+            created_at=created_at,
             manifest=self.manifest,
             model=self._model,
             patch_sha256=patch.sha256,

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from anyio import sleep, to_thread
 from sqlalchemy import Engine, delete, select
 
 from app.problems import RecordsUnavailable
-from app.records.audit import SERVER, AuditTrail, Event
+from app.records import clock
+from app.records.audit import SERVER, Actor, AuditTrail, Event
+from app.records.clock import ClockJumpedError
 from app.records.database import transaction
 from app.records.filters import first_id
 from app.records.idempotency import forget_expired
 from app.records.tables import idempotency, patches, predictions, reviews, shadow_scores
 
 ACTION = "predictions.retention"
-DAY_S = 24 * 60 * 60.0
+CONFIRMED = "clock.confirm"
+HOUR_S = 60 * 60.0
 PAUSE_S = 0.1
 TOGETHER = 1000
 
@@ -30,12 +34,43 @@ class Retention:
 
     Args:
         days: for which predictions are kept; None for ever.
+        now: the clock.
     """
 
-    def __init__(self, engine: Engine, audit: AuditTrail, days: int | None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        audit: AuditTrail,
+        days: int | None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._engine = engine
         self._audit = audit
         self._days = days
+        self._now = now
+
+    def check_clock(self) -> datetime:
+        """Note the time and give it, whether anything is to be deleted or not.
+
+        Raises:
+            ClockJumpedError: if it has jumped ahead, so that predictions would be deleted too early.
+        """
+        with self._audit.transaction() as connection:
+            now = self._now()
+            trusted_at = clock.look(connection, now)
+        if trusted_at is not None:
+            raise ClockJumpedError(
+                f"the clock says {now:%Y-%m-%d %H:%M} UTC, more than a week after it was last seen at "
+                f"{trusted_at:%Y-%m-%d %H:%M} UTC: set it right, or, if it is right and no server ran in between, "
+                "type `rosette retention --confirm-clock`"
+            )
+        return now
+
+    def confirm_clock(self, actor: Actor) -> None:
+        """Take the clock for right, though it has jumped."""
+        with self._audit.transaction() as connection:
+            clock.trust(connection, self._now())
+            self._audit.append(connection, actor, Event(CONFIRMED, "clock"))
 
     def delete_some(self) -> int:
         """Delete the oldest predictions that are too old, 1000 at most, with all that hangs on them.
@@ -44,10 +79,13 @@ class Retention:
 
         Returns:
             How many were deleted.
+
+        Raises:
+            ClockJumpedError: as :meth:`check_clock`.
         """
         if self._days is None:
             return 0
-        too_old = first_id(datetime.now(UTC) - timedelta(days=self._days))
+        too_old = first_id(self.check_clock() - timedelta(days=self._days))
         columns = predictions.c
         query = select(columns.id, columns.created_at).where(columns.id < too_old).order_by(columns.id).limit(TOGETHER)
         with self._audit.transaction() as connection:
@@ -69,14 +107,17 @@ class Retention:
             forget_expired(connection)
 
 
-async def keep_no_longer(retention: Retention, every_s: float = DAY_S) -> None:
+async def keep_no_longer(retention: Retention, every_s: float = HOUR_S) -> None:
     """Delete what is too old at once and then every ``every_s`` seconds, until cancelled."""
     while True:
         try:
             await to_thread.run_sync(retention.forget_requests)
+            await to_thread.run_sync(retention.check_clock)
             while deleted := await to_thread.run_sync(retention.delete_some):
                 logger.info("%s predictions were deleted: they were older than they are kept", deleted)
                 await sleep(PAUSE_S)  # SQLite's other writers get their turn
+        except ClockJumpedError as error:
+            logger.error("Old predictions are not deleted: %s", error)
         except RecordsUnavailable as problem:
             logger.warning("Old predictions cannot be deleted: %s", problem.detail)
         await sleep(every_s)

@@ -215,3 +215,11 @@ audit = Table(
     Column("previous", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
 )
+
+clock = Table(
+    "clock",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("seen_at", UtcTime(), nullable=False),
+    Column("trusted_at", UtcTime()),
+)
