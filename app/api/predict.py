@@ -23,7 +23,7 @@ from app.services import Services, services_of
 
 router = APIRouter(tags=["predictions"])
 
-IMAGE = {"type": "string", "format": "binary", "description": "PNG, JPEG or baseline TIFF, 96×96 pixels, 8-bit RGB"}
+IMAGE = {"type": "string", "format": "binary", "description": "PNG, JPEG or TIFF, 96×96 pixels, 8-bit RGB"}
 _FORM = {"type": "object", "required": [FIELD], "additionalProperties": False, "properties": {FIELD: IMAGE}}
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -53,6 +53,8 @@ OF_PATCHES = (
     problems.WrongMode,
     problems.Animation,
     problems.UnsupportedTiff,
+    problems.UnsupportedJpeg,
+    problems.WrongScale,
 )
 
 

@@ -37,9 +37,11 @@ STRINGS = {
     "problem.truncated-image": "The image is cut off or damaged",
     "problem.image-too-large": "The image is far too large",
     "problem.wrong-size": "The image is not 96×96 pixels",
+    "problem.wrong-scale": "The patch has another scale than the model's",
     "problem.wrong-mode": "The image is not 8-bit RGB",
     "problem.animation": "The file holds more than one image",
     "problem.unsupported-tiff": "This kind of TIFF is not read",
+    "problem.unsupported-jpeg": "This kind of JPEG is not read",
     "problem.empty-body": "The file is empty",
     "problem.body-too-large": "The file is too large",
     # Diagnose
