@@ -7,7 +7,7 @@ from typing import Any
 EXAMPLE: dict[str, Any] = {
     "id": "01a2093c-9772-76e4-af72-f6e896e1104f",
     "created_at": "2026-11-23T16:28:15.602000Z",
-    "model": {"name": "accurate", "version": "1.0.0", "sha256": "b7e08fce" * 8},
+    "model": {"name": "accurate", "version": "1.0.0", "sha256": "b7e08fce" * 8, "microns_per_pixel": 0.97},
     "label": "metastasis",
     "probability": 0.8676326460613037,
     "probability_at_prevalence": 0.42139797102431353,
@@ -37,7 +37,7 @@ EXAMPLE: dict[str, Any] = {
         "stain_distance": 0.993897486719173,
         "assessable": True,
     },
-    "patch": {"sha256": "60cf4b55" * 8, "format": "PNG"},
+    "patch": {"sha256": "60cf4b55" * 8, "format": "PNG", "microns_per_pixel": 1.0},
     "case_id": "case-17",
     "slide_id": "case-17.2",
     "timing_ms": {"decode": 0.559, "quality": 0.391, "infer": 16.73, "total": 17.969},

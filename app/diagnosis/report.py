@@ -32,6 +32,9 @@ class ModelReport(_Part):
     name: str
     version: str
     sha256: str = Field(description="Of the artifact file: the model's identity.")
+    microns_per_pixel: float | None = Field(
+        None, description="The scale that the model expects; null in answers recorded before it was stated."
+    )
 
 
 class ConsistencyReport(_Part):
@@ -66,6 +69,9 @@ class QualityReport(_Part):
 class PatchReport(_Part):
     sha256: str = Field(description="Of the decoded RGB bytes.")
     format: Literal["PNG", "JPEG", "TIFF"]
+    microns_per_pixel: float | None = Field(
+        None, description="The scale that the request's `mpp` or else the file states; null if the scale is not stated."
+    )
 
 
 class Timing(_Part):
@@ -202,6 +208,7 @@ def report(
     probabilities: list[float],
     timing_ms: dict[str, float],
     prevalence: float | None = None,
+    microns_per_pixel: float | None = None,
 ) -> Answer:
     """Put an answer together, validated as a whole.
 
@@ -209,6 +216,7 @@ def report(
         probabilities: those of ``orbit.known``.
         timing_ms: the fields of ``Timing``.
         prevalence: the site's.
+        microns_per_pixel: the patch's scale, if it is stated.
     """
     shifted = None
     if not quality.assessable:
@@ -236,7 +244,7 @@ def report(
                 "stain_distance": quality.stain_distance,
                 "assessable": quality.assessable,
             },
-            "patch": {"sha256": patch_sha256, "format": patch_format},
+            "patch": {"sha256": patch_sha256, "format": patch_format, "microns_per_pixel": microns_per_pixel},
             "timing_ms": timing_ms,
         }
     )

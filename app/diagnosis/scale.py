@@ -15,7 +15,7 @@ Mpp = float | Literal["ignore"] | None
 IGNORE: Literal["ignore"] = "ignore"
 PLAUSIBLE = (0.05, 10.0)
 TOLERANCE = 0.1
-MAX_STATED = 1000.0
+LEAST_STATED, MOST_STATED = 0.001, 1000.0
 
 # Micro sign and Greek mu are two characters.
 _MICRONS = {
@@ -65,9 +65,11 @@ def parse_mpp(text: str) -> float | Literal["ignore"]:
     """
     if text == IGNORE:
         return IGNORE
-    if re.fullmatch(_NUMBER, text) and 0 < (number := float(text)) <= MAX_STATED:
+    if re.fullmatch(_NUMBER, text) and LEAST_STATED <= (number := float(text)) <= MOST_STATED:
         return number
-    raise ValueError(f"mpp is {text[:20]!r}, expected microns per pixel above 0 and at most {MAX_STATED:g}, or ignore")
+    raise ValueError(
+        f"mpp is {text[:20]!r}, expected microns per pixel from {LEAST_STATED:g} to {MOST_STATED:g}, or {IGNORE!r}"
+    )
 
 
 def checked(scales: Sequence[Scale], expected: float, mpp: Mpp) -> float | None:

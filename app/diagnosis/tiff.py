@@ -35,7 +35,8 @@ _COMPRESSIONS = {
 _COLOURS = {0: "grayscale", 1: "grayscale", 2: "RGB", 3: "palette", 4: "a mask", 5: "CMYK", 6: "YCbCr"}
 _COLOURS |= {8: "CIELAB", 9: "CIELAB", 10: "CIELAB", 32803: "a raw colour filter array"}
 _FORMATS = {1: "", 2: "signed ", 3: "float ", 5: "complex ", 6: "complex "}
-_UNITS = {2: (25_400.0, "inch"), 3: (10_000.0, "centimetre")}  # microns
+# In microns; 4 and 5 are not of the standard, but tifffile writes them.
+_UNITS = {2: (25_400.0, "inch"), 3: (10_000.0, "centimetre"), 4: (1000.0, "millimetre"), 5: (1.0, "micrometre")}
 _IMAGES = re.compile(r"^images=([0-9]{1,9})$", re.MULTILINE)
 _ALPHA = (1, 2)
 

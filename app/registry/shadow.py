@@ -9,6 +9,7 @@ from functools import partial
 from anyio import to_thread
 
 from app.diagnosis.orbit import Rotations
+from app.diagnosis.scale import IGNORE
 from app.inference.model import Answered
 from app.inference.pool import Outcome, Pool, Task
 from app.problems import Problem
@@ -67,7 +68,7 @@ class ShadowScorer:
         if not waiting:
             return
         reply: Reply[list[Outcome]] = Reply()
-        task = Task(model, Rotations.NONE, [(data, None, None) for data, _ in waiting], reply.give, reply)
+        task = Task(model, Rotations.NONE, [(data, None, None, IGNORE) for data, _ in waiting], reply.give, reply)
         shadows = await self._pool.run_in_spare_time(task)
         scores = [
             Score(
