@@ -13,6 +13,7 @@ from app.diagnosis.decode import DecodedPatch, decode
 from app.diagnosis.identity import new_id
 from app.diagnosis.orbit import Helpers, Orbit, Rotations, as_given, measure_orbit
 from app.diagnosis.report import Answer, ModelReport, report
+from app.diagnosis.scale import Mpp
 from app.diagnosis.shifts import ShiftReport, Shifts, measure_shifts, shift_report
 from app.problems import ImageProblem
 from model_zoo.network import Network
@@ -88,6 +89,7 @@ class Engine:
         prevalence: float | None = None,
         helpers: Helpers | None = None,
         shifts: Shifts = Shifts.NONE,
+        mpp: Mpp = None,
     ) -> Answer:
         """Decode, assess, turn, infer and report, also at the site's prevalence if that is given.
 
@@ -96,12 +98,13 @@ class Engine:
             rotations: which turns are measured.
             helpers: threads that may take a share of the inferences.
             shifts: whether the patch is also answered at offsets around it.
+            mpp: what the caller says of the patch's scale.
 
         Raises:
             ImageProblem: if the bytes are no patch.
         """
         start = perf_counter()
-        patch = decode(data)
+        patch = decode(data, self.manifest.input.microns_per_pixel, mpp)
         decoded = perf_counter()
         quality = measure(patch.pixels, self.manifest.quality)
         before = perf_counter()
@@ -111,17 +114,21 @@ class Engine:
         probabilities = self.network.probabilities(orbit.logits[list(orbit.known)]).tolist()
         return self._report(patch, quality, orbit, probabilities, moments, prevalence, shift)
 
-    def answer_as_given(self, files: Sequence[bytes], prevalence: float | None = None) -> list[Answer | ImageProblem]:
+    def answer_as_given(
+        self, files: Sequence[bytes], prevalence: float | None = None, mpps: Sequence[Mpp] | None = None
+    ) -> list[Answer | ImageProblem]:
         """Answer several patches as with ``Rotations.NONE``, in one call of the network; the bits are the same.
 
-        The times in an answer are those of all together, but for its own decoding.
+        The times in an answer are those of all together, but for its own decoding. ``mpps`` has what the caller says of
+        the scale of each patch.
         """
         results: list[Answer | ImageProblem | None] = [None] * len(files)
         decoded: list[tuple[int, DecodedPatch, float, float]] = []
-        for index, data in enumerate(files):
+        expected = self.manifest.input.microns_per_pixel
+        for index, (data, mpp) in enumerate(zip(files, mpps or [None] * len(files), strict=True)):
             start = perf_counter()
             try:
-                decoded.append((index, decode(data), start, perf_counter()))
+                decoded.append((index, decode(data, expected, mpp), start, perf_counter()))
             except ImageProblem as problem:
                 results[index] = problem
         if decoded:

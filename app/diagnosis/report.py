@@ -72,7 +72,9 @@ class QualityReport(_Part):
 class PatchReport(_Part):
     sha256: str = Field(description="Of the decoded RGB bytes.")
     format: Literal["PNG", "JPEG", "TIFF"]
-    microns_per_pixel: float | None = Field(None, description="The scale that the file states; null if it states none.")
+    microns_per_pixel: float | None = Field(
+        None, description="The scale that the request's `mpp` or else the file states; null if the scale is not stated."
+    )
 
 
 class Timing(_Part):
@@ -230,7 +232,7 @@ def report(
         timing_ms: the fields of ``Timing``.
         prevalence: the site's.
         shifts: if they were measured.
-        microns_per_pixel: the scale that the file states, if it states one.
+        microns_per_pixel: the patch's scale, if it is stated.
     """
     ground = ground_of(manifest, orbit, probabilities[0])
     label = label_of(ground.probability, ground.threshold)

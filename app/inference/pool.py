@@ -22,6 +22,7 @@ from anyio import to_thread
 from app import problems
 from app.diagnosis.engine import ModelError
 from app.diagnosis.orbit import Rotations
+from app.diagnosis.scale import Mpp
 from app.diagnosis.shifts import Shifts
 from app.inference.frames import Header
 from app.inference.model import Answered, Model
@@ -35,7 +36,7 @@ HUNG_S = 60.0
 
 log = logging.getLogger("rosette.inference")
 
-Patch = tuple[bytes, str | None, str | None]
+Patch = tuple[bytes, str | None, str | None, Mpp]
 Outcome = Answered | ImageProblem
 _IMAGE_PROBLEMS = {kind.slug: kind for kind in ImageProblem.__subclasses__()}
 
@@ -44,7 +45,7 @@ class Task:
     """Patches of one request that go to one process.
 
     Args:
-        patches: image files, each with its case's and its slide's pseudonym.
+        patches: image files, each with its case's and its slide's pseudonym and what the caller says of its scale.
         done: is given an outcome for each patch, in the event loop, unless the reply is given an error.
         reply: what the request waits for.
         gone: whether whoever asked has left; asked just before the task would begin.

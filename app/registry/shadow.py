@@ -9,6 +9,7 @@ from functools import partial
 from anyio import to_thread
 
 from app.diagnosis.orbit import Rotations
+from app.diagnosis.scale import IGNORE
 from app.inference.model import Answered, Model
 from app.inference.pool import Outcome, Pool, Task
 from app.problems import Problem
@@ -66,7 +67,7 @@ class ShadowScorer:
         waiting = [each for each in waiting if each[1].values["model_sha256"] != model.sha256]
         for rotations, some in self._by_basis(model, waiting).items():
             reply: Reply[list[Outcome]] = Reply()
-            task = Task(model, rotations, [(data, None, None) for data, _ in some], reply.give, reply)
+            task = Task(model, rotations, [(data, None, None, IGNORE) for data, _ in some], reply.give, reply)
             await self._record(some, await self._pool.run_in_spare_time(task))
 
     def _by_basis(
