@@ -60,6 +60,6 @@ def test_shifts_are_asked_for_on_the_page(window: Open, lived_in: RunningServer)
     expect(answer.locator("figure.shifts .cell")).to_have_count(9)
     expect(answer.locator("figure.shifts .cell.centre")).to_have_count(1)
     expect(answer).to_contain_text("Decided by")
-    expect(answer).to_contain_text("not stated in the file, 0.97 expected")
+    expect(answer).to_contain_text("scale not stated, 0.97 expected")
     assert opened.fits()
     assert opened.barriers() == []
