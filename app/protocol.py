@@ -123,6 +123,8 @@ class _WithoutUpgrades:
 class _Parser(HttpToolsProtocol):
     def __init__(self, config: Config, **options: Any) -> None:
         super().__init__(config, **options)
+        self._idle = config.idle
+        self._max_connections = config.max_connections
         self.parser = cast(httptools.HttpRequestParser, _WithoutUpgrades(self))
         self._header_timeout_s = config.header_timeout_s
         self._header_timer: asyncio.TimerHandle | None = None
@@ -136,9 +138,15 @@ class _Parser(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = _Transport(transport)
         super().connection_made(self._transport)  # type: ignore[arg-type] # stands in for it
+        self._idle[self] = None
+        if len(self.connections) > self._max_connections and self._idle:
+            longest_idle = cast(_Parser, next(iter(self._idle)))
+            del self._idle[longest_idle]
+            longest_idle.transport.close()
         self._watch_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._idle.pop(self, None)
         self._stop_watching_headers()
         super().connection_lost(exc)
 
@@ -174,6 +182,7 @@ class _Parser(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._offered:
             return
+        self._idle.pop(self, None)
         self._transport.unread = True
         self._idle_bytes = 0
         self._stop_watching_headers()
@@ -207,6 +216,11 @@ class _Parser(HttpToolsProtocol):
         self._transport.unread = False
         self._header_bytes = 0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.pipeline and not self.transport.is_closing():
+            self._idle[self] = None
 
     def send_400_response(self, msg: str) -> None:
         error = sys.exc_info()[1]

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import resource
 import socket
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
-from app import logs
+from app import logs, variables
 from app.main import create_app
 from app.memory import keep_what_is_there
 from app.protocol import PatientProtocol
 from app.settings import Settings
 
 START_S = 60.0
+# For the database's connections, the inference processes, journals, uploads and libraries.
+RESERVED_DESCRIPTORS = 128
+MIN_CONNECTIONS = 8
+
+log = logging.getLogger("rosette.settings")
 
 
 class Config(uvicorn.Config):
@@ -39,6 +49,15 @@ class Config(uvicorn.Config):
             access_log=False,
         )
         self.header_timeout_s = settings.header_timeout_s
+        self.wanted_connections = settings.connections
+        self.idle: dict[object, None] = {}
+
+    @property
+    def max_connections(self) -> int:
+        """As many as are set, or as descriptors allow."""
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        room = sys.maxsize if soft == resource.RLIM_INFINITY else soft - RESERVED_DESCRIPTORS
+        return max(MIN_CONNECTIONS, min(self.wanted_connections, room))
 
 
 class Server(uvicorn.Server):
@@ -73,9 +92,23 @@ class Supervisor(Multiprocess):
             self._ready(self._listening.getsockname()[1])
 
 
+def warn_of_unknown_variables() -> None:
+    """Log variables that are no settings; those that look like one are refused by the settings themselves."""
+    for variable, (nearest, _) in variables.unknown(os.environ, Settings.model_fields).items():
+        log.warning("%s is no setting and means nothing: the setting with the nearest name is %s", variable, nearest)
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process, and those that it starts, open as many files as the system allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def make_server(app: FastAPI, settings: Settings, ready: Callable[[int], None]) -> Server:
     """A server for the application; ``run()`` blocks until SIGINT or SIGTERM, and lets requests finish."""
     logs.configure(settings.log_format, settings.log_level)
+    warn_of_unknown_variables()
     return Server(Config(app, settings), ready)
 
 
@@ -85,6 +118,7 @@ def make_supervisor(settings: Settings, ready: Callable[[int], None]) -> Supervi
     A process that ends or hangs is replaced; at the end each lets its requests finish.
     """
     logs.configure(settings.log_format, settings.log_level)
+    warn_of_unknown_variables()
     return Supervisor(Config("app.server:application", settings), ready)
 
 

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from app import variables
 from app.cores import usable_cores
 from app.logs import Format, Level
 from app.registry.signatures import TrustedKeys
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
         key_rate: patches a second that one key may send; more are refused with 429. By default any number.
         journal: folder that takes answers while the database is away; by default ``journal`` in ``home``.
         journal_bytes: how far a process's journal may grow; 0 for no journal.
+        connections: connections of a server process that may be open at once; beyond, the longest idle one is closed.
         uploads: requests with a body that may be in flight at once; more are refused with 503.
         max_body_bytes: largest request body, and largest image of a batch.
         max_batch_bytes: largest body of a batch.
@@ -72,7 +74,8 @@ class Settings(BaseSettings):
         shutdown_timeout_s: seconds that running requests get when the server is told to stop.
 
     Raises:
-        pydantic.ValidationError: naming each variable that does not fit, without its value.
+        pydantic.ValidationError: naming each variable that does not fit, without its value, and any whose name is
+            almost that of a setting.
     """
 
     model_config = SettingsConfigDict(
@@ -104,6 +107,7 @@ class Settings(BaseSettings):
     key_rate: float | None = Field(default=None, gt=0)
     journal: Path | None = None
     journal_bytes: int = Field(default=2**30, ge=0)
+    connections: int = Field(default=1024, ge=8)
     uploads: int = Field(default=128, ge=1)
     max_body_bytes: int = Field(default=2**20, ge=1)
     max_batch_bytes: int = Field(default=2**24, ge=1)
@@ -149,6 +153,12 @@ class Settings(BaseSettings):
     @classmethod
     def _networks(cls, proxies: str | None) -> str | None:
         return proxies and ",".join(str(ip_network(proxy.strip())) for proxy in proxies.split(","))
+
+    @model_validator(mode="after")
+    def _variables_are_settings(self) -> Self:
+        if wrong := variables.mistyped(os.environ, type(self).model_fields):
+            raise ValueError(wrong)
+        return self
 
     @model_validator(mode="after")
     def _admin_key_is_long_enough(self) -> Self:

@@ -98,7 +98,7 @@ async def predict_batch(
                 caller.key_id,
                 parameters.case_id,
                 parameters.slide_id,
-                f"{idempotency_key}:{index}" if idempotency_key else None,
+                f"{idempotency_key} {index}" if idempotency_key else None,
                 parameters.shifts,
                 mpp=mpp,
             )

@@ -21,7 +21,8 @@ from app.diagnosis.shifts import Shifts
 from app.main import create_app
 from app.memory import keep_what_is_there
 from app.problems import ImageProblem
-from app.server import make_server, make_supervisor
+from app.records.only import only_server
+from app.server import make_server, make_supervisor, raise_descriptor_limit
 from app.services import Services
 from app.settings import Settings
 
@@ -36,15 +37,17 @@ def serve(
         os.environ["ROSETTE_WORKERS"] = str(workers)
     with readable_errors():
         settings = Settings()
+        raise_descriptor_limit()
         if settings.workers > 1:
             _serve_many(settings)
             return
-        app = create_app(settings)
-        services: Services = app.state.services
-        server = make_server(app, settings, lambda port: typer.echo(greeting(services, port)))
-        services.start()
-        keep_what_is_there()
-        server.run()
+        with only_server(settings.sqlalchemy_url()):
+            app = create_app(settings)
+            services: Services = app.state.services
+            server = make_server(app, settings, lambda port: typer.echo(greeting(services, port)))
+            services.start()
+            keep_what_is_there()
+            server.run()
 
 
 def _serve_many(settings: Settings) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -50,6 +54,7 @@ def open_database(url: str, connections: int = 8) -> Engine:
         pool_pre_ping=backend == "postgresql",
     )
     if backend == "sqlite":
+        event.listen(engine, "do_connect", partial(_keep_private, parsed.database or ""))
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -80,6 +85,19 @@ def unavailable(error: SQLAlchemyError) -> RecordsUnavailable:
     """The problem for a database error, without the statement and its parameters."""
     cause = getattr(error, "orig", None) or error
     return RecordsUnavailable(f"The database failed ({type(cause).__name__}), so nothing was answered: try again.")
+
+
+def _keep_private(path: str, *_: Any) -> None:
+    """Let nobody else read the file, whatever the folder; SQLite gives its other files the same mode."""
+    if path.startswith("file:"):
+        return
+    # Never opened when it is there: to close it again would give up the locks that SQLite holds in this process.
+    with suppress(OSError):  # SQLite says what is wrong with a path
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    for each in map(Path, (path, f"{path}-wal", f"{path}-shm")):
+        with suppress(OSError):  # another user's, or not there
+            if stat.S_IMODE(each.stat().st_mode) & 0o077:
+                each.chmod(0o600)
 
 
 def _configure_sqlite(connection: Any, _: Any) -> None:

@@ -6,9 +6,12 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 from app.records.database import WRITE_FIRST
+from app.version import version
 
 _LOCK = 0x526F7365747465  # "Rosette": one advisory lock for all servers of a PostgreSQL database
 
@@ -26,6 +29,10 @@ class UnprotectedTrailError(ValueError):
     """The database would let rows of the audit trail be changed or removed."""
 
 
+class NewerDatabaseError(ValueError):
+    """The database has been migrated by a later version of this program."""
+
+
 def scripts() -> Path:
     """The migrations: inside the package in an installed wheel, at the top of a checkout."""
     installed = Path(__file__).with_name("alembic")
@@ -41,6 +48,7 @@ def migrate(engine: Engine, folder: Path | None = None) -> None:
 
     Raises:
         SQLAlchemyError: if the database cannot be reached or changed.
+        NewerDatabaseError: if a later version has migrated it.
         UnprotectedTrailError: if the audit trail's triggers are missing afterwards; then nothing is migrated.
     """
     config = Config()
@@ -49,8 +57,19 @@ def migrate(engine: Engine, folder: Path | None = None) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         config.attributes["connection"] = connection
+        _check_not_newer(connection, ScriptDirectory.from_config(config))
         command.upgrade(config, "head")
         check_triggers(connection)
+
+
+def _check_not_newer(connection: Connection, known: ScriptDirectory) -> None:
+    found = MigrationContext.configure(connection).get_current_revision()
+    if found is None or found in {script.revision for script in known.walk_revisions()}:
+        return
+    raise NewerDatabaseError(
+        f"the database has the tables of a newer Rosette (revision {found}; this one, {version()}, knows them up to "
+        f"{known.get_current_head()}): install that version again, or restore a backup of the version before"
+    )
 
 
 def check_triggers(connection: Connection) -> None:

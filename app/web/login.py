@@ -49,6 +49,8 @@ async def login(
     except (Unauthorized, TooManyTries) as problem:
         return _refused(request, problem, target)
     token = await to_thread.run_sync(services.sessions.open, caller)
+    if before := session_token(request.scope):  # this browser's, which it forgets now
+        await to_thread.run_sync(services.sessions.close, before, caller.actor)
     response = RedirectResponse(target or home(caller), 303, headers=HEADERS)
     response.set_cookie(COOKIE, token, path="/", secure=request.url.scheme == "https", httponly=True, samesite="strict")
     return response

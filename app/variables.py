@@ -1,0 +1,65 @@
+"""Environment variables that begin with ``ROSETTE_`` and are none of the server's settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+
+PREFIX = "ROSETTE_"
+LIKENESS = 0.75
+
+# What compose, the images, training, the tests and Kubernetes' service links use.
+_OTHERS = frozenset(
+    [
+        "ADDRESS",
+        "APP_CPUS",
+        "APP_MEMORY",
+        "DATA",
+        "DB_CPUS",
+        "DB_MEMORY",
+        "GRAFANA_PORT",
+        "HOSTNAME",
+        "HTTPS_PORT",
+        "HTTP_PORT",
+        "PROXY_CPUS",
+        "REPLICAS",
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SHARED",
+        "TLS",
+        "VERSION",
+    ]
+)
+_PATTERNS = re.compile(r"TEST_.*|BENCHMARK_.*|SERVICE_PORT_.*|PORT_\d+_(TCP|UDP|SCTP)(_.*)?")
+
+
+def unknown(environment: Iterable[str], settings: Iterable[str]) -> dict[str, tuple[str, float]]:
+    """Variables that mean nothing here, each with the setting whose name is nearest, and how like it is (0 to 1).
+
+    Args:
+        environment: names of variables.
+        settings: names of settings, without the prefix.
+    """
+    known = {name.upper() for name in settings}
+    found = {}
+    for variable in sorted(environment):
+        name = variable.upper().removeprefix(PREFIX)
+        if not variable.upper().startswith(PREFIX) or name in known | _OTHERS or _PATTERNS.fullmatch(name):
+            continue
+        likeness, nearest = max((SequenceMatcher(None, name, each).ratio(), each) for each in known)
+        found[variable] = (PREFIX + nearest, likeness)
+    return found
+
+
+def mistyped(environment: Iterable[str], settings: Iterable[str]) -> str:
+    """What to mend, in words, if a variable looks like a setting and is none; empty if none does."""
+    wrong = {
+        variable: nearest
+        for variable, (nearest, likeness) in unknown(environment, settings).items()
+        if likeness >= LIKENESS
+    }
+    return "; ".join(
+        f"{variable} is no setting: did you mean {nearest}? Rename it, or remove it from the environment"
+        for variable, nearest in wrong.items()
+    )
