@@ -38,7 +38,8 @@ def test_the_answer_is_what_the_network_says(
     assert np.array_equal(np.array(answer["logits"], np.float32), logits[0])
     assert answer["probability"] == network.probabilities(logits)[0]
     assert answer["model"]["sha256"] == sha256(artifact_path.read_bytes()).hexdigest()
-    assert answer["patch"] == {"sha256": sha256(tumour.tobytes()).hexdigest(), "format": "PNG"}
+    patch = {"sha256": sha256(tumour.tobytes()).hexdigest(), "format": "PNG", "microns_per_pixel": None}
+    assert answer["patch"] == patch
     assert UUID(answer["id"]).version == 7
     assert abs(datetime.now(UTC) - datetime.fromisoformat(answer["created_at"])) < timedelta(minutes=1)
     assert answer["consistency"]["angles_deg"] == [30 * k for k in range(12)]
@@ -102,7 +103,8 @@ def test_a_form_and_a_raw_body_are_answered_alike(server: RunningServer, tumour:
     form = server.client.post("/predict", files={"file": ("patch", image)}).json()
     raw = predict(server, image)
     assert form["logits"] == raw["logits"]
-    assert form["patch"] == raw["patch"] == {"sha256": raw["patch"]["sha256"], "format": file_format}
+    assert form["patch"] == raw["patch"]
+    assert raw["patch"]["format"] == file_format
 
 
 def test_a_chunked_body_is_read(server: RunningServer, png: bytes) -> None:
