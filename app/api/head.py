@@ -21,9 +21,9 @@ class Head:
             return
 
         async def send_without_body(message: Message) -> None:
-            await send(message | {"body": b""} if message["type"] == "http.response.body" else message)
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        asked = scope | {"method": "GET"}
+        asked = {**scope, "method": "GET"}
         try:
             await self.app(asked, receive, send_without_body)
         finally:
