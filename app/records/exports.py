@@ -64,11 +64,12 @@ def piece(log: PredictionLog, file: Format, wanted: Filter, cursor: str | None =
 
 def _csv(rows: Sequence[Values]) -> str:
     stream = io.StringIO()
-    csv.writer(stream).writerows([_cell(value) for value in row] for row in rows)
+    csv.writer(stream).writerows([cell(value) for value in row] for row in rows)
     return stream.getvalue()
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
+    """A value as CSV has it; text that a spreadsheet would take for a formula gets an apostrophe."""
     match value:
         case bool():
             return "true" if value else "false"

@@ -133,6 +133,7 @@ def test_the_largest_batch_of_many_patches_is_described_as_it_is(server: Running
         "shifts",
         "case_id",
         "slide_id",
+        "mpp",
         "Idempotency-Key",
     }
     assert json.dumps(described).count("Answers") == 1
