@@ -15,13 +15,14 @@ from model_zoo.independence import check_independence
 from model_zoo.network import Network
 from model_zoo.proof import RefusedError, prove
 from model_zoo.verify import verify
+from tests.conftest import earlier_artifact
 from tests.model_zoo.changes import brightest_neighbour
 from tests.model_zoo.resealing import resealed
 
 
 @pytest.fixture(scope="module")
-def hostile(artifact_path: Path) -> bytes:
-    return resealed(artifact_path.read_bytes(), brightest_neighbour)
+def hostile() -> bytes:
+    return resealed(earlier_artifact().read_bytes(), brightest_neighbour)
 
 
 def test_the_rule_refuses_a_network_that_pools_over_a_call(hostile: bytes) -> None:

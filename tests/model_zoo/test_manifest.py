@@ -14,7 +14,7 @@ from model_zoo.network import Network
 from model_zoo.quality import measure
 from model_zoo.reading import MAX_MANIFEST_BYTES, ManifestError, parse_manifest
 from model_zoo.summary import facts, metrics_table
-from tests.conftest import ROOT
+from tests.conftest import ROOT, earlier_artifact
 
 Document = dict[str, Any]
 
@@ -22,7 +22,7 @@ Document = dict[str, Any]
 @pytest.fixture(scope="module")
 def data() -> bytes:
     """An artifact of schema 1."""
-    return (ROOT / "benchmarks" / "artifacts" / "accurate-0.3.1.int8.onnx").read_bytes()
+    return earlier_artifact().read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from app.registry.vetting import CHILD, FINISHED, MAX_OUTPUT_BYTES, Verdict, que
 from model_zoo.proof import Examination, Report, Step, nobody
 from model_zoo.verify import verify
 from tests.app.registry.hostile import ATTACKS, HOSTILE
-from tests.conftest import ROOT, shipped_artifact
+from tests.conftest import ROOT, earlier_artifact, shipped_artifact
 
 PATIENCE_S = 120
 STEPS = [
@@ -49,8 +49,8 @@ CONFINED = json.dumps({"name": "sandbox", "passed": True, "detail": "", "millise
 
 
 @pytest.fixture(scope="module")
-def data(artifact_path: Path) -> bytes:
-    return artifact_path.read_bytes()
+def data() -> bytes:
+    return earlier_artifact().read_bytes()
 
 
 @pytest.fixture
