@@ -228,7 +228,8 @@ def test_a_shadow_scores_what_is_answered_and_answers_nothing(
     client, other = with_fast.client, Network(fast)
     patches = [synthetic_patch("tumour" if i % 2 else "normal", i) for i in range(6)]
     assert client.post(f"/admin/models/{id_of(fast)}/shadow").json()["state"] == "shadow"
-    answers = [client.post("/predict", content=encoded(patch), headers=PNG).json() for patch in patches]
+    as_given = "/predict?rotations=none"
+    answers = [client.post(as_given, content=encoded(patch), headers=PNG).json() for patch in patches]
     assert {answer["model"]["sha256"] for answer in answers} == {id_of(accurate)}
     deadline = monotonic() + 120
     while not (found := client.get(f"/admin/models/{id_of(fast)}").json()["shadow"]) or found[0]["patches"] < 6:
