@@ -30,6 +30,7 @@ from tests.app.conftest import (
 from tests.app.conftest import postgres as postgres
 from tests.app.conftest import sqlite as sqlite
 from tests.app.registry.conftest import accurate, fast
+from tests.conftest import earlier_artifact
 
 __all__ = ["_no_settings_from_outside", "accurate", "answer_of", "clock", "database", "fast", "png", "tumour"]
 
@@ -133,6 +134,12 @@ class Window:
 
 
 Open = Callable[..., Window]
+
+
+@pytest.fixture(scope="session")
+def artifact_path() -> Path:
+    """An artifact whose answers to the synthetic patches these tests know."""
+    return earlier_artifact()
 
 
 @pytest.fixture(scope="package")
