@@ -95,9 +95,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for module in (predict, batch, exports, predictions, reviews, models, keys, audit, drift, metrics, health):
         app.include_router(module.router)
     pages.install(app)
-    app.openapi = partial(docs.describe, app, services.settings.root_path)  # type: ignore[method-assign]
+    app.openapi = partial(docs.describe, app, services.settings.root_path or "")  # type: ignore[method-assign]
     if services.settings.docs:
-        docs.install(app, services.settings.root_path)
+        docs.install(app, services.settings.root_path or "")
     app.add_middleware(Shortcut)
     app.add_middleware(
         Guard,

@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     database_password_file: Path | None = None
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
-    root_path: str = ""
+    root_path: str | None = None
     admin_key: SecretStr | None = None
     admin_key_file: Path | None = None
     key_grace_s: float = Field(default=900, ge=60)
@@ -135,9 +135,9 @@ class Settings(BaseSettings):
 
     @field_validator("root_path")
     @classmethod
-    def _a_path(cls, root: str) -> str:
+    def _a_path(cls, root: str | None) -> str | None:
         if root == "/":
-            return ""
+            return None
         if root and (not ROOT_PATH.fullmatch(root) or root.split("/")[1] in OWN_PATHS):
             raise ValueError(
                 "is no path such as /rosette: it begins with a slash and does not end with one, its parts are of the "

@@ -115,4 +115,4 @@ def test_what_is_no_prefix_is_refused(tmp_path: Path, root: str) -> None:
 
 
 def test_a_slash_is_no_prefix(tmp_path: Path) -> None:
-    assert Settings(home=tmp_path, root_path="/").root_path == ""
+    assert Settings(home=tmp_path, root_path="/").root_path is None
