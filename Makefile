@@ -5,10 +5,12 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test soak lint lock env images bundle backup restore monitor docker-test format clean
+.PHONY: help serve test coverage soak nightly lint lock env images bundle backup restore monitor docker-test format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -16,14 +18,20 @@ help: ## List the targets
 serve: .venv/.serve ## Install the server alone, as locked for the image, migrate its database, make the first key, serve
 	@exec $(BIN)/rosette serve
 
-test: .venv/.test lint ## Install everything, check style and types, run the tests with coverage
-	$(BIN)/pytest -m "not soak and not docker" --cov --cov-report=term
+test: lint coverage ## Install everything, check style and types, run the tests with coverage
 
-soak: .venv/.test ## The long tests: kills, swaps, overload, spoilt input
-	$(BIN)/pytest -m soak || [ $$? -eq 5 ]
+coverage: .venv/.test ## Run the tests with coverage, on all cores
+	@core=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') && set -x && \
+	COVERAGE_CORE=$$core $(PYTEST) $(PARALLEL) -m "not soak and not docker" --cov --cov-report=term
+
+soak: .venv/.test ## The long tests in their short form: kills, swaps, overload, spoilt input
+	$(PYTEST) $(PARALLEL) -m "soak and not nightly" || [ $$? -eq 5 ]
+
+nightly: .venv/.test ## The long tests in full: 50 kills of each kind, 10,000 predictions over swaps, ...
+	ROSETTE_TEST_NIGHTLY=1 $(PYTEST) $(PARALLEL) -m soak
 
 docker-test: .venv/.test ## Build the stack and try it: kills, replicas, backups (needs Docker)
-	$(BIN)/python -m pytest -m docker
+	$(PYTEST) -m docker
 
 lint: .venv/.test ## Check style and types
 	$(BIN)/ruff check

@@ -10,6 +10,8 @@ from math import inf
 from time import perf_counter
 
 from app.diagnosis.orbit import Rotations
+from app.diagnosis.scale import Mpp
+from app.diagnosis.shifts import Shifts
 from app.inference.model import Answered, Model
 from app.inference.pool import TOGETHER, Pool, Task
 from app.problems import IdempotencyMismatch, ImageProblem, Problem, RecordsUnavailable, unexpected
@@ -30,6 +32,7 @@ class Asked:
         image: the image file's bytes.
         key_id: whose key asks.
         idempotency_key: the caller's name for the request, if it may be sent again.
+        mpp: what the caller says of the patch's scale.
     """
 
     image: bytes
@@ -38,12 +41,17 @@ class Asked:
     case_id: str | None = None
     slide_id: str | None = None
     idempotency_key: str | None = None
+    shifts: Shifts = Shifts.NONE
+    mpp: Mpp = None
 
     def repeatable(self) -> Repeatable | None:
         """The request as it is remembered, if it may be sent again."""
         if self.idempotency_key is None:
             return None
-        print_ = fingerprint(self.image, self.rotations, self.case_id, self.slide_id)
+        # What came with later versions counts where it is asked for: a repeat of an earlier request stays one.
+        shifts = [] if self.shifts is Shifts.NONE else [str(self.shifts)]
+        later = shifts if self.mpp is None else [*shifts, f"mpp={self.mpp}"]
+        print_ = fingerprint(self.image, self.rotations, self.case_id, self.slide_id, *later)
         return Repeatable(self.key_id, self.idempotency_key, print_)
 
 
@@ -204,8 +212,9 @@ class Answering:
 
             self._write_soon(entries, recorded)
 
-        patches = [(each.image, each.case_id, each.slide_id) for each, _ in asked]
-        task = Task(model, asked[0][0].rotations, patches, record, reply, gone, deadline_s)
+        patches = [(each.image, each.case_id, each.slide_id, each.mpp) for each, _ in asked]
+        first = asked[0][0]
+        task = Task(model, first.rotations, patches, record, reply, gone, deadline_s, first.shifts)
         outcomes: list[Outcome] = await self._pool.run(task)
         record_s = perf_counter() - inferred
         for (each, _), answer, outcome in zip(asked, answers, outcomes, strict=True):

@@ -28,6 +28,7 @@ from app.api import (
     reviews,
 )
 from app.api.connection import Connection
+from app.api.head import Head
 from app.api.observation import Failures, Observation
 from app.api.thin import Admission, Shortcut
 from app.diagnosis.report import NOTICE
@@ -112,6 +113,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         routes=[*predict.router.routes, *batch.router.routes],
         check=services.pool.refuse_when_full,
     )
+    app.add_middleware(Head)
     app.add_middleware(Connection, uploads=services.settings.uploads)
     app.add_middleware(Observation, metrics=services.metrics, tracing=services.tracing)
     if root := services.settings.root_path:

@@ -21,6 +21,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from app.diagnosis.reasons import Code
 from app.inference.model import Answered
 from app.inference.pool import Pool
 from app.records.writer import Writer
@@ -71,7 +72,7 @@ class Metrics:
         )
         self._stages: dict[Stage, Histogram] = {stage: stages.labels(stage) for stage in get_args(Stage)}
         self._predictions = Counter(
-            "rosette_predictions", "Predictions recorded.", ("decision", "model", "version"), registry=registry
+            "rosette_predictions", "Predictions recorded.", ("decision", "basis", "model", "version"), registry=registry
         )
         consistency = Counter(
             "rosette_consistency",
@@ -80,6 +81,13 @@ class Metrics:
             registry=registry,
         )
         self._consistency = {verdict: consistency.labels(name) for verdict, name in _CONSISTENCY.items()}
+        reasons = Counter(
+            "rosette_reasons",
+            "Predictions recorded that a person should look at or that were not assessable, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self._reasons = {code: reasons.labels(code) for code in get_args(Code)}
         self._problems = Counter("rosette_problems", "Problems answered.", ("problem",), registry=registry)
         ProcessCollector(registry=registry)
         registry.register(_State(pool, serving, shadow, writer))
@@ -122,7 +130,10 @@ class Metrics:
         self.stage("infer", answer.infer_ms / 1000)
         self.stage("record", record_s)
         self.stage("total", values["total_ms"] / 1000 + record_s)
-        self._predictions.labels(values["decision"], values["model_name"], values["model_version"]).inc()
+        model = values["model_name"], values["model_version"]
+        self._predictions.labels(values["decision"], values["basis"], *model).inc()
+        for code in values["reason_codes"].split():
+            self._reasons[code].inc()
         self._consistency[values["consistent"]].inc()
 
     def text(self) -> bytes:

@@ -24,7 +24,8 @@ class ProblemBody(BaseModel):
                 "type": "/problems/wrong-size",
                 "title": "The image has the wrong size",
                 "status": 422,
-                "detail": "The image is 95×96 pixels, expected exactly 96×96: cut or rescale it to a patch.",
+                "detail": "The image is 95×96 pixels, expected exactly 96×96: cut a patch of this size from the slide "
+                "at the model's microns per pixel; do not rescale the image to this size.",
             }
         },
     )
@@ -124,11 +125,19 @@ class WrongMode(ImageProblem):
 
 
 class Animation(ImageProblem):
-    slug, title = "animation", "The image holds more than one frame"
+    slug, title = "animation", "The file holds more than one image"
 
 
 class UnsupportedTiff(ImageProblem):
-    slug, title = "unsupported-tiff", "The TIFF is not a baseline TIFF"
+    slug, title = "unsupported-tiff", "This kind of TIFF is not read"
+
+
+class UnsupportedJpeg(ImageProblem):
+    slug, title = "unsupported-jpeg", "This kind of JPEG is not read"
+
+
+class WrongScale(ImageProblem):
+    slug, title = "wrong-scale", "The patch has another scale than the model's"
 
 
 class Unauthorized(Problem):

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Write one file with the images, the compose files and the scripts, for a machine without a network.
 # usage: docker/bundle.sh [FILE]     default: rosette.tar; build the images before (make images)
+# ROSETTE_GZIP, 1 (fast) to 9 (small), is how hard gzip tries.
 set -eu
 cd "$(dirname "$0")/.."
 file=${1:-rosette.tar}
@@ -19,7 +20,7 @@ for image in $images; do
     [ -z "$bill" ] || docker run --rm --network none --entrypoint cat "$image" "$bill" > "$into/sbom/${image%%:*}.cdx.json"
 done
 # shellcheck disable=SC2086 # one word for each image
-docker save $images | gzip > "$into/images.tar.gz"
+docker save $images | gzip "-${ROSETTE_GZIP:-6}" > "$into/images.tar.gz"
 cp compose.yaml LICENSE "$into/"
 cp -R docker/compose.yaml docker/database docker/env.sh docker/backup.sh docker/restore.sh docker/monitor.sh \
     docker/monitoring "$into/docker/"

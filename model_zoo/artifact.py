@@ -6,9 +6,9 @@ from hashlib import sha256
 
 from google.protobuf.message import DecodeError
 from onnx import ModelProto
-from pydantic import ValidationError
 
 from model_zoo.manifest import MANIFEST_KEY, MAX_BYTES, Manifest
+from model_zoo.reading import ManifestError, parse_manifest
 
 
 class ArtifactError(ValueError):
@@ -30,7 +30,7 @@ def parse(data: bytes) -> tuple[ModelProto, Manifest]:
         ArtifactError: if the bytes exceed 64 MB, are no ONNX model, or carry no valid manifest.
     """
     model = parse_model(data)
-    return model, parse_manifest(model)
+    return model, manifest_of(model)
 
 
 def parse_model(data: bytes) -> ModelProto:
@@ -50,7 +50,7 @@ def parse_model(data: bytes) -> ModelProto:
     return model
 
 
-def parse_manifest(model: ModelProto) -> Manifest:
+def manifest_of(model: ModelProto) -> Manifest:
     """Read the manifest out of a model's metadata.
 
     Raises:
@@ -62,17 +62,16 @@ def parse_manifest(model: ModelProto) -> Manifest:
             f"the metadata has the keys {keys[:8]}, expected only {MANIFEST_KEY!r}: write it with artifact.write"
         )
     try:
-        return Manifest.model_validate_json(model.metadata_props[0].value)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors()[:5])
-        raise ArtifactError(f"the manifest has {error.error_count()} faults: {faults}") from error
+        return parse_manifest(model.metadata_props[0].value)
+    except ManifestError as error:
+        raise ArtifactError(str(error)) from error
 
 
 def write(model: ModelProto, manifest: Manifest) -> bytes:
     """Serialize the model with the manifest as its only metadata; equal inputs give equal bytes.
 
     Raises:
-        ArtifactError: if the manifest names another graph, or the file would exceed 64 MB.
+        ArtifactError: if the manifest names another graph or could not be read again, or the file would exceed 64 MB.
     """
     actual = graph_sha256(model)
     if manifest.graph_sha256 != actual:
@@ -81,6 +80,7 @@ def write(model: ModelProto, manifest: Manifest) -> bytes:
     whole.CopyFrom(model)
     whole.ClearField("metadata_props")
     whole.metadata_props.add(key=MANIFEST_KEY, value=manifest.model_dump_json())
+    manifest_of(whole)
     data = whole.SerializeToString(deterministic=True)
     if len(data) > MAX_BYTES:
         raise ArtifactError(f"the artifact would have {len(data):,} bytes, expected at most {MAX_BYTES:,}")

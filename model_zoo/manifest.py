@@ -5,18 +5,27 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from model_zoo.freeform import check_freeform, check_printable
 from model_zoo.symmetry import Group
 
 MANIFEST_KEY = "rosette.manifest"
 MAX_BYTES = 64 * 2**20  # of an artifact file
+PATCH_PX = 96
+FRACTIONS = frozenset({"accuracy", "auc", "area", "sensitivity", "specificity", "precision", "recall", "brier", "ece"})
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+Bounded = Annotated[float, Field(ge=-1e6, le=1e6)]
+OpticalDensity = Annotated[float, Field(ge=0, le=3)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Float32Bits = Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 Triple = tuple[float, float, float]
+Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(check_printable)]
+Text = Annotated[str, Field(max_length=4000), AfterValidator(check_printable)]
+Freeform = Annotated[dict[str, JsonValue], AfterValidator(check_freeform)]
+Basis = Literal["single", "orbit"]
 
 
 class _Part(BaseModel):
@@ -24,12 +33,38 @@ class _Part(BaseModel):
 
 
 class InputSpec(_Part):
-    """What the graph takes: uint8 [N, height, width, 3] RGB at this resolution, seen through a disc."""
+    """What the graph takes: uint8 [N, height, width, 3] RGB at this resolution.
+
+    Attributes:
+        mask: ``"disc"`` if the graph makes everything outside the inscribed disc glass, ``"none"`` if it sees it.
+        corners: how a turn fills what it brings into the square from outside: with the nearest pixel.
+    """
 
     height: Literal[96] = 96
     width: Literal[96] = 96
-    microns_per_pixel: float = Field(gt=0)
-    mask: Literal["disc"] = "disc"
+    microns_per_pixel: float = Field(ge=0.05, le=10)
+    mask: Literal["disc", "none"] = "disc"
+    corners: Literal["replicated"] = "replicated"
+
+
+class DenseSpec(_Part):
+    """A network without padding and mask, which answers a region in one pass with the bits of its windows.
+
+    Attributes:
+        stride: pixels between neighbouring windows of a pass.
+        receptive_field: side in pixels of the square that one position of the last feature map sees.
+    """
+
+    stride: int = Field(ge=1, le=PATCH_PX)
+    receptive_field: int = Field(ge=1, le=PATCH_PX)
+
+    @model_validator(mode="after")
+    def _positions_fill_a_patch(self) -> Self:
+        if (PATCH_PX - self.receptive_field) % self.stride:
+            raise ValueError(
+                f"receptive fields of {self.receptive_field} px at stride {self.stride} do not fill {PATCH_PX} px"
+            )
+        return self
 
 
 class GroupSpec(_Part):
@@ -54,8 +89,8 @@ class GroupSpec(_Part):
 class Calibration(_Part):
     """``probability = softmax(logits / temperature)[1]``, fitted where ``prevalence`` of patches were positive."""
 
-    temperature: float = Field(gt=0)
-    prevalence: float = Field(gt=0, lt=1)
+    temperature: float = Field(ge=0.05, le=20)
+    prevalence: float = Field(ge=1e-4, le=1 - 1e-4)
 
 
 class Consistency(_Part):
@@ -75,18 +110,31 @@ class QualityReference(_Part):
     """What training patches look like; bounds beyond which an answer would be guesswork.
 
     Attributes:
-        min_tissue_fraction: least share of the disc that is tissue.
+        min_tissue_fraction: least share of the disc that is tissue; at 0.01 bare glass with some specks is not.
         min_sharpness: least variance of the Laplacian, in grey levels squared.
         max_stain_distance: largest Mahalanobis distance of the mean optical density.
         stain_mean: mean over training patches of the mean optical density of tissue, per channel.
         stain_precision: inverse covariance of the same.
     """
 
-    min_tissue_fraction: Probability
-    min_sharpness: float = Field(ge=0)
-    max_stain_distance: float = Field(gt=0)
-    stain_mean: Triple
+    min_tissue_fraction: float = Field(ge=0.01, le=1)
+    min_sharpness: float = Field(ge=0, le=1e6)
+    max_stain_distance: float = Field(gt=0, le=1000)
+    stain_mean: tuple[OpticalDensity, OpticalDensity, OpticalDensity]
     stain_precision: tuple[Triple, Triple, Triple]
+
+    @model_validator(mode="after")
+    def _precision_is_a_precision(self) -> Self:
+        (a, b, c), (d, e, f), (g, h, i) = self.stain_precision
+        largest = max(abs(entry) for row in self.stain_precision for entry in row)
+        if largest > 1e6:
+            raise ValueError(f"the stain precision has an entry of magnitude {largest:g}, expected at most 1e6")
+        if max(abs(b - d), abs(c - g), abs(f - h)) > 1e-6 * largest:
+            raise ValueError("the stain precision is not symmetric")
+        minors = (a, a * e - b * d, a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
+        if min(minors) <= 0:
+            raise ValueError("the stain precision is not positive definite")
+        return self
 
 
 class Bins(_Part):
@@ -97,7 +145,7 @@ class Bins(_Part):
         counts: of patches, one for each bin, and so one more than edges.
     """
 
-    edges: tuple[float, ...] = Field(min_length=1, max_length=19)
+    edges: tuple[Bounded, ...] = Field(min_length=1, max_length=19)
     counts: tuple[Count, ...] = Field(min_length=2, max_length=20)
 
     @model_validator(mode="after")
@@ -125,26 +173,60 @@ class Reference(_Part):
     stain_distance: Bins
 
 
+class OrbitDecision(_Part):
+    """How to decide by the mean logits over all turns of a patch, where these were measured.
+
+    Attributes:
+        calibration: of the mean logits.
+        threshold: of their probability.
+        review_band: of their probability.
+        reference: what live answers on this basis are compared with; None if published without one.
+    """
+
+    calibration: Calibration
+    threshold: Probability
+    review_band: tuple[Probability, Probability]
+    reference: Reference | None = None
+
+    @model_validator(mode="after")
+    def _threshold_lies_in_the_band(self) -> Self:
+        _check_band(self.threshold, self.review_band)
+        return self
+
+
 class TrainingData(_Part):
     """What the weights were trained on."""
 
-    source: str
-    patches: int = Field(gt=0)
+    source: Text
+    patches: int = Field(gt=0, le=10**9)
     sha256: Sha256
-    licence: str
-    encoding: str
+    licence: Text
+    encoding: Text
 
 
 class Metric(_Part):
-    """A measured figure with its 95 % interval."""
+    """A measured figure with its 95 % interval.
 
-    name: str
-    split: str
-    n: int = Field(gt=0)
-    value: float
-    low: float
-    high: float
-    method: str
+    Attributes:
+        basis: whether it was decided by the patch as given or by the mean over its orbit.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    split: Name
+    n: int = Field(gt=0, le=10**9)
+    value: Bounded
+    low: Bounded
+    high: Bounded
+    method: Text
+    basis: Basis = "single"
+
+    @model_validator(mode="after")
+    def _figure_is_possible(self) -> Self:
+        if not self.low <= self.value <= self.high:
+            raise ValueError(f"{self.name} is {self.value:g}, outside its interval {self.low:g} to {self.high:g}")
+        if FRACTIONS & set(self.name.split("_")) and not 0 <= self.low <= self.high <= 1:
+            raise ValueError(f"{self.name} is {self.low:g} to {self.high:g}, expected figures from 0 to 1")
+        return self
 
 
 class GoldenCase(_Part):
@@ -156,28 +238,40 @@ class GoldenCase(_Part):
         logits: the two float32 logits as hexadecimal bits, big-endian.
     """
 
-    name: str
-    png: Base64Bytes
+    name: Name
+    png: Annotated[Base64Bytes, Field(max_length=2**16)]
     sha256: Sha256
     logits: tuple[Float32Bits, Float32Bits]
+
+
+def _check_band(threshold: float, review_band: tuple[float, float]) -> None:
+    low, high = review_band
+    if not low <= threshold <= high:
+        raise ValueError(f"the threshold {threshold} lies outside the review band {low} to {high}")
 
 
 class Manifest(_Part):
     """Everything about an artifact that is not its graph, stored in the file's ``rosette.manifest``.
 
+    :func:`model_zoo.reading.parse_manifest` reads one, and checks what one part alone cannot know.
+
     Attributes:
+        schema_version: 1 knows neither ``dense`` nor ``orbit``; all its figures are of the patch as given.
+        dense: None if the answer to a window differs from the answer within a region.
         reference: None in artifacts that were published without one.
+        orbit: None if an answer is always decided by the patch as given.
         latency_limit_ms: largest median milliseconds for one patch on one thread that its publisher vouches for.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
-    version: str = Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")
+    version: str = Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$", max_length=32)
     precision: Literal["int8", "float32"]
-    architecture: dict[str, JsonValue]
+    architecture: Freeform
     group: GroupSpec
-    exact_subgroup: str
+    exact_subgroup: str = Field(max_length=8)
     input: InputSpec
+    dense: DenseSpec | None = None
     turn_rule: Literal["cubic-1"] = "cubic-1"
     classes: tuple[Literal["no_metastasis"], Literal["metastasis"]] = ("no_metastasis", "metastasis")
     threshold: Probability
@@ -186,11 +280,12 @@ class Manifest(_Part):
     consistency: Consistency
     quality: QualityReference
     reference: Reference | None = None
+    orbit: OrbitDecision | None = None
     latency_limit_ms: float = Field(default=50, gt=0, le=1000)
-    quantization: dict[str, JsonValue]
+    quantization: Freeform
     training_data: TrainingData
-    metrics: tuple[Metric, ...]
-    intended_use: str
+    metrics: tuple[Metric, ...] = Field(max_length=200)
+    intended_use: Text
     graph_sha256: Sha256
     golden_cases: tuple[GoldenCase, ...] = Field(min_length=8, max_length=8)
 
@@ -198,7 +293,11 @@ class Manifest(_Part):
     def _parts_agree(self) -> Self:
         if self.exact_subgroup not in {"C1", Group.parse(self.group.name).exact_subgroup.name}:
             raise ValueError(f"{self.exact_subgroup} is not the exact subgroup of {self.group.name}, nor C1")
-        low, high = self.review_band
-        if not low <= self.threshold <= high:
-            raise ValueError(f"the threshold {self.threshold} lies outside the review band {low} to {high}")
+        _check_band(self.threshold, self.review_band)
+        if self.dense is not None and self.input.mask != "none":
+            raise ValueError(f"a dense network has no mask, but the input's is {self.input.mask!r}")
+        if self.orbit is None and any(metric.basis == "orbit" for metric in self.metrics):
+            raise ValueError("a metric was decided by the orbit, but the manifest has no orbit decision")
+        if self.schema_version == 1 and (self.dense or self.orbit or self.input.mask == "none"):
+            raise ValueError("schema version 1 knows no dense network, no orbit decision and no input without mask")
         return self

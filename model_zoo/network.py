@@ -10,7 +10,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from model_zoo.golden import GoldenCaseError, Logits, from_bits, patch_of, to_bits
-from model_zoo.manifest import MANIFEST_KEY, Manifest
+from model_zoo.manifest import MANIFEST_KEY
+from model_zoo.reading import parse_manifest
 from model_zoo.turns import Patch
 
 FLOAT_TOLERANCE = 1e-3
@@ -38,7 +39,7 @@ class Network:
         metadata = self._session.get_modelmeta().custom_metadata_map
         if MANIFEST_KEY not in metadata:
             raise ValueError(f"the model {self.sha256} has no {MANIFEST_KEY!r} in its metadata: it is no artifact")
-        self.manifest = Manifest.model_validate_json(metadata[MANIFEST_KEY])
+        self.manifest = parse_manifest(metadata[MANIFEST_KEY])
 
     def logits(self, patches: Patch) -> Logits:
         """Answer patches, uint8 [N, 96, 96, 3], with logits, float32 [N, 2]."""

@@ -1,4 +1,5 @@
-"""Proofs that run an opened network: its answers come in time, are the promised ones, finite, alive and invariant.
+"""Proofs that run an opened network: its answers come in time, are the promised ones, finite, alive, independent of the
+other patches of a call, and invariant.
 
 ``onnx`` is not needed for any of them, so that a server can prove a network whenever it loads one.
 """
@@ -20,6 +21,7 @@ from model_zoo.turns import SIDE, Patch, turn
 
 NOISE_PATCHES = 24
 LATENCY_RUNS = 9
+SHARED_CALLS = range(2, 9)
 MAX_DETAIL = 2000
 
 
@@ -97,14 +99,20 @@ def prove(network: Network, tell: Tell = nobody) -> Report:
         tell: called with each step as soon as it is made.
 
     Returns:
-        The steps ``latency``, ``golden cases``, ``finite answers``, ``moving answers`` and ``exact invariance``. A
-        network too slow is asked nothing more, and answers that are not finite or do not move are not turned.
+        The steps ``latency``, ``golden cases``, ``finite answers``, ``independent answers``, ``moving answers`` and
+        ``exact invariance``. A network too slow is asked nothing more; after golden cases, the first failure ends it.
     """
     examination, proof = Examination(tell), _Proof(network)
     if examination.passes("latency", proof.latency):
         examination.passes("golden cases", proof.golden_cases)
-        if examination.passes("finite answers", proof.finite) and examination.passes("moving answers", proof.moving):
-            examination.passes("exact invariance", proof.exact_invariance)
+        for name, check in (
+            ("finite answers", proof.finite),
+            ("independent answers", proof.independence),
+            ("moving answers", proof.moving),
+            ("exact invariance", proof.exact_invariance),
+        ):
+            if not examination.passes(name, check):
+                break
     return examination.report
 
 
@@ -147,7 +155,8 @@ class _Proof:
         return detail
 
     def finite(self) -> str:
-        self.answers = self.network.logits(probes())
+        """Each probe is asked alone."""
+        self.answers = np.concatenate([self.network.logits(patch[None]) for patch in probes()])
         expected = (len(probes()), 2)
         if self.answers.shape != expected:
             raise RefusedError(f"{expected[0]} patches give logits {self.answers.shape}, expected {expected}")
@@ -166,6 +175,25 @@ class _Proof:
         if 2 * len(margins) < len(self.answers):
             raise RefusedError(f"{detail}, expected at least half as many: the answers hardly depend on the patch")
         return f"{detail}, from {margins[0]:.3g} to {margins[-1]:.3g}"
+
+    def independence(self) -> str:
+        """Probes are asked again among others, in calls of 2 to 8, as callers share them."""
+        patches = probes()
+        order = np.random.default_rng(1).permutation(len(patches))
+        differing, compared, residual, start = 0, 0, 0.0, 0
+        for size in SHARED_CALLS:
+            members = order[np.arange(start, start + size) % len(order)]
+            start += size
+            answers, expected = self.network.logits(patches[members]), self.answers[members]
+            differing += int((answers.view(np.uint32) != expected.view(np.uint32)).any(axis=1).sum())
+            compared += size
+            residual = max(residual, float(np.abs(answers.astype(np.float64) - expected).max()))
+        detail = (
+            f"{differing} of {compared} answers differ in calls of 2 to 8 from those alone, by at most {residual:.3g}"
+        )
+        if differing if self.must_be_exact else not residual <= FLOAT_TOLERANCE:
+            raise RefusedError(f"{detail}: an answer must depend on its own patch alone")
+        return detail
 
     def exact_invariance(self) -> str:
         group = Group.parse(self.network.manifest.exact_subgroup)

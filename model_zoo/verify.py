@@ -5,17 +5,15 @@ from __future__ import annotations
 import onnx
 import onnxruntime as ort
 
-from model_zoo.artifact import graph_sha256, parse_manifest, parse_model
-from model_zoo.dialect import (
-    check_dialect,
-    check_integer_graph,
-    check_operators,
-    check_shapes,
-    check_weights,
-)
+from model_zoo.artifact import graph_sha256, manifest_of, parse_model
+from model_zoo.dense_proof import check_dense_pass, optimized
+from model_zoo.dialect import check_dialect, check_operators
+from model_zoo.independence import check_independence
+from model_zoo.integers import check_integer_graph, check_weights
 from model_zoo.manifest import Manifest
-from model_zoo.network import Network, session_options
+from model_zoo.network import Network
 from model_zoo.proof import Examination, RefusedError, Report, Tell, nobody, prove
+from model_zoo.shapes import check_shapes
 
 
 def verify(data: bytes, tell: Tell = nobody, *, only_int8: bool = False) -> Report:
@@ -35,13 +33,16 @@ def verify(data: bytes, tell: Tell = nobody, *, only_int8: bool = False) -> Repo
         and (not only_int8 or passes("precision", subject.is_int8))
         and passes("operators", lambda: check_operators(subject.model, subject.manifest.precision))
         and passes("shapes", lambda: check_shapes(subject.model))
+        and passes("independence", lambda: check_independence(subject.model))
     ):
         passes("graph hash", subject.graph_hash)
         if subject.manifest.precision == "int8":
             passes("weights", lambda: check_weights(subject.model))
-            passes("integer graph", lambda: check_integer_graph(_optimized(data)))
+            passes("integer graph", lambda: check_integer_graph(optimized(data)))
         if passes("network", subject.opens):
             prove(subject.network, examination.add)
+            if subject.manifest.dense is not None and examination.report.passed:
+                passes("dense pass", lambda: check_dense_pass(subject.model, subject.network))
     return examination.report
 
 
@@ -60,7 +61,7 @@ class _Subject:
         return f"{len(self.data):,} bytes"
 
     def manifest_schema(self) -> str:
-        self.manifest = parse_manifest(self.model)
+        self.manifest = manifest_of(self.model)
         return f"{self.manifest.name} {self.manifest.version}, {self.manifest.precision}, {self.manifest.group.name}"
 
     def is_int8(self) -> str:
@@ -79,10 +80,3 @@ class _Subject:
     def opens(self) -> str:
         self.network = Network(self.data)
         return f"onnxruntime {ort.__version__}"
-
-
-def _optimized(data: bytes) -> onnx.ModelProto:
-    """The graph as onnxruntime runs it; no file is written."""
-    everything = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    compiler = ort.ModelCompiler(session_options(), data, graph_optimization_level=everything)
-    return onnx.ModelProto.FromString(compiler.compile_to_bytes())

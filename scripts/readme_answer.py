@@ -15,7 +15,12 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 REQUEST = """rosette demo-patch patch.png --seed 1      # or a patch of your own
 curl -H "Authorization: Bearer $(cat ~/.local/share/rosette/admin.key)" \\
      -F file=@patch.png http://127.0.0.1:8000/predict"""
-INTRODUCTION = "`make serve` prints a `curl` line that works as it stands. Its like, and the answer (lists shortened):"
+INTRODUCTION = (
+    "`make serve` prints a `curl` line that works as it stands. A request and part of its answer; "
+    "[docs/api.md](docs/api.md) has every field:"
+)
+SHOWN = ("label", "probability", "basis", "decision", "reasons", "consistency", "quality", "patch", "model", "notice")
+SHOWN_OF_CONSISTENCY = ("exact", "probabilities", "max_deviation", "limit", "consistent")
 
 
 def shortened(value: object) -> str:
@@ -29,14 +34,13 @@ def shortened(value: object) -> str:
 
 
 def pretty(answer: dict[str, object]) -> str:
-    """The answer with one line for each member, and for each member of ``consistency``."""
+    """The members of the answer that are shown, a line each."""
     lines = []
-    for key, value in answer.items():
-        text = shortened(value)
+    for key in SHOWN:
+        value = answer[key]
         if key == "consistency" and isinstance(value, dict):
-            inner = ",\n".join(f"    {json.dumps(name)}: {shortened(item)}" for name, item in value.items())
-            text = f"{{\n{inner}\n  }}"
-        lines.append(f"  {json.dumps(key)}: {text}")
+            value = {name: value[name] for name in SHOWN_OF_CONSISTENCY}
+        lines.append(f"  {json.dumps(key)}: {shortened(value)}")
     return "{\n" + ",\n".join(lines) + "\n}"
 
 

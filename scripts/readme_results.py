@@ -11,7 +11,6 @@ import re
 from pathlib import Path
 
 from model_zoo.artifact import parse
-from model_zoo.summary import metrics_table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -20,39 +19,37 @@ PRECISIONS = {"INT8": "int8", "float32": "fp32"}
 SECTION = re.compile(r"(?<=<!-- results -->\n).*(?=<!-- /results -->)", re.DOTALL)
 
 
+SHOWN = (("INT8", "orbit"), ("INT8", "single"), ("float32", "orbit"))
+DECIDED = {"orbit": "mean over all turns", "single": "patch as given"}
+
+
 def exactness(file: Path) -> str:
-    """A sentence on how many patches of a split answered every exact turn with the same bits."""
+    """How many patches of a split answered every exact turn with the same bits."""
     measured = json.loads(file.read_text(encoding="utf-8"))["exactness"]
-    return (
-        f"- `{file.name}`: {measured['equal']:,} of {measured['patches']:,} patches answer all turns of "
-        f"{measured['subgroup']} with the same bits; largest difference of a logit {measured['largest_delta']:.3g}."
-    )
+    return f"{measured['equal']:,} of {measured['patches']:,}"
 
 
-def figures_of(name: str) -> list[str]:
-    """What the manifests of one shipped network and its float twin say, in Markdown."""
-    files = {title: next((ROOT / "model_zoo").glob(f"{name}-*.{suffix}.onnx")) for title, suffix in PRECISIONS.items()}
-    manifests = {title: parse(file.read_bytes())[1] for title, file in files.items()}
-    shipped = manifests["INT8"]
-    about = f"{shipped.group.name}, {files['INT8'].stat().st_size / 1e6:.2f} MB in INT8"
-    return [f"**`{name}`** {shipped.version} ({about}):", "", *metrics_table(manifests), ""]
+def rows_of(name: str) -> list[str]:
+    """What the manifests of one shipped network and its float twin say of test, a row for each basis."""
+    rows = []
+    for precision, basis in SHOWN:
+        suffix = PRECISIONS[precision]
+        file = next((ROOT / "model_zoo").glob(f"{name}-*.{suffix}.onnx"))
+        manifest = parse(file.read_bytes())[1]
+        figures = {m.name: m for m in manifest.metrics if (m.split, m.basis) == ("test", basis)}
+        cells = [f"{m.value:.3f} [{m.low:.3f}, {m.high:.3f}]" for m in (figures["accuracy"], figures["auc"])]
+        measured = ROOT / "docs" / "results" / f"{file.stem}.test.json"
+        title = f"`{name}` {manifest.version}, {precision}"
+        rows.append(f"| {' | '.join([title, DECIDED[basis], *cells, exactness(measured)])} |")
+    return rows
 
 
 def section() -> str:
     """The README's results, in Markdown."""
     lines = [
-        "From the artifacts' own manifests (`rosette models show model_zoo/*.onnx`; put here by "
-        "`python scripts/readme_results.py`).",
-        "[docs/results.md](docs/results.md) has the study behind them: groups, budgets, quantization, robustness.",
-        "",
-        *(line for name in NAMES for line in figures_of(name)),
-        "The splits are the first rows of PCam's own, class-balanced and mostly JPEG: these are not the official PCam",
-        "test scores. Half of valid chose the epoch, the other half fitted the calibration; test was read for this",
-        "table.",
-        "",
-        "Turns by 90°, as `rosette evaluate … --json` measured them (`docs/results/`):",
-        "",
-        *map(exactness, sorted((ROOT / "docs" / "results").glob("*.test.json"))),
+        "| artifact | decides by | accuracy | AUC | patches with equal bits at all quarter turns |",
+        "|---|---|---|---|---|",
+        *(row for name in NAMES for row in rows_of(name)),
     ]
     return "\n".join(lines) + "\n"
 

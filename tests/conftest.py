@@ -27,6 +27,11 @@ def shipped_artifact(precision: str = "int8", name: str = "accurate") -> Path:
     return found[0]
 
 
+def earlier_artifact() -> Path:
+    """An INT8 artifact of manifest schema 1, whose graph pools by Reshape and ReduceMax."""
+    return ROOT / "benchmarks" / "artifacts" / "accurate-0.3.1.int8.onnx"
+
+
 @pytest.fixture(scope="session")
 def artifact_path() -> Path:
     """The shipped INT8 artifact."""

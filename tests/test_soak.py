@@ -14,10 +14,11 @@ from PIL import Image
 
 from model_zoo.synthetic import synthetic_patch
 from tests.processes import KEY, KILLS, START_S, serving
+from tests.scale import scaled
 
 pytestmark = pytest.mark.soak
 
-STARTS = 16
+STARTS = scaled(10, 32)
 CLIENTS = 8
 
 
@@ -31,7 +32,7 @@ def png() -> bytes:
 def ask_until_it_dies(url: str, png: bytes, answers: dict[str, str], first: threading.Event) -> None:
     """Send one patch after the other; keep the id and text of every whole answer."""
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "image/png"}
-    with httpx.Client(base_url=url, headers=headers, timeout=30) as client:
+    with httpx.Client(base_url=url, headers=headers, timeout=120) as client:
         try:
             while True:
                 response = client.post("/predict", content=png, params={"rotations": "none"})
@@ -53,7 +54,7 @@ def test_no_answer_is_lost_when_the_server_is_killed_under_load(
         first = threading.Event()
         with serving(tmp_path / "home", artifact_path, **settings) as server:
             url = server.wait_until_it_listens()
-            with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as client:
+            with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=120) as client:
                 found = {name: client.get(f"/predictions/{name}").text for name in recorded}
             assert found == recorded
             clients = [
@@ -71,7 +72,7 @@ def test_no_answer_is_lost_when_the_server_is_killed_under_load(
         recorded = answers
     with serving(tmp_path / "home", artifact_path, **settings) as server:
         url = server.wait_until_it_listens()
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as client:
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=120) as client:
             assert {name: client.get(f"/predictions/{name}").text for name in recorded} == recorded
 
 
@@ -87,6 +88,6 @@ def test_a_server_killed_while_it_starts_starts_the_next_time(tmp_path: Path, ar
     with serving(home, artifact_path) as server:
         url = server.wait_until_it_listens()
         key = (home / "admin.key").read_text(encoding="ascii").strip()
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=120) as client:
             assert client.get("/readyz").status_code == 200
             assert client.get("/predictions").json() == {"predictions": [], "next": None}

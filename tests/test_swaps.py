@@ -23,11 +23,14 @@ from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import encoded
 from tests.conftest import shipped_artifact
 from tests.processes import KEY, KILLS, memory_kb, serving
+from tests.scale import scaled
 
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 ONNX, PNG = {"Content-Type": "application/octet-stream"}, {"Content-Type": "image/png"}
 CLIENTS = 8
-PREDICTIONS, SWAPS = 10_000, 20
+PREDICTIONS, SWAPS = scaled(3_000, 10_000), 20
+MEMORY_SWAPS = scaled(60, 200)
+PATIENCE_S = 600
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +91,7 @@ def test_predictions_in_flight_over_swaps_all_come_from_one_whole_model(
             clients = [httpx.Client(base_url=url, headers=AUTHORIZED, timeout=60) for _ in range(CLIENTS)]
             asked = [pool.submit(ask, client) for client in clients]
             for swap in range(SWAPS):
-                until(lambda due=swap * PREDICTIONS // SWAPS: done >= due or all(a.done() for a in asked), 300)  # type: ignore[misc]
+                until(lambda due=swap * PREDICTIONS // SWAPS: done >= due or all(a.done() for a in asked), PATIENCE_S)  # type: ignore[misc]
                 activate(admin, list(artifacts)[(swap + 1) % 2])
             for each in asked:
                 each.result()
@@ -110,14 +113,15 @@ def test_memory_stays_flat_over_swaps(
         serving(tmp_path, None, ROSETTE_ADMIN_KEY=KEY) as server,
         httpx.Client(base_url=server.wait_until_it_listens(), headers=AUTHORIZED, timeout=60) as client,
     ):
-        for swap in range(1, 201):
+        for swap in range(1, MEMORY_SWAPS + 1):
             activate(client, list(artifacts)[swap % 2])
             assert client.post("/predict", content=png, headers=PNG).status_code == 200
             # What the allocator holds back goes up and down by a tenth from swap to swap.
-            if 6 <= swap <= 15 or 191 <= swap <= 200:
+            if 6 <= swap <= 15 or swap > MEMORY_SWAPS - 10:
                 (early if swap <= 15 else late).append(memory_kb(server.process.pid))
     with capsys.disabled():
-        print(f"\n[memory of all processes: {median(early):,.0f} kB after 10 swaps, {median(late):,.0f} kB after 195]")
+        kilobytes = f"{median(early):,.0f} kB after 10 swaps, {median(late):,.0f} kB after {MEMORY_SWAPS - 5}"
+        print(f"\n[memory of all processes: {kilobytes}]")
     assert median(late) <= 1.05 * median(early)
 
 
@@ -174,7 +178,7 @@ def test_two_servers_on_one_postgresql_follow_each_other(
         took = []
         for model in [*reversed(artifacts), *reversed(artifacts)]:
             activate(one, model)
-            took.append(until(lambda model=model: answering(other) == model, 2))  # type: ignore[misc]
+            took.append(until(lambda model=model: answering(other) == model, PATIENCE_S))  # type: ignore[misc]
     with capsys.disabled():
         print(f"\n[the other server followed within {max(took):.2f} s of {len(took)} activations]")
 

@@ -1,4 +1,4 @@
-"""Augmentation of batches of patches: quarter turns, reflections, stain jitter and focus.
+"""Augmentation of batches of patches: turns, shifts, zoom, JPEG, stain jitter and focus.
 
 Source of the stain jitter: Tellez et al. 2018, *Whole-Slide Mitosis Detection in H&E Breast Histology*;
 of the stain matrix: Ruifrok & Johnston 2001.
@@ -6,11 +6,18 @@ of the stain matrix: Ruifrok & Johnston 2001.
 
 from __future__ import annotations
 
+from io import BytesIO
+
+import numpy as np
+import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 HED_TO_OPTICAL_DENSITY = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+JPEG_BLOCK_PX = 16  # of 4:2:0
+JPEG_QUALITIES = (60, 95)
 BINOMIAL = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
 
 
@@ -54,3 +61,53 @@ def refocus(images: Tensor, strength: float, generator: torch.Generator | None =
     blurred = F.conv2d(F.pad(images, (2, 2, 2, 2), "replicate"), kernel, groups=channels)
     amount = torch.rand(len(images), 1, 1, 1, generator=generator) * 1.5 - 0.5
     return images.lerp(blurred, amount.to(images) * strength).clamp(0, 1)
+
+
+def shift_and_zoom(images: npt.NDArray[np.uint8], shift_px: int, zoom: float, seed: int) -> npt.NDArray[np.uint8]:
+    """Shift each patch by up to ``shift_px`` and scale it by up to ``zoom``; edges are reflected.
+
+    Args:
+        images: uint8 [N, H, H, 3].
+        shift_px: largest shift in either direction, in whole pixels.
+        zoom: largest change of the scale, such as 0.05; 0 leaves pixels as they are.
+
+    Returns:
+        uint8 [N, H, H, 3].
+    """
+    random, side = np.random.default_rng(seed), images.shape[1]
+    margin = shift_px + int(np.ceil(side * zoom))
+    padded = np.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0)), "reflect")
+    moved = np.empty_like(images)
+    for i, (left, top) in enumerate(margin + random.integers(-shift_px, shift_px + 1, (len(images), 2))):
+        if not zoom:
+            moved[i] = padded[i, top : top + side, left : left + side]
+            continue
+        crop = random.uniform(side * (1 - zoom), side * (1 + zoom))
+        corner = (left + (side - crop) / 2, top + (side - crop) / 2)
+        box = (*corner, corner[0] + crop, corner[1] + crop)
+        moved[i] = np.asarray(Image.fromarray(padded[i]).resize((side, side), Image.Resampling.BICUBIC, box=box))
+    return moved
+
+
+def reencode(images: npt.NDArray[np.uint8], share: float, seed: int) -> npt.NDArray[np.uint8]:
+    """Encode and decode a share of the patches as JPEG 4:2:0, at a random quality and on a random block grid.
+
+    Args:
+        images: uint8 [N, H, H, 3].
+        share: of the patches, drawn at random.
+
+    Returns:
+        uint8 [N, H, H, 3].
+    """
+    random, side = np.random.default_rng(seed), images.shape[1]
+    encoded = images.copy()
+    for i in np.flatnonzero(random.random(len(images)) < share):
+        top, left = random.integers(0, JPEG_BLOCK_PX, 2)
+        padding = ((top, JPEG_BLOCK_PX - top), (left, JPEG_BLOCK_PX - left), (0, 0))
+        buffer = BytesIO()
+        quality = int(random.integers(JPEG_QUALITIES[0], JPEG_QUALITIES[1] + 1))
+        Image.fromarray(np.pad(images[i], padding, "reflect")).save(
+            buffer, "JPEG", quality=quality, subsampling="4:2:0"
+        )
+        encoded[i] = np.asarray(Image.open(buffer))[top : top + side, left : left + side]
+    return encoded

@@ -9,12 +9,12 @@ import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
-from model_zoo.manifest import Bins, Consistency, QualityReference, Reference, Triple
+from model_zoo.manifest import Bins, Calibration, Consistency, OrbitDecision, QualityReference, Reference, Triple
 from model_zoo.network import probability
 from model_zoo.quality import measure, stain_distance, tissue_statistics
 from model_zoo.symmetry import Group
 from training.data import DataError
-from training.score import Scorer, turned
+from training.score import AnswersPatches, Scorer, turned
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -23,8 +23,10 @@ Images = npt.NDArray[np.uint8]
 MIN_TISSUE_FRACTION = 0.05
 QUALITY_SAMPLE = 4000
 MIN_TISSUE_PATCHES = 8
+MIN_STAIN_VARIANCE = 1.1e-6  # of a mean optical density: finer than grey levels tell, and the precision stays bounded
 CONSISTENCY_QUANTILE = 0.95
 BINS = 10
+LOG_TEMPERATURES = (-2.99, 2.99)  # within the bounds of a manifest, 0.05 to 20
 REVIEW_ERROR = 0.05
 REVIEW_SHARE = 0.20
 
@@ -50,7 +52,7 @@ def fit_operating_point(logits: npt.NDArray[np.float32], labels: Labels) -> Oper
     def log_loss(scaled: Floats) -> float:
         return float(np.logaddexp(0.0, np.where(labels == 1, -scaled, scaled)).mean())
 
-    best = minimize_scalar(lambda t: log_loss(z / np.exp(t)), bounds=(-4.0, 4.0), method="bounded")
+    best = minimize_scalar(lambda t: log_loss(z / np.exp(t)), bounds=LOG_TEMPERATURES, method="bounded")
     temperature = float(np.exp(best.x))
     slope, offset = minimize(lambda ab: log_loss(ab[0] * z + ab[1]), np.array([1 / temperature, 0.0])).x
     scaled, cut = z / temperature, -offset / slope / temperature
@@ -84,10 +86,49 @@ def fit_consistency(scorer: Scorer, group: Group, images: Images, temperature: f
     return Consistency(limit=limit, interpolation_floor=float(change.mean()))
 
 
+def orbit_logits(scorer: AnswersPatches, group: Group, images: Images) -> npt.NDArray[np.float32]:
+    """Mean logits over all turns of each patch, float32 [N, 2]; one inference for each coset of the exact subgroup."""
+    representatives = group.coset_representatives
+    answers = [scorer.logits(turned(images, group, g)) for g in representatives]
+    mean: npt.NDArray[np.float32] = np.stack(answers).mean(0, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+def fit_orbit_decision(
+    scorer: Scorer, group: Group, images: Images, labels: Labels, temperature: float, quality: QualityReference
+) -> OrbitDecision:
+    """The operating point and the reference of the mean logits over the orbit.
+
+    Args:
+        temperature: of the patch as given, by which turns are compared.
+    """
+    operating = fit_operating_point(orbit_logits(scorer, group, images), labels)
+    return OrbitDecision(
+        calibration=Calibration(temperature=operating.temperature, prevalence=float(labels.mean())),
+        threshold=operating.threshold,
+        review_band=operating.review_band,
+        reference=fit_reference(scorer, group, images, temperature, quality, operating.temperature),
+    )
+
+
+def _decided(scorer: Scorer, group: Group, images: Images, temperature: float) -> Floats:
+    decided: Floats = probability(orbit_logits(scorer, group, images), temperature)
+    return decided
+
+
 def fit_reference(
-    scorer: Scorer, group: Group, images: Images, temperature: float, quality: QualityReference
+    scorer: Scorer,
+    group: Group,
+    images: Images,
+    temperature: float,
+    quality: QualityReference,
+    orbit_temperature: float | None = None,
 ) -> Reference:
     """Deciles of what answers to these patches say; patches that are not assessable count for the stain alone.
+
+    Args:
+        temperature: of the patch as given.
+        orbit_temperature: of the mean logits over the orbit, if these decide.
 
     Raises:
         DataError: if no patch is assessable.
@@ -97,8 +138,11 @@ def fit_reference(
     if not assessable.any():
         raise DataError(f"none of {len(images)} validation patches is assessable")
     orbit = _orbit(scorer, group, images[assessable], temperature)
+    decided = (
+        orbit[:, 0] if orbit_temperature is None else _decided(scorer, group, images[assessable], orbit_temperature)
+    )
     return Reference(
-        probability=bins(orbit[:, 0]),
+        probability=bins(decided),
         max_deviation=bins(_max_deviation(orbit)),
         stain_distance=bins(np.array([each.stain_distance for each in measured if each.stain_distance is not None])),
     )
@@ -140,7 +184,8 @@ def fit_quality(images: Images) -> QualityReference:
         raise DataError(f"{len(tissue)} of {len(measured)} training patches show tissue, expected {MIN_TISSUE_PATCHES}")
     densities = np.array([density for _, density in tissue])
     mean: Triple = tuple(densities.mean(0).tolist())
-    first, second, third = (tuple(row) for row in np.linalg.inv(np.cov(densities.T)).tolist())
+    covariance = np.cov(densities.T) + MIN_STAIN_VARIANCE * np.eye(3)
+    first, second, third = (tuple(row) for row in np.linalg.inv(covariance).tolist())
     precision = (first, second, third)
     distance = [stain_distance(density, mean, precision) for _, density in tissue]
     return QualityReference(

@@ -17,7 +17,7 @@ from training.topologies import TOPOLOGIES
 
 Data = Annotated[
     Path,
-    typer.Option(envvar="ROSETTE_DATA", help="Folder with PCam's HDF5 files, Parquet shards or folders of images."),
+    typer.Option(envvar="ROSETTE_DATA", help="Folder with patches in one of the layouts of docs/training.md."),
 ]
 SPLITS: dict[str, SplitName] = {"train": "train", "valid": "valid", "test": "test"}
 RunFolder = Annotated[Path, typer.Argument(help="Run folder: checkpoints, settings, learning curve.")]
@@ -39,15 +39,39 @@ def train(
     averaged: Annotated[float, typer.Option(min=0, max=1, help="Share of the steps that weights average over.")] = 0.05,
     patches: Annotated[int, typer.Option(min=0, help="Training patches to use, 0 for all.")] = 0,
     seed: int = 0,
+    allow_duplicates: Annotated[
+        bool, typer.Option("--allow-duplicates", help="Train although train holds patches twice.")
+    ] = False,
     start: Annotated[
-        Path | None, typer.Option(help="Run whose best weights to start from.", exists=True, file_okay=False)
+        Path | None,
+        typer.Option(
+            help="What to start from: a run's best weights, or a float32 artifact (*.fp32.onnx).", exists=True
+        ),
     ] = None,
+    schedule: Annotated[
+        str, typer.Option(help="one-cycle; or, in segments that can be cut anywhere, constant and then decay.")
+    ] = "one-cycle",
+    shift_px: Annotated[int, typer.Option(min=0, max=16, help="Largest random shift in pixels.")] = 0,
+    zoom: Annotated[float, typer.Option(min=0, max=0.5, help="Largest random change of the scale.")] = 0.0,
+    jpeg: Annotated[float, typer.Option(min=0, max=1, help="Share of the patches encoded again as JPEG.")] = 0.0,
+    precision: Annotated[str, typer.Option(help="bf16-mixed, 32-true, or auto for the faster one here.")] = "auto",
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(help="Network to learn from, an artifact or an expanded P4M-DenseNet; repeat it.", exists=True),
+    ] = None,
+    views: Annotated[
+        str, typer.Option(help="Numbers of the views that teachers answer: 0 is the patch as it is.")
+    ] = "1,2",
+    teacher_weight: Annotated[float, typer.Option(min=0, max=1, help="Of the teachers against the labels.")] = 0.7,
+    teacher_temperature: Annotated[float, typer.Option(min=0.1, max=20, help="Softens the teachers' answers.")] = 1.0,
     accelerator: Annotated[str, typer.Option(help="auto takes a GPU when there is one.")] = "auto",
     devices: Annotated[str, typer.Option(help="Devices a node: a number, or auto.")] = "auto",
     nodes: Annotated[int, typer.Option(help="Machines; start the command on each, as Lightning describes.")] = 1,
     strategy: Annotated[str, typer.Option(help="Lightning's strategy, such as ddp.")] = "auto",
 ) -> None:
     """Train a network; the same command goes on where a killed run stopped."""
+    from training.checkpoints import CheckpointError, require_best
+    from training.distill import Distillation
     from training.fit import Material, Recipe, fit
 
     if topology not in TOPOLOGIES:
@@ -55,20 +79,56 @@ def train(
     try:
         Group.parse(group)
         shape = replace(TOPOLOGIES[topology], group=group, free_filters=free_filters)
-        recipe = Recipe(
-            epochs, batch_size, learning_rate, weight_decay, augment, stain_jitter, refocus, averaged, patches, seed
-        )
+        taught = Distillation(_numbers(views), teacher_weight, teacher_temperature) if teacher else None
+        settings = {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "augment": augment,
+            "stain_jitter": stain_jitter,
+            "refocus": refocus,
+            "averaged": averaged,
+            "patches": patches,
+            "seed": seed,
+            "schedule": schedule,
+            "shift_px": shift_px,
+            "zoom": zoom,
+            "jpeg": jpeg,
+            "precision": precision,
+            "distillation": taught,
+        }
+        recipe = TypeAdapter(Recipe).validate_python(settings)
         trainer: dict[str, Any] = {
             "accelerator": accelerator,
             "devices": devices,
             "num_nodes": nodes,
             "strategy": strategy,
         }
-        best = fit(Material.load(data), run, shape, recipe, start, **trainer)
+        material = Material.load(data, allow_duplicates=allow_duplicates)
+        for note in material.train.notes:
+            typer.echo(f"Note: {note}", err=True)
+        fit(material, run, shape, recipe, start, teacher or (), **trainer)
     except (DataError, ValueError, FileNotFoundError) as error:
         typer.secho(f"rosette train: {error}", err=True, fg="red")
         raise typer.Exit(2) from error
+    try:
+        best = require_best(run)
+    except CheckpointError as error:
+        typer.secho(f"rosette train: {error}", err=True, fg="red")
+        raise typer.Exit(1) from error
     typer.echo(f"Lowest validation loss: {best}\nNext: rosette quantize {run} --data {data}")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers between commas."""
+    try:
+        numbers = tuple(int(number) for number in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 0:
+        raise typer.BadParameter(f"{text!r} is no list of whole numbers such as 0,1,2", param_hint="--views")
+    return numbers
 
 
 def quantize(
@@ -100,23 +160,30 @@ def evaluate(
     output: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
 ) -> None:
     """Measure an artifact on a split, every figure with its 95 % interval."""
-    from model_zoo.network import Network
+    from model_zoo.artifact import ArtifactError
     from model_zoo.summary import methods
     from training.data import load
+    from training.evaluate import EvaluationError, opened
     from training.evaluate import evaluate as evaluate_network
 
     if split not in SPLITS:
         raise typer.BadParameter(f"{split!r} is not one of {', '.join(SPLITS)}", param_hint="--split")
-    network = Network(artifact.read_bytes())
     try:
-        evaluation = evaluate_network(network, load(data, SPLITS[split]), split)
-    except DataError as error:
+        network = opened(artifact)
+        patches = load(data, SPLITS[split])
+        for note in patches.notes:
+            typer.echo(f"Note: {note}", err=True)
+        evaluation = evaluate_network(network, patches, SPLITS[split])
+    except (ArtifactError, DataError, EvaluationError) as error:
         typer.secho(f"rosette evaluate: {error}", err=True, fg="red")
         raise typer.Exit(2) from error
     manifest, exactness = network.manifest, evaluation.exactness
     typer.echo(f"{manifest.name} {manifest.version} {manifest.precision} on {evaluation.data}")
     for figure in evaluation.metrics:
-        typer.echo(f"{figure.name:32} {figure.value:.4f}  [{figure.low:.4f}, {figure.high:.4f}]  n = {figure.n}")
+        typer.echo(
+            f"{figure.basis:7} {figure.name:32} {figure.value:.4f}  [{figure.low:.4f}, {figure.high:.4f}]  "
+            f"n = {figure.n}"
+        )
     typer.echo(f"95 % intervals: {methods(evaluation.metrics)}")
     typer.echo(
         f"{exactness.subgroup}: {exactness.equal} of {exactness.patches} patches answer every turn with the same bits; "

@@ -8,10 +8,11 @@ import gc
 import json
 import platform
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -22,14 +23,23 @@ from lightning.pytorch.utilities import rank_zero_only
 from pydantic import TypeAdapter
 from torch import Tensor
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.utils.data import DataLoader, Dataset
 
-from training.augment import jitter_stain, refocus, turn_at_random
-from training.data import Patches, halves_of_valid, load
+from training.augment import jitter_stain, reencode, refocus, shift_and_zoom, turn_at_random
+from training.checkpoints import KeepPrevious, latest_checkpoint
+from training.data import Patches, halves_of_valid, load_to_fit
+from training.distill import Distillation, Lessons, learn_from
 from training.mobilenetv2 import MobileNetV2, Topology
+from training.precision import Precision, choose_precision
+from training.recover import recover
 
 AVERAGING_STRIDE = 8
+WARM_UP_STEPS = 100
 M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX = -4, -1, -8
+
+
+Schedule = Literal["one-cycle", "constant", "decay"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,14 @@ class Recipe:
         patches: how many of the training patches are used, drawn by ``seed``; 0 for all.
         averaged: share of the run's steps over which the weights that count are averaged, exponentially; 0 for none.
         seed: of the weights, the order of patches and the augmentation.
-        start_sha256: of the checkpoint whose weights the run starts from; empty for weights drawn by ``seed``.
+        start_sha256: of the file whose weights the run starts from; empty for weights drawn by ``seed``.
+        schedule: of the learning rate: ``one-cycle``; or, for a training in segments that can be cut anywhere,
+            ``constant`` (after a warm-up) and ``decay`` (from the peak to 0, after a warm-up).
+        shift_px: largest random shift, see :func:`training.augment.shift_and_zoom`; not of teachers' views.
+        zoom: largest random change of the scale, likewise.
+        jpeg: share of the patches that are encoded again, see :func:`training.augment.reencode`.
+        precision: ``bf16-mixed``, ``32-true``, or ``auto`` for the faster one on this machine.
+        distillation: what teachers have to say; None for labels alone.
     """
 
     epochs: int = 30
@@ -61,6 +78,12 @@ class Recipe:
     patches: int = 0
     seed: int = 0
     start_sha256: str = ""
+    schedule: Schedule = "one-cycle"
+    shift_px: int = 0
+    zoom: float = 0.0
+    jpeg: float = 0.0
+    precision: Precision = "auto"
+    distillation: Distillation | None = None
 
 
 @dataclass(frozen=True)
@@ -81,21 +104,37 @@ class Run:
         return TypeAdapter(Run).validate_json((folder / "run.json").read_bytes())
 
 
-class _Rows(Dataset[tuple[Tensor, Tensor]]):
-    """Whole batches at once: ``__getitems__`` indexes the arrays instead of stacking single patches."""
+Batch = tuple[Tensor, Tensor, Tensor]
 
-    def __init__(self, patches: Patches) -> None:
+
+class _Rows(Dataset[Batch]):
+    """Whole batches at once: ``__getitems__`` indexes the arrays instead of stacking single patches.
+
+    Args:
+        lessons: what teachers say of views of the patches; a batch then shows one view of each, drawn at random, and
+            its soft logits, which are NaN without teachers.
+    """
+
+    def __init__(self, patches: Patches, lessons: Lessons | None = None) -> None:
         self.patches = patches
+        self.lessons = lessons
 
     def __len__(self) -> int:
         return len(self.patches)
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(self.patches.images[indices]), torch.from_numpy(self.patches.labels[indices])
+    def __getitems__(self, indices: list[int]) -> Batch:
+        labels = torch.from_numpy(self.patches.labels[indices])
+        if self.lessons is None:
+            images = self.patches.images[indices]
+            return torch.from_numpy(images), labels, torch.full((len(indices),), torch.nan)
+        views = torch.randint(len(self.lessons.views), (len(indices),)).tolist()
+        images = np.stack([self.lessons.views[v][i] for v, i in zip(views, indices, strict=True)])
+        return torch.from_numpy(images), labels, torch.from_numpy(self.lessons.logits[views, indices])
 
 
-def _loader(patches: Patches, batch_size: int, *, shuffle: bool) -> DataLoader[tuple[Tensor, Tensor]]:
-    return DataLoader(_Rows(patches), batch_size, shuffle=shuffle, drop_last=shuffle, collate_fn=lambda batch: batch)
+def _loader(patches: Patches, batch_size: int, *, shuffle: bool, lessons: Lessons | None = None) -> DataLoader[Batch]:
+    rows = _Rows(patches, lessons)
+    return DataLoader(rows, batch_size, shuffle=shuffle, drop_last=shuffle, collate_fn=lambda batch: batch)
 
 
 class Classifier(L.LightningModule):
@@ -106,22 +145,36 @@ class Classifier(L.LightningModule):
         self.network = MobileNetV2(topology)
         self.recipe = recipe
 
-    def loss(self, batch: tuple[Tensor, Tensor], *, augment: bool) -> tuple[Tensor, Tensor]:
-        images, labels = batch
-        x = images.permute(0, 3, 1, 2).float() / 255
-        if augment:
-            x = jitter_stain(turn_at_random(x), self.recipe.stain_jitter)
-            if self.recipe.refocus:
-                x = refocus(x, self.recipe.refocus)
-        logits = self.network(x.contiguous(memory_format=torch.channels_last)).float()
-        return F.cross_entropy(logits, labels), (logits.argmax(1) == labels).float().mean()
+    def _augmented(self, images: Tensor, *, moved: bool) -> Tensor:
+        """uint8 [N, 96, 96, 3] → float [N, 3, 96, 96] in [0, 1]; ``moved`` patches are not shifted again."""
+        recipe, device = self.recipe, images.device
+        seed = int(torch.randint(2**31, ()))
+        if (recipe.shift_px or recipe.zoom) and not moved:
+            shifted = shift_and_zoom(images.cpu().numpy(), recipe.shift_px, recipe.zoom, seed)
+            images = torch.from_numpy(shifted).to(device)
+        x = turn_at_random(images.permute(0, 3, 1, 2))
+        if recipe.jpeg:
+            encoded = reencode(x.permute(0, 2, 3, 1).cpu().numpy(), recipe.jpeg, seed)
+            x = torch.from_numpy(encoded).to(device).permute(0, 3, 1, 2)
+        x = jitter_stain(x.float() / 255, recipe.stain_jitter)
+        return refocus(x, recipe.refocus) if recipe.refocus else x
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
+    def loss(self, batch: Batch, *, augment: bool) -> tuple[Tensor, Tensor]:
+        images, labels, soft = batch
+        distilled = augment and self.recipe.distillation is not None
+        x = self._augmented(images, moved=distilled) if augment else images.permute(0, 3, 1, 2).float() / 255
+        logits = self.network(x.contiguous(memory_format=torch.channels_last)).float()
+        loss = F.cross_entropy(logits, labels)
+        if distilled and self.recipe.distillation is not None:
+            loss = self.recipe.distillation.mixed(loss, logits, soft)
+        return loss, (logits.argmax(1) == labels).float().mean()
+
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
         loss, accuracy = self.loss(batch, augment=self.recipe.augment)
         self.log_dict({"train_loss": loss, "train_accuracy": accuracy}, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _index: int) -> None:
+    def validation_step(self, batch: Batch, _index: int) -> None:
         loss, accuracy = self.loss(batch, augment=False)
         self.log_dict(
             {"valid_loss": loss, "valid_accuracy": accuracy}, prog_bar=True, batch_size=len(batch[1]), sync_dist=True
@@ -137,10 +190,22 @@ class Classifier(L.LightningModule):
             fused=True,
         )
         steps = max(6, int(self.trainer.estimated_stepping_batches))  # of 5, a warm-up of 1 step divides by zero
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, recipe.learning_rate, total_steps=steps, pct_start=0.2
-        )
+        schedule = learning_rates(optimizer, recipe, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def learning_rates(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> LRScheduler:
+    """The recipe's schedule over so many steps."""
+    if recipe.schedule == "one-cycle":
+        return OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, pct_start=0.2)
+    warm_up = max(1, min(WARM_UP_STEPS, steps // 10))
+    falls = recipe.schedule == "decay"
+
+    def factor(step: int) -> float:
+        risen = min(1.0, (step + 1) / warm_up)
+        return risen * max(0.0, 1 - step / steps) if falls else risen
+
+    return LambdaLR(optimizer, factor)
 
 
 def keep_freed_memory() -> None:
@@ -153,11 +218,11 @@ def keep_freed_memory() -> None:
 
 
 @rank_zero_only
-def _keep_finished_epochs(curve: CSVLogger, folder: Path) -> None:
+def _keep_finished_epochs(curve: CSVLogger, folder: Path, checkpoint: Path | None) -> None:
     """Carry the rows of a killed run over into ``metrics.csv``, which Lightning begins anew."""
     rows = []
-    if (folder / "last.ckpt").exists() and (folder / "metrics.csv").exists():
-        last = torch.load(folder / "last.ckpt", map_location="cpu", weights_only=True)
+    if checkpoint is not None and (folder / "metrics.csv").exists():
+        last = torch.load(checkpoint, map_location="cpu", weights_only=True)
         with (folder / "metrics.csv").open() as lines:
             for cells in csv.DictReader(lines):
                 row: dict[str, Tensor | float] = {
@@ -180,17 +245,24 @@ class Material:
     choosing: Patches
 
     @staticmethod
-    def load(data: Path) -> Material:
+    def load(data: Path, *, allow_duplicates: bool = False) -> Material:
         """Read a data folder, see :mod:`training.data`.
 
         Raises:
-            DataError: if it lacks a split.
+            DataError: if it lacks a split or is spoilt.
         """
-        return Material(load(data, "train"), halves_of_valid(load(data, "valid"))[0])
+        train, valid = load_to_fit(data, allow_duplicates=allow_duplicates)
+        return Material(train, halves_of_valid(valid)[0])
 
 
 def fit(
-    material: Material, folder: Path, topology: Topology, recipe: Recipe, start: Path | None = None, **trainer: Any
+    material: Material,
+    folder: Path,
+    topology: Topology,
+    recipe: Recipe,
+    start: Path | None = None,
+    teachers: Sequence[Path] = (),
+    **trainer: Any,
 ) -> Path:
     """Fit a network and return the checkpoint with the lowest validation loss.
 
@@ -198,7 +270,10 @@ def fit(
 
     Args:
         folder: where checkpoints, ``run.json`` and ``metrics.csv`` (the learning curve) go.
-        start: run folder whose best weights the network starts from, instead of random ones.
+        start: what the network's weights start from instead of random ones: a run folder's best weights, or a float32
+            artifact's, see :mod:`training.recover`.
+        teachers: files of the networks that the recipe's distillation asks, see :func:`training.teachers.open_teacher`;
+            their answers are kept beside ``folder``, in ``teachers``.
         trainer: passed to Lightning's Trainer, such as ``devices``, ``num_nodes`` or ``strategy``.
 
     Raises:
@@ -207,11 +282,17 @@ def fit(
         FileNotFoundError: if ``start`` is no run folder or has not finished an epoch.
     """
     topology.grids()
-    if start is not None:
-        if Run.read(start).topology != topology:
-            raise ValueError(f"{start} holds a network of another topology: its weights do not fit")
-        recipe = replace(recipe, start_sha256=sha256((start / "best.ckpt").read_bytes()).hexdigest())
     train = drawn(material.train, recipe)
+    started = None
+    if start is not None:
+        started, digest = starting_network(start, train)
+        if started.topology != topology:
+            raise ValueError(f"{start} holds a network of another topology: its weights do not fit")
+        recipe = replace(recipe, start_sha256=digest)
+    lessons = None
+    if teachers:
+        lessons, distillation = learn_from(teachers, recipe.distillation, train, material.choosing, folder.parent)
+        recipe = replace(recipe, distillation=distillation)
     run = Run(topology, recipe, material.train.source, material.train.sha256)
     if (folder / "run.json").exists() and Run.read(folder) != run:
         raise ValueError(f"{folder} holds a run with other settings or data; name another folder or delete it")
@@ -224,31 +305,45 @@ def fit(
     # Not save_last: that follows the best checkpoint, and a resumed run would repeat every epoch since.
     latest = ModelCheckpoint(folder, "last", enable_version_counter=False)
     curve = CSVLogger(folder, name=None, version="")
-    _keep_finished_epochs(curve, folder)
-    callbacks: list[L.Callback] = [best, latest, LearningRateMonitor("epoch")]
+    checkpoint = latest_checkpoint(folder)
+    _keep_finished_epochs(curve, folder, checkpoint)
+    callbacks: list[L.Callback] = [best, latest, KeepPrevious(folder), LearningRateMonitor("epoch")]
     if recipe.averaged:
         steps = recipe.epochs * (len(train) // recipe.batch_size)
         decay = max(0.0, 1 - AVERAGING_STRIDE / (recipe.averaged * steps))
         callbacks.insert(0, EMAWeightAveraging(decay=decay, update_every_n_steps=AVERAGING_STRIDE))
+    classifier = Classifier(topology, recipe)
+    precision = choose_precision(recipe.precision, classifier, recipe.batch_size)
     gc.freeze()  # Going through torch's and e2cnn's objects at every collection costs a twentieth of the time.
     fitter = L.Trainer(
         max_epochs=recipe.epochs,
-        precision="bf16-mixed",
+        precision=precision,
         logger=curve,
         callbacks=callbacks,
         default_root_dir=folder,
         **trainer,
     )
-    classifier = Classifier(topology, recipe)
-    if start is not None:
-        classifier.network.load_state_dict(fitted_network(start).state_dict())
+    if started is not None:
+        classifier.network.load_state_dict(started.state_dict())
     fitter.fit(
         classifier,
-        _loader(train, recipe.batch_size, shuffle=True),
+        _loader(train, recipe.batch_size, shuffle=True, lessons=lessons),
         _loader(material.choosing, 256, shuffle=False),
-        ckpt_path=folder / "last.ckpt" if (folder / "last.ckpt").exists() else None,
+        ckpt_path=checkpoint,
     )
     return Path(best.best_model_path)
+
+
+def starting_network(start: Path, train: Patches) -> tuple[MobileNetV2, str]:
+    """The network of a run folder or of a float32 artifact, and the SHA-256 of the file with its weights.
+
+    Raises:
+        RecoveryError, ArtifactError: if the file is no float32 artifact.
+        FileNotFoundError: if the folder is no run folder, or its run has not finished an epoch.
+    """
+    if start.is_dir():
+        return fitted_network(start), sha256((start / "best.ckpt").read_bytes()).hexdigest()
+    return recover(start, train.images), sha256(start.read_bytes()).hexdigest()
 
 
 def drawn(train: Patches, recipe: Recipe) -> Patches:

@@ -100,6 +100,26 @@ def pointwise_basis(group: Group) -> Tensor:
     return F.one_hot(torch.tensor(group.relative), len(group)).permute(2, 0, 1).double()
 
 
+@cache
+def regular_basis(group: Group, kernel_size: int) -> Tensor:
+    """Basis of the free regular → regular filters of a group that permutes the pixel grid.
+
+    Args:
+        group: C1, C2, C4, D1, D2 or D4.
+        kernel_size: side of the square filter in pixels.
+
+    Returns:
+        float64 [|G| · kernel_size², |G| out, |G| in, kernel_size, kernel_size]. Source: Cohen & Welling 2016, eq. 11.
+
+    Raises:
+        ValueError: if the group has turns that are no pixel permutations.
+    """
+    lifted = lifting_basis(group, kernel_size, free=True)
+    relative = pointwise_basis(group)
+    basis = torch.einsum("rgh,bgyx->rbghyx", relative, lifted)
+    return basis.flatten(0, 1)
+
+
 class _Depthwise(torch.autograd.Function):
     """Depthwise 3×3 convolution in bfloat16 with filters in float32; ``depthwise.c`` has its gradients."""
 
@@ -185,6 +205,13 @@ def depthwise_conv(
 def pointwise_conv(group: Group, in_fields: int, out_fields: int) -> EquivariantConv:
     """1×1 regular → regular: |G| weights per pair of fields, spread by the Cayley table."""
     return EquivariantConv(group, in_fields, out_fields, pointwise_basis(group)[..., None, None])
+
+
+def regular_conv(
+    group: Group, in_fields: int, out_fields: int, kernel_size: int, *, padding: int = 0
+) -> EquivariantConv:
+    """Free regular → regular convolution, for groups that permute the pixel grid."""
+    return EquivariantConv(group, in_fields, out_fields, regular_basis(group, kernel_size), padding=padding)
 
 
 class _GroupMax(torch.autograd.Function):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.special import logit
 from scipy.stats import rankdata
 
-from model_zoo.manifest import Metric
+from model_zoo.manifest import Basis, Metric
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -78,6 +78,7 @@ FIGURES: dict[str, Figure] = {
     "ece": expected_calibration_error,
     "area_under_risk_coverage": area_under_risk_coverage,
 }
+PAIRED_FIGURES = {name: figure for name, figure in FIGURES.items() if name != "ece"}
 
 
 @dataclass(frozen=True)
@@ -102,16 +103,25 @@ class Interval:
     high: float
 
 
-def measure(probability: Floats, labels: Labels, threshold: float, split: str) -> tuple[Metric, ...]:
-    """All figures of one network on one split with their intervals.
+def measure(
+    probability: Floats,
+    labels: Labels,
+    threshold: float,
+    split: str,
+    basis: Basis = "single",
+    figures: Mapping[str, Figure] = FIGURES,
+) -> tuple[Metric, ...]:
+    """Figures of one network on one split with their intervals.
 
     Args:
         probability: calibrated probability of the positive class, [N].
         labels: 0 or 1, [N], both present.
         threshold: at or above which a patch is called positive.
         split: name for the metrics.
+        basis: whether the patch as given was decided by, or the mean over its orbit.
+        figures: which, by name.
     """
-    figures = measure_seeds([Answers(probability, threshold)], labels)
+    measured = measure_seeds([Answers(probability, threshold)], labels, figures)
     return tuple(
         Metric(
             name=name,
@@ -121,27 +131,43 @@ def measure(probability: Floats, labels: Labels, threshold: float, split: str) -
             low=figure.low,
             high=figure.high,
             method=ECE_METHOD if name == "ece" else METHOD,
+            basis=basis,
         )
-        for name, figure in figures.items()
+        for name, figure in measured.items()
     )
 
 
-def measure_seeds(seeds: Sequence[Answers], labels: Labels) -> dict[str, Interval]:
-    """The mean of every figure over networks that differ in their seeds; resampled are seeds and patches."""
-    (resampled,) = _resample([seeds], labels, FIGURES)
+def served(
+    probability: Floats, labels: Labels, threshold: float, split: str, assessable: npt.NDArray[np.bool_]
+) -> tuple[Metric, ...]:
+    """Accuracy as the server answers by the orbit: a patch that is not assessable counts as negative."""
+    answers = np.where(assessable, probability, 0.0)
+    return measure(answers, labels, threshold, split, "orbit", {"accuracy_as_served": accuracy})
+
+
+def measure_seeds(
+    seeds: Sequence[Answers], labels: Labels, figures: Mapping[str, Figure] = FIGURES
+) -> dict[str, Interval]:
+    """The mean of each figure over networks that differ in their seeds; resampled are seeds and patches."""
+    (resampled,) = _resample([seeds], labels, figures)
     intervals = {}
-    for name, figure in FIGURES.items():
+    for name, figure in figures.items():
         low, high = np.percentile(resampled[name], [2.5, 97.5]).tolist()
         value = _mean(figure, seeds, labels)
         if name == "ece":
             value, low, high = _debiased(value, float(np.mean(resampled[name])), low, high)
-        intervals[name] = Interval(value, low, high)
+        # Where a figure is biased by resampling, its percentiles may leave it out.
+        intervals[name] = Interval(value, min(low, value), max(high, value))
     return intervals
 
 
-def difference(minuend: Sequence[Answers], subtrahend: Sequence[Answers], labels: Labels) -> dict[str, Interval]:
+def difference(
+    minuend: Sequence[Answers],
+    subtrahend: Sequence[Answers],
+    labels: Labels,
+    figures: Mapping[str, Figure] = PAIRED_FIGURES,
+) -> dict[str, Interval]:
     """Of the means over seeds, paired over patches: every resample asks both the same ones."""
-    figures = {name: figure for name, figure in FIGURES.items() if name != "ece"}
     first, second = _resample([minuend, subtrahend], labels, figures)
     intervals = {}
     for name, figure in figures.items():
@@ -176,5 +202,6 @@ def _resample(
 
 
 def _debiased(value: float, mean: float, low: float, high: float) -> tuple[float, float, float]:
-    """Value and basic bootstrap interval of a figure that resampling inflates, none below 0."""
-    return max(0.0, 2 * value - mean), max(0.0, 2 * value - high), max(0.0, 2 * value - low)
+    """Value and basic bootstrap interval of a figure in [0, 1] that resampling inflates, clipped to that range."""
+    corrected, lowest, highest = np.clip([2 * value - mean, 2 * value - high, 2 * value - low], 0.0, 1.0).tolist()
+    return corrected, lowest, highest

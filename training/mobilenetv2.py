@@ -6,14 +6,17 @@ C1 it is the conventional network of the same topology.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from math import prod
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from model_zoo.symmetry import Group
 from training.batchnorm import FieldBatchNorm
+from training.data.patches import PATCH_PX as PATCH_PX
 from training.layers import (
     EquivariantConv,
     GroupMaxPool,
@@ -22,7 +25,6 @@ from training.layers import (
     pointwise_conv,
 )
 
-PATCH_PX = 96
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
@@ -39,6 +41,10 @@ class Topology:
         crop_px: side of the square that is cropped from the patch's top left corner, 96 for none.
         stem_px: side of the stem's filters; 4 keeps a 96 px patch on symmetric grids, 3 a 95 px one.
         free_filters: nine-dimensional depthwise filters, for groups within D4.
+        dense: no padding, and no mask on the input: the network is a filter over a slide, and its answer to a window
+            is the same alone and in a pass over a region, at every position that is a multiple of its stride.
+        pool: which positions of the last grid the answer averages over: those in the grid's ``disc``, or the
+            ``inner`` ones, whose receptive fields lie within the disc inscribed in the patch.
     """
 
     group: str = "C12"
@@ -49,6 +55,8 @@ class Topology:
     crop_px: int = PATCH_PX
     stem_px: int = 4
     free_filters: bool = False
+    dense: bool = False
+    pool: Literal["disc", "inner"] = "disc"
 
     def fields(self, channels: int) -> int:
         return max(1, round(channels / len(Group.parse(self.group))))
@@ -56,33 +64,86 @@ class Topology:
     def strides(self) -> tuple[int, ...]:
         return tuple(1 if i in self.softened else stage[3] for i, stage in enumerate(self.stages))
 
+    def convolutions(self) -> Iterator[tuple[str, int, int]]:
+        """Name, side of the filters and stride of the stem and of every depthwise layer, in order."""
+        yield "stem", self.stem_px, 2
+        for i, (stage, stride) in enumerate(zip(self.stages, self.strides(), strict=True)):
+            for block in range(stage[2]):
+                yield f"stage {i}", 3, stride if block == 0 else 1
+
     def grids(self) -> tuple[int, ...]:
         """Side in pixels of the input, the stem's output and each stage's output.
 
         Raises:
             ValueError: if a layer of stride 2 does not lie symmetrically on its input, so that a quarter
-                turn of the patch would not be a quarter turn of the feature map.
+                turn of the patch would not be a quarter turn of the feature map; or if a layer without padding
+                is left with fewer pixels than its filters have.
         """
-        sides = [self.crop_px]
-        for name, kernel, stride in [("stem", self.stem_px, 2)] + [
-            (f"stage {i}", 3, s) for i, s in enumerate(self.strides())
-        ]:
+        side = self.crop_px
+        sides = {"input": side}
+        for name, kernel, stride in self.convolutions():
             if stride == 2:
-                if sides[-1] < kernel or (sides[-1] - kernel) % 2:
+                if side < kernel or (side - kernel) % 2:
                     raise ValueError(
-                        f"{name}: a {kernel}×{kernel} filter of stride 2 on {sides[-1]}×{sides[-1]} pixels leaves the "
+                        f"{name}: a {kernel}×{kernel} filter of stride 2 on {side}×{side} pixels leaves the "
                         f"symmetric grids; soften other strides than {self.softened} or change the crop or stem"
                     )
-                sides.append((sides[-1] - kernel) // 2 + 1)
-            else:
-                sides.append(sides[-1])
-        return tuple(sides)
+                side = (side - kernel) // 2 + 1
+            elif self.dense:
+                if side < kernel:
+                    raise ValueError(
+                        f"{name}: a {kernel}×{kernel} filter without padding does not fit on {side}×{side} pixels; "
+                        "take fewer blocks, or one more stage of stride 2 later"
+                    )
+                side -= kernel - 1
+            sides[name] = side
+        return tuple(sides.values())
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the patch between neighbouring positions of the last grid."""
+        return prod(stride for _, _, stride in self.convolutions())
+
+    @property
+    def receptive_field(self) -> int:
+        """Side in pixels of the square that one position of the last grid sees, where no border cuts it."""
+        side, step = 1, 1
+        for _, kernel, stride in self.convolutions():
+            side += (kernel - 1) * step
+            step *= stride
+        return side
 
 
 def disc(side: int) -> Tensor:
     """Boolean [side, side]: pixels whose centre lies within the disc inscribed in the square."""
     offset = torch.arange(side) - (side - 1) / 2
     return offset[:, None] ** 2 + offset[None, :] ** 2 <= (side / 2) ** 2
+
+
+def pooled_positions(topology: Topology) -> Tensor:
+    """Boolean [side, side]: positions of the last grid that the answer averages over.
+
+    Raises:
+        ValueError: if inner positions are asked for, and no receptive field lies within the patch's disc.
+    """
+    side = topology.grids()[-1]
+    if topology.pool == "disc":
+        return disc(side)
+    offset = (torch.arange(side) - (side - 1) / 2).abs() * topology.stride
+    # The square's outermost pixel centre must lie in the disc; it is half a pixel inside of the square's corner.
+    corner = offset + (topology.receptive_field - 1) / 2
+    inside = corner[:, None] ** 2 + corner[None, :] ** 2 <= (topology.crop_px / 2) ** 2
+    if not inside.any():
+        raise ValueError(
+            f"no receptive field of {topology.receptive_field} pixels lies within the disc of a {topology.crop_px} px "
+            'patch; take fewer blocks, or pool over the "disc" of the last grid'
+        )
+    return inside
+
+
+def cropped(x: Tensor) -> Tensor:
+    """``x`` without its outermost pixels: what lines up with the output of a 3×3 layer without padding."""
+    return x[..., 1:-1, 1:-1]
 
 
 class ConvNormAct(nn.Sequential):
@@ -108,9 +169,9 @@ class InvertedResidual(nn.Module):
         group = Group.parse(topology.group)
         hidden = in_fields * expansion
         self.shortcut = stride == 1 and in_fields == out_fields
-        spatial = depthwise_conv(
-            group, hidden, 3, free=topology.free_filters, stride=stride, padding=1 if stride == 1 else 0
-        )
+        self.dense = topology.dense
+        padding = 1 if stride == 1 and not topology.dense else 0
+        spatial = depthwise_conv(group, hidden, 3, free=topology.free_filters, stride=stride, padding=padding)
         self.expand = ConvNormAct(pointwise_conv(group, in_fields, hidden)) if expansion > 1 else None
         self.depthwise = ConvNormAct(spatial)
         self.project = ConvNormAct(pointwise_conv(group, hidden, out_fields), linear=True)
@@ -118,27 +179,30 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x if self.expand is None else self.expand(x)
         y = self.project(self.depthwise(y))
-        return x + y if self.shortcut else y
+        if not self.shortcut:
+            return y
+        return (cropped(x) if self.dense else x) + y
 
 
 class MobileNetV2(nn.Module):
     """Patches [N, 3, 96, 96] in [0, 1] → logits [N, 2].
 
-    Everything outside the disc inscribed in the patch is glass (1.0): its corners leave the patch when
-    it turns. The last feature map is pooled over the group at each pixel, then averaged over its disc.
+    Everything outside the disc inscribed in the patch is glass (1.0), unless the topology is dense: its corners
+    leave the patch when it turns. The last feature map is pooled over the group at each pixel, then averaged
+    over the topology's pooled positions.
 
     Raises:
-        ValueError: if the topology leaves the symmetric grids.
+        ValueError: if the topology leaves the symmetric grids, or pools over no position.
     """
 
     input_disc: Tensor
-    output_disc: Tensor
+    pooled: Tensor
 
     def __init__(self, topology: Topology) -> None:
         super().__init__()
         self.topology = topology
         group = Group.parse(topology.group)
-        sides = topology.grids()
+        pooled = pooled_positions(topology)
         fields = topology.fields(topology.stem_channels)
         free = topology.free_filters
         self.stem = ConvNormAct(lifting_conv(group, 3, fields, topology.stem_px, free=free, stride=2))
@@ -154,13 +218,15 @@ class MobileNetV2(nn.Module):
         self.group_pool = GroupMaxPool(group)
         self.classifier = nn.Linear(head_fields, 2)
         self.register_buffer("input_disc", disc(topology.crop_px), persistent=False)
-        self.register_buffer("output_disc", disc(sides[-1]), persistent=False)
+        self.register_buffer("pooled", pooled, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         side = self.topology.crop_px
-        x = torch.where(self.input_disc, x[..., :side, :side], 1.0)
+        x = x[..., :side, :side]
+        if not self.topology.dense:
+            x = torch.where(self.input_disc, x, 1.0)
         y = self.group_pool(self.head(self.blocks(self.stem(x))))
-        inside = self.output_disc.to(y.dtype)
+        inside = self.pooled.to(y.dtype)
         features = (y * inside).sum((2, 3)) / inside.sum()
         logits: Tensor = self.classifier(features)
         return logits

@@ -16,6 +16,7 @@ from model_zoo.artifact import graph_sha256, parse, write
 from model_zoo.golden import golden_cases
 from model_zoo.manifest import (
     Calibration,
+    DenseSpec,
     GroupSpec,
     InputSpec,
     Manifest,
@@ -23,13 +24,25 @@ from model_zoo.manifest import (
     QualityReference,
     TrainingData,
 )
-from model_zoo.network import probability
 from model_zoo.summary import facts, metrics_table
 from model_zoo.symmetry import Group
 from model_zoo.verify import verify
-from training import metrics
-from training.calibrate import fit_consistency, fit_operating_point, fit_quality, fit_reference
-from training.data import Patches, halves_of_valid, load
+from training.calibrate import (
+    fit_consistency,
+    fit_operating_point,
+    fit_orbit_decision,
+    fit_quality,
+    fit_reference,
+)
+from training.data import (
+    Patches,
+    SplitName,
+    halves_of_valid,
+    load,
+    require_distinct,
+    require_enough_to_validate,
+)
+from training.figures import figures
 from training.fit import Recipe, Run
 from training.score import Scorer
 
@@ -76,6 +89,11 @@ class _Evidence:
     calibrating: Patches
     test: Patches | None
 
+    def splits(self) -> list[tuple[str, Patches]]:
+        """What is measured, by name."""
+        found = [("valid", self.valid), ("valid, calibrating half", self.calibrating)]
+        return found if self.test is None else [*found, ("test", self.test)]
+
 
 def _gather(run: Run, release: Release, data: Path, *, read_test: bool) -> _Evidence:
     train, valid = load(data, "train"), load(data, "valid")
@@ -83,14 +101,21 @@ def _gather(run: Run, release: Release, data: Path, *, read_test: bool) -> _Evid
         raise PublishError(
             f"{data} is not what the run was trained on: hash {train.sha256[:12]}, expected {run.data_sha256[:12]}"
         )
+    teachers = run.recipe.distillation.teachers if run.recipe.distillation else ()
+    taught = f"; distilled from {', '.join(name for name, _ in teachers)}" if teachers else ""
     training = TrainingData(
-        source=train.source,
+        source=train.source + taught,
         patches=len(train),
         sha256=train.sha256,
         licence=release.licence,
         encoding=release.encoding,
     )
+    require_enough_to_validate(valid)
     test = load(data, "test") if read_test else None
+    splits: dict[SplitName, Patches] = {"train": train, "valid": valid}
+    if test is not None:
+        splits["test"] = test
+    require_distinct(splits, allow_in_train=True)
     return _Evidence(run, training, fit_quality(train.images), valid, halves_of_valid(valid)[1], test)
 
 
@@ -101,32 +126,40 @@ def _artifact(
     precision: Literal["int8", "float32"],
     recipe: dict[str, JsonValue],
 ) -> bytes:
-    scorer, group = Scorer(graph), Group.parse(evidence.run.topology.group)
+    topology = evidence.run.topology
+    scorer, group = Scorer(graph), Group.parse(topology.group)
     calibrating = evidence.calibrating
     operating = fit_operating_point(scorer.logits(calibrating.images), calibrating.labels)
+    temperature, quality = operating.temperature, evidence.quality
+    orbit = fit_orbit_decision(scorer, group, calibrating.images, calibrating.labels, temperature, quality)
     measured: tuple[Metric, ...] = ()
-    for split, patches in (
-        ("valid", evidence.valid),
-        ("valid, calibrating half", calibrating),
-        ("test", evidence.test),
-    ):
-        if patches is not None:
-            calibrated = probability(scorer.logits(patches.images), operating.temperature)
-            measured += metrics.measure(calibrated, patches.labels, operating.threshold, split)
+    for split, patches in evidence.splits():
+        measured += figures(
+            scorer,
+            group,
+            patches,
+            split,
+            temperature=temperature,
+            threshold=operating.threshold,
+            orbit=orbit,
+            quality=quality,
+        )
     manifest = Manifest(
         name=release.name,
         version=release.version,
         precision=precision,
-        architecture={"family": "mobilenetv2", **json.loads(json.dumps(asdict(evidence.run.topology)))},
+        architecture={"family": "mobilenetv2", **json.loads(json.dumps(asdict(topology)))},
         group=GroupSpec.of(group),
         exact_subgroup=group.exact_subgroup.name,
-        input=InputSpec(microns_per_pixel=MICRONS_PER_PIXEL),
+        input=InputSpec(microns_per_pixel=MICRONS_PER_PIXEL, mask="none" if topology.dense else "disc"),
+        dense=DenseSpec(stride=topology.stride, receptive_field=topology.receptive_field) if topology.dense else None,
         threshold=operating.threshold,
         calibration=Calibration(temperature=operating.temperature, prevalence=float(calibrating.labels.mean())),
         review_band=operating.review_band,
-        consistency=fit_consistency(scorer, group, calibrating.images, operating.temperature),
-        quality=evidence.quality,
-        reference=fit_reference(scorer, group, calibrating.images, operating.temperature, evidence.quality),
+        consistency=fit_consistency(scorer, group, calibrating.images, temperature),
+        quality=quality,
+        reference=fit_reference(scorer, group, calibrating.images, temperature, quality),
+        orbit=orbit,
         quantization=recipe,
         training_data=evidence.training,
         metrics=measured,

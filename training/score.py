@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from model_zoo.network import session_options
+from model_zoo.network import Network, session_options
 from model_zoo.symmetry import Group
 from model_zoo.turns import turn
 
@@ -32,6 +33,13 @@ def turned(images: npt.NDArray[np.uint8], group: Group, element: int) -> npt.NDA
     return np.stack([turn(image, group, element) for image in images])
 
 
+class AnswersPatches(Protocol):
+    """Whatever gives logits."""
+
+    def logits(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """uint8 [N, 96, 96, 3] → float32 [N, 2]."""
+
+
 class Scorer:
     """A graph in a session of one thread, called from as many threads as there are cores."""
 
@@ -43,3 +51,14 @@ class Scorer:
     def logits(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 [N, 96, 96, 3] → float32 [N, 2]."""
         return score(lambda chunk: self._session.run(["logits"], {"patches": chunk})[0], patches)
+
+
+class NetworkScorer:
+    """An opened artifact, called in chunks from as many threads as there are cores."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def logits(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """uint8 [N, 96, 96, 3] → float32 [N, 2]."""
+        return score(self.network.logits, patches)

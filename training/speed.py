@@ -20,7 +20,7 @@ def trainer_of(topology: Topology, batch_size: int = 64) -> Callable[[], None]:
     classifier = Classifier(topology, Recipe()).to(device)
     optimizer = torch.optim.AdamW(classifier.parameters(), fused=True)
     images = torch.randint(0, 256, (batch_size, PATCH_PX, PATCH_PX, 3), dtype=torch.uint8, device=device)
-    batch = images, torch.arange(batch_size, device=device) % 2
+    batch = images, torch.arange(batch_size, device=device) % 2, torch.zeros(batch_size, device=device)
 
     def step() -> None:
         with torch.autocast(device, torch.bfloat16):

@@ -12,6 +12,19 @@ TOPOLOGIES = {
         stages=((1, 48, 1, 2), (3, 48, 2, 1), (4, 96, 4, 2), (4, 144, 2, 1)), softened=(), head_channels=576
     ),
     "fast": Topology(stages=((1, 48, 1, 2), (3, 48, 1, 1), (3, 96, 3, 2)), softened=(), head_channels=384),
+    "dense": Topology(
+        stages=((1, 48, 1, 2), (3, 48, 2, 1), (4, 96, 3, 2), (4, 144, 1, 1)),
+        softened=(),
+        head_channels=576,
+        dense=True,
+    ),
+    "dense-inner": Topology(
+        stages=((1, 48, 1, 2), (3, 48, 1, 1), (3, 96, 3, 2)),
+        softened=(),
+        head_channels=384,
+        dense=True,
+        pool="inner",
+    ),
 }
 
 _FAST, _ACCURATE = TOPOLOGIES["fast"], TOPOLOGIES["accurate"]

@@ -14,12 +14,13 @@ from app import problems
 from app.access.dependencies import MayPredict
 from app.answering import Asked
 from app.api import errors
-from app.api.body import FIELD, MULTIPART, BoundedReader, content_type
+from app.api.body import FIELD, MULTIPART, BoundedReader, MppField, content_type
 from app.api.form import Form
 from app.api.idempotency import IdempotencyKey, idempotency_key_of
-from app.api.predict import IMAGE, OF_BODIES, Parameters, may_predict
+from app.api.predict import IMAGE, MPP, OF_BODIES, Parameters, either, may_predict
 from app.api.thin import client_gone, query
 from app.diagnosis.report import Answer
+from app.diagnosis.scale import Mpp
 from app.problems import BodyTooLarge, Busy, EmptyBody, InvalidForm, InvalidParameter, Problem, ProblemBody
 from app.records.entry import Recorded
 from app.services import services_of
@@ -30,7 +31,8 @@ MOST = 256
 KEY_LENGTH = 120
 
 _IMAGES = {"type": "array", "items": IMAGE, "minItems": 1, "maxItems": MOST}
-_FORM = {"type": "object", "required": [FIELD], "additionalProperties": False, "properties": {FIELD: _IMAGES}}
+_PROPERTIES = {FIELD: _IMAGES, MppField.name: MPP}
+_FORM = {"type": "object", "required": [FIELD], "additionalProperties": False, "properties": _PROPERTIES}
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -63,7 +65,7 @@ async def predict_batch(
     _parameters: Annotated[Parameters, Query()] = None,  # type: ignore[assignment]
     _idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Up to 256 patches, each answered as by `POST /predict`, with the same parameters for all.
+    """Up to 256 patches, each answered as by `POST /predict`, with the same parameters for all, `mpp` too.
 
     A patch that is refused gets its problem in the place of its answer, with its `index`; the others are answered and
     recorded. With an `Idempotency-Key` of at most 120 characters, a repeat within 24 hours gets the first answers.
@@ -84,7 +86,8 @@ async def predict_batch(
     except WouldBlock:
         raise Busy("Too many batches are in flight: try again in a second.") from None
     try:
-        images = await _images(request, body)
+        images, stated = await _images(request, body)
+        mpp = either(parameters.mpp, stated)
         services.key_rates.count(caller.key_id, len(images))
         results: list[Recorded | Problem | None] = [_unfit(image, settings.max_body_bytes) for image in images]
         fit = [index for index, result in enumerate(results) if result is None]
@@ -96,6 +99,8 @@ async def predict_batch(
                 parameters.case_id,
                 parameters.slide_id,
                 f"{idempotency_key} {index}" if idempotency_key else None,
+                parameters.shifts,
+                mpp=mpp,
             )
             for index in fit
         ]
@@ -108,8 +113,8 @@ async def predict_batch(
     return Response(f'{{"results":[{parts}]}}', media_type="application/json")
 
 
-async def _images(request: Request, body: BoundedReader) -> list[bytes]:
-    """The contents of a multipart form's fields ``file``, parsed as they arrive.
+async def _images(request: Request, body: BoundedReader) -> tuple[list[bytes], Mpp]:
+    """The contents of a multipart form's fields ``file`` and ``mpp``, parsed as they arrive.
 
     Raises:
         InvalidForm: if the form is malformed or truncated, has other fields, or more than 256.
@@ -117,13 +122,16 @@ async def _images(request: Request, body: BoundedReader) -> list[bytes]:
         BodyTooLarge, BodyTooSlow, BodyIncomplete: as their names say.
     """
     images: list[bytearray] = []
+    stated = MppField()
 
-    def begin(_: str) -> None:
+    def begin() -> None:
         if len(images) == MOST:
             raise InvalidForm(f"The form has more than {MOST} patches: send several requests.")
         images.append(bytearray())
 
-    form = Form(content_type(request)[1].get(b"boundary", b""), {FIELD: lambda chunk: images[-1].extend(chunk)}, begin)
+    boundary = content_type(request)[1].get(b"boundary", b"")
+    sinks = {FIELD: lambda chunk: images[-1].extend(chunk), stated.name: stated.take}
+    form = Form(boundary, sinks, {FIELD: begin}, Parameters.model_fields)
     arrived = False
 
     async def take(chunk: bytes) -> None:
@@ -135,7 +143,7 @@ async def _images(request: Request, body: BoundedReader) -> list[bytes]:
     if not arrived:
         raise EmptyBody("The multipart body is empty: send the patches in fields named file.")
     form.finish(FIELD)
-    return [bytes(image) for image in images]
+    return [bytes(image) for image in images], stated.of(form)
 
 
 def _unfit(image: bytes, max_bytes: int) -> Problem | None:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from app.api.form import Form
+from app.diagnosis.scale import Mpp, parse_mpp
 from app.problems import (
     BodyIncomplete,
     BodyTooLarge,
     BodyTooSlow,
     EmptyBody,
+    InvalidForm,
     UnsupportedContentType,
 )
 
 RAW_TYPES = ("image/png", "image/jpeg", "image/tiff", "application/octet-stream")
 MULTIPART = "multipart/form-data"
 FIELD = "file"
+_MAX_MPP = 40
 
 
 class BoundedReader:
@@ -92,23 +95,56 @@ class BoundedReader:
 
 
 class BodyReader(BoundedReader):
-    """Reads images."""
+    """Reads images.
 
-    def __init__(self, max_bytes: int, timeout_s: float) -> None:
+    Args:
+        queries: the route's query parameters.
+    """
+
+    def __init__(self, max_bytes: int, timeout_s: float, queries: Collection[str]) -> None:
         super().__init__(max_bytes, timeout_s, (MULTIPART, *RAW_TYPES), "send one patch")
+        self._queries = queries
 
-    async def read(self, request: Request) -> bytes:
-        """The image's bytes, from the raw body or from the multipart field ``file``.
+    async def read_image(self, request: Request) -> tuple[bytes, Mpp]:
+        """The image's bytes, from the raw body or from the multipart field ``file``, and the field ``mpp``.
 
         Raises:
             BodyTooLarge, BodyTooSlow, BodyIncomplete, EmptyBody, InvalidForm: as their names say.
         """
-        body = await super().read(request)
+        body = await self.read(request)
         media_type, options = content_type(request)
-        image = file_field(body, options.get(b"boundary", b"")) if media_type == MULTIPART else body
-        if not image:
+        stated: Mpp = None
+        if media_type == MULTIPART:
+            body, stated = image_field(body, options.get(b"boundary", b""), self._queries)
+        if not body:
             raise EmptyBody("The image is empty: send a PNG, JPEG or TIFF file.")
-        return image
+        return body, stated
+
+
+class MppField:
+    """The form's optional field ``mpp``: what the caller says of the patches' scale."""
+
+    name = "mpp"
+
+    def __init__(self) -> None:
+        self._text = bytearray()
+
+    def take(self, chunk: bytes) -> None:
+        if len(self._text) <= _MAX_MPP:
+            self._text.extend(chunk)
+
+    def of(self, form: Form) -> Mpp:
+        """What it said in a form that has ended; None if it was not there.
+
+        Raises:
+            InvalidForm: if it is neither a number nor ``ignore``.
+        """
+        if not form.has(self.name):
+            return None
+        try:
+            return parse_mpp(self._text.decode("latin-1"))
+        except ValueError as error:
+            raise InvalidForm(f"In the form, {error}.") from None
 
 
 def content_type(request: Request) -> tuple[str, dict[bytes, bytes]]:
@@ -117,8 +153,8 @@ def content_type(request: Request) -> tuple[str, dict[bytes, bytes]]:
     return media_type.decode("latin-1").lower(), options
 
 
-def file_field(body: bytes, boundary: bytes) -> bytes:
-    """The content of a multipart form's only field, which must be ``file``.
+def image_field(body: bytes, boundary: bytes, queries: Collection[str]) -> tuple[bytes, Mpp]:
+    """The content of a multipart form's field ``file``, and what its field ``mpp`` says.
 
     Raises:
         InvalidForm: if the form is malformed or truncated, or has other fields.
@@ -126,8 +162,8 @@ def file_field(body: bytes, boundary: bytes) -> bytes:
     """
     if not body:
         raise EmptyBody("The multipart body is empty: send the image in its field file.")
-    content = bytearray()
-    form = Form(boundary, {FIELD: content.extend})
+    content, stated = bytearray(), MppField()
+    form = Form(boundary, {FIELD: content.extend, stated.name: stated.take}, queries=queries)
     form.feed(body)
     form.finish(FIELD)
-    return bytes(content)
+    return bytes(content), stated.of(form)

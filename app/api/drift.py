@@ -13,6 +13,7 @@ from app.access.caller import Role
 from app.access.dependencies import RequireRole
 from app.api import errors
 from app.api.query import KnownParameters
+from app.diagnosis.basis import Basis
 from app.services import Services, services_of
 
 router = APIRouter(
@@ -55,12 +56,15 @@ class ModelWindows(_Part):
     name: str
     version: str
     sha256: str
+    basis: Basis = Field(description="Of these answers; each basis is compared with its own reference.")
     windows: list[Window]
 
 
 class DriftAnswer(_Part):
     at: AwareDatetime = Field(description="When it was counted, at most a minute ago.")
-    models: list[ModelWindows] = Field(description="Those that answered within the last week, newest first.")
+    models: list[ModelWindows] = Field(
+        description="Those that answered within the last week, newest first, once for each basis."
+    )
 
 
 @router.get("", summary="Compare recent answers with the reference")

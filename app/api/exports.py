@@ -99,5 +99,5 @@ async def export_jsonl(
     services: Annotated[Services, Depends(services_of)],
     wanted: Wanted,
 ) -> Response:
-    """The answers word for word, one a line, newest first."""
+    """Whole answers, one a line, newest first; those of earlier versions in today's shape."""
     return await export(services, caller.actor, JSONL, wanted)

@@ -8,11 +8,12 @@ from typing import Annotated
 from fastapi import Depends, Query
 from pydantic import AwareDatetime, BeforeValidator
 
+from app.diagnosis.reasons import Code
 from app.diagnosis.report import Decision, Label
 from app.records.filters import Filter
 
 IDENTIFIER = r"^[A-Za-z0-9._-]{1,64}$"
-NAMES = ("since", "until", "model", "label", "decision", "patch", "case_id", "slide_id", "key")
+NAMES = ("since", "until", "model", "label", "decision", "patch", "case_id", "slide_id", "key", "reason")
 
 
 _BEGINS_WITH_A_DATE = re.compile(r"\d{4}-\d\d-\d\d[T ]")
@@ -38,8 +39,9 @@ def _filter(
     case_id: Annotated[str | None, Query(pattern=IDENTIFIER)] = None,
     slide_id: Annotated[str | None, Query(pattern=IDENTIFIER)] = None,
     key: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,32}$", description="Id of the key that asked.")] = None,
+    reason: Annotated[Code | None, Query(description="The code of one of its reasons.")] = None,
 ) -> Filter:
-    return Filter(since, until, model, label, decision, patch, case_id, slide_id, key)
+    return Filter(since, until, model, label, decision, patch, case_id, slide_id, key, reason)
 
 
 Wanted = Annotated[Filter, Depends(_filter)]

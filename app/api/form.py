@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from python_multipart import MultipartParser
@@ -21,7 +21,8 @@ class Form:
     Args:
         boundary: from the content type.
         sinks: takes the bytes of each known field, by its name.
-        begin: is told the name of each field that begins; if it is given, fields may be repeated.
+        begin: is called when a field of this name begins; such fields may be repeated.
+        queries: the route's query parameters, which are often sent as fields by mistake.
 
     Raises:
         InvalidForm: from every method, if the form is malformed, truncated, or has other fields.
@@ -31,12 +32,14 @@ class Form:
         self,
         boundary: bytes,
         sinks: Mapping[str, Callable[[bytes], None]],
-        begin: Callable[[str], None] | None = None,
+        begin: Mapping[str, Callable[[], None]] | None = None,
+        queries: Collection[str] = (),
     ) -> None:
         if not boundary:
             raise InvalidForm("The content type names no boundary: let your HTTP client set it.")
         self._sinks = sinks
-        self._begin = begin
+        self._begin = begin or {}
+        self._queries = queries
         self._seen: list[str] = []
         self._header = bytearray()
         self._value = bytearray()
@@ -60,6 +63,10 @@ class Form:
         if required not in self._seen:
             raise InvalidForm(f"The form has no field {required}.")
 
+    def has(self, name: str) -> bool:
+        """Whether a field of this name has begun."""
+        return name in self._seen
+
     def _callbacks(self) -> MultipartCallbacks:
         return {
             "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
@@ -77,10 +84,15 @@ class Form:
 
     def _headers_ended(self) -> None:
         name = self._disposition.get(b"name", b"").decode("latin-1")
+        if name not in self._sinks and name in self._queries:
+            raise InvalidForm(
+                f"The form has a field {name!r}, which is a query parameter: leave it out of the form, and append "
+                f"?{name}=… to the address."
+            )
         if name not in self._sinks:
             raise InvalidForm(f"The form's field is named {name!r}, expected {' or '.join(self._sinks)}.")
-        if self._begin is not None:
-            self._begin(name)
+        if name in self._begin:
+            self._begin[name]()
         elif name in self._seen:
             raise InvalidForm(f"The form has more than one field {name}.")
         self._seen.append(name)

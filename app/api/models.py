@@ -19,6 +19,7 @@ from app.api import errors
 from app.api.body import MULTIPART
 from app.api.query import KnownParameters
 from app.api.upload import RAW, SIGNATURE_HEADER, ArtifactReader
+from app.diagnosis.basis import Basis
 from app.records.models import Activation, ModelEntry
 from app.registry.registry import Admission
 from app.registry.sandbox import SandboxUnavailable
@@ -88,6 +89,7 @@ class ShadowDisagreement(BaseModel):
     """How the model, as a shadow, answered the same live patches as the active one."""
 
     active_id: str
+    basis: Basis = Field(description="Of both models' answers.")
     patches: int
     labels_differ: int
     low: float | None = Field(description="95 % Wilson interval of the share of labels that differ.")
@@ -99,7 +101,9 @@ class ShadowDisagreement(BaseModel):
 class ModelDetail(Model):
     manifest: dict[str, JsonValue] = Field(description="Without the golden cases, which are in the file.")
     report: VettingReport
-    shadow: list[ShadowDisagreement] = Field(description="One entry for each model that it was compared with.")
+    shadow: list[ShadowDisagreement] = Field(
+        description="One entry for each model that it was compared with, and each basis."
+    )
 
 
 class Activated(BaseModel):

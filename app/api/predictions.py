@@ -1,4 +1,4 @@
-"""``GET /predictions``: what was answered, word for word."""
+"""``GET /predictions``: what was answered."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def read_prediction(
     services: Annotated[Services, Depends(services_of)],
     prediction_id: UUID,
 ) -> Response:
-    """The very JSON that was answered."""
+    """The JSON that was answered; that of earlier versions in today's shape."""
     find = partial(services.predictions.find, prediction_id, own_key(caller))
     text = await services.io.run(find)
     if text is None and await services.io.run(partial(services.writer.backlog.holds, str(prediction_id))):

@@ -19,7 +19,7 @@ def drift() -> None:
         typer.echo("No model of this database has answered within the last week.")
     for model in report.models:
         names = ("window", "figure", "predictions", "PSI", "expected", "verdict")
-        table = Table(*names, Column("meaning", overflow="fold"), title=f"{model.name} {model.version}")
+        table = Table(*names, Column("meaning", overflow="fold"), title=f"{model.name} {model.version}, {model.basis}")
         for window in model.windows:
             for figure in window.figures:
                 table.add_row(window.window, *_cells(figure))

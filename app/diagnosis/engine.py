@@ -13,11 +13,14 @@ from app.diagnosis.decode import DecodedPatch, decode
 from app.diagnosis.identity import new_id
 from app.diagnosis.orbit import Helpers, Orbit, Rotations, as_given, measure_orbit
 from app.diagnosis.report import Answer, ModelReport, report
+from app.diagnosis.scale import Mpp
+from app.diagnosis.shifts import ShiftReport, Shifts, measure_shifts, shift_report
 from app.problems import ImageProblem
 from model_zoo.network import Network
 from model_zoo.proof import Report, prove
 from model_zoo.quality import Quality, measure
 from model_zoo.symmetry import Group
+from model_zoo.turns import Patch
 
 MODEL_ZOO = Path(model_zoo.__file__).parent
 DEFAULT_NAME = "accurate"
@@ -41,7 +44,8 @@ class Engine:
         self._group = Group.parse(self.manifest.group.name)
         self._exact_subgroup = Group.parse(self.manifest.exact_subgroup)
         name, version = self.manifest.name, self.manifest.version
-        self._model = ModelReport(name=name, version=version, sha256=network.sha256)
+        scale = self.manifest.input.microns_per_pixel
+        self._model = ModelReport(name=name, version=version, sha256=network.sha256, microns_per_pixel=scale)
 
     @classmethod
     def open(cls, data: bytes) -> Engine:
@@ -79,7 +83,13 @@ class Engine:
             raise ModelError(f"the model {path} cannot be used: {error}") from error
 
     def answer(
-        self, data: bytes, rotations: Rotations, prevalence: float | None = None, helpers: Helpers | None = None
+        self,
+        data: bytes,
+        rotations: Rotations,
+        prevalence: float | None = None,
+        helpers: Helpers | None = None,
+        shifts: Shifts = Shifts.NONE,
+        mpp: Mpp = None,
     ) -> Answer:
         """Decode, assess, turn, infer and report, also at the site's prevalence if that is given.
 
@@ -87,31 +97,38 @@ class Engine:
             data: an image file's bytes.
             rotations: which turns are measured.
             helpers: threads that may take a share of the inferences.
+            shifts: whether the patch is also answered at offsets around it.
+            mpp: what the caller says of the patch's scale.
 
         Raises:
             ImageProblem: if the bytes are no patch.
         """
         start = perf_counter()
-        patch = decode(data)
+        patch = decode(data, self.manifest.input.microns_per_pixel, mpp)
         decoded = perf_counter()
         quality = measure(patch.pixels, self.manifest.quality)
         before = perf_counter()
         orbit = measure_orbit(patch.pixels, self._group, self._exact_subgroup, rotations, self.network.logits, helpers)
+        shift = self._shifts(patch.pixels) if shifts is Shifts.REPORT else None
         moments = (start, decoded, before, perf_counter())
         probabilities = self.network.probabilities(orbit.logits[list(orbit.known)]).tolist()
-        return self._report(patch, quality, orbit, probabilities, moments, prevalence)
+        return self._report(patch, quality, orbit, probabilities, moments, prevalence, shift)
 
-    def answer_as_given(self, files: Sequence[bytes], prevalence: float | None = None) -> list[Answer | ImageProblem]:
+    def answer_as_given(
+        self, files: Sequence[bytes], prevalence: float | None = None, mpps: Sequence[Mpp] | None = None
+    ) -> list[Answer | ImageProblem]:
         """Answer several patches as with ``Rotations.NONE``, in one call of the network; the bits are the same.
 
-        The times in an answer are those of all together, but for its own decoding.
+        The times in an answer are those of all together, but for its own decoding. ``mpps`` has what the caller says of
+        the scale of each patch.
         """
         results: list[Answer | ImageProblem | None] = [None] * len(files)
         decoded: list[tuple[int, DecodedPatch, float, float]] = []
-        for index, data in enumerate(files):
+        expected = self.manifest.input.microns_per_pixel
+        for index, (data, mpp) in enumerate(zip(files, mpps or [None] * len(files), strict=True)):
             start = perf_counter()
             try:
-                decoded.append((index, decode(data), start, perf_counter()))
+                decoded.append((index, decode(data, expected, mpp), start, perf_counter()))
             except ImageProblem as problem:
                 results[index] = problem
         if decoded:
@@ -130,6 +147,10 @@ class Engine:
                 )
         return [result for result in results if result is not None]
 
+    def _shifts(self, patch: Patch) -> ShiftReport:
+        probabilities = self.network.probabilities(measure_shifts(patch, self.network.logits)).tolist()
+        return shift_report(probabilities, self.manifest.threshold)
+
     def _report(
         self,
         patch: DecodedPatch,
@@ -138,6 +159,7 @@ class Engine:
         probabilities: list[float],
         moments: tuple[float, float, float, float],
         prevalence: float | None,
+        shifts: ShiftReport | None = None,
     ) -> Answer:
         start, decoded, measured, inferred = moments
         answer_id, created_at = new_id()
@@ -158,6 +180,8 @@ class Engine:
                 "total": _milliseconds(start, inferred),
             },
             prevalence=prevalence,
+            shifts=shifts,
+            microns_per_pixel=patch.microns_per_pixel,
         )
 
 

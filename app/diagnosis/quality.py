@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from app.diagnosis.reasons import Reason, reason
 from model_zoo.manifest import QualityReference
 from model_zoo.quality import Quality
 
 
-def shortcomings(quality: Quality, reference: QualityReference) -> list[str]:
-    """Why a patch cannot be assessed, in plain words; empty when it can."""
+def shortcomings(quality: Quality, reference: QualityReference) -> list[Reason]:
+    """Why a patch cannot be assessed; empty when it can."""
     found = []
     if quality.tissue_fraction < reference.min_tissue_fraction:
-        found.append(
-            f"tissue covers {quality.tissue_fraction:.2f} of the disc, less than {reference.min_tissue_fraction:g}"
-        )
+        found.append(reason("tissue", quality.tissue_fraction, reference.min_tissue_fraction))
     if quality.sharpness < reference.min_sharpness:
-        found.append(f"sharpness {quality.sharpness:.3g} is below {reference.min_sharpness:g}")
+        found.append(reason("sharpness", quality.sharpness, reference.min_sharpness))
     if quality.stain_distance is None:
-        found.append("there is no tissue whose stain could be measured")
+        found.append(reason("no_tissue"))
     elif quality.stain_distance > reference.max_stain_distance:
-        found.append(f"stain distance {quality.stain_distance:.3g} exceeds {reference.max_stain_distance:g}")
+        found.append(reason("stain", quality.stain_distance, reference.max_stain_distance))
     return found

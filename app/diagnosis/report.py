@@ -11,10 +11,13 @@ from uuid import UUID
 import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from app.diagnosis.basis import Basis, Ground, ground_of
 from app.diagnosis.example import EXAMPLE
 from app.diagnosis.orbit import Orbit, Source
 from app.diagnosis.quality import shortcomings
-from model_zoo.manifest import Manifest
+from app.diagnosis.reasons import Reason, reason
+from app.diagnosis.shifts import ShiftReport
+from model_zoo.manifest import Manifest, QualityReference
 from model_zoo.quality import Quality
 
 NOTICE = "Research use only. Not a medical device: not for diagnosis or treatment decisions."
@@ -32,10 +35,13 @@ class ModelReport(_Part):
     name: str
     version: str
     sha256: str = Field(description="Of the artifact file: the model's identity.")
+    microns_per_pixel: float | None = Field(
+        None, description="The scale that the model expects; null in answers recorded before it was stated."
+    )
 
 
 class ConsistencyReport(_Part):
-    """How far the answer depends on how the patch lay; lists have one entry per group element."""
+    """How far the answer depends on the patch's orientation; lists have one entry per group element."""
 
     group: str
     exact_subgroup: str
@@ -45,7 +51,7 @@ class ConsistencyReport(_Part):
     )
     angles_deg: list[float]
     reflected: list[bool]
-    probabilities: list[Probability | None]
+    probabilities: list[Probability | None] = Field(description="Of each turn by itself, whatever the basis.")
     source: list[Source]
     mean: Probability = Field(description="Over the known probabilities, as are the three figures that follow.")
     std: float
@@ -66,6 +72,9 @@ class QualityReport(_Part):
 class PatchReport(_Part):
     sha256: str = Field(description="Of the decoded RGB bytes.")
     format: Literal["PNG", "JPEG", "TIFF"]
+    microns_per_pixel: float | None = Field(
+        None, description="The scale that the request's `mpp` or else the file states; null if the scale is not stated."
+    )
 
 
 class Timing(_Part):
@@ -85,9 +94,14 @@ class Answer(_Part):
     id: UUID = Field(description="A version 7 UUID: ids rise with time.")
     created_at: AwareDatetime = Field(description="The id's own time.")
     model: ModelReport
-    label: Label | None = Field(description="By threshold; null when not assessable.")
+    label: Label | None = Field(description="By the threshold of the basis; null when not assessable.")
     probability: Probability | None = Field(
-        description="Calibrated probability of metastasis of the patch as given; null when not assessable."
+        description="Calibrated probability of metastasis, of the basis; null when not assessable."
+    )
+    basis: Basis = Field(
+        "single",
+        description="What probability, label and decision are based on. `orbit`: the mean logits of all turns, where "
+        "every element of the group is known and the model is calibrated for it. `single`: the patch as given.",
     )
     probability_at_prevalence: Probability | None = Field(
         None, description="The same where `prevalence` of the patches are positive; the decision does not use it."
@@ -95,10 +109,16 @@ class Answer(_Part):
     prevalence: float | None = Field(
         None, description="What the administrator says of this site; null without it, or when not assessable."
     )
-    logits: tuple[float, float] = Field(description="Shortest decimals that round-trip float32.")
+    logits: tuple[float, float] = Field(
+        description="Of the patch as given, whatever the basis: shortest decimals that round-trip float32."
+    )
+    orbit_logits: tuple[float, float] | None = Field(
+        None, description="Mean of the logits of all turns, float64; null for basis `single`."
+    )
     decision: Decision
-    reasons: list[str] = Field(description="Why the decision is review or not_assessable.")
+    reasons: list[Reason] = Field(description="Why the decision is review or not_assessable; else empty.")
     consistency: ConsistencyReport
+    shifts: ShiftReport | None = Field(None, description="Null unless the request asked for it.")
     quality: QualityReport
     patch: PatchReport
     case_id: str | None = Field(None, description="What the request said, for the caller's bookkeeping.")
@@ -107,17 +127,20 @@ class Answer(_Part):
     notice: str = NOTICE
 
 
-def consistency_report(manifest: Manifest, orbit: Orbit, probabilities: list[float]) -> ConsistencyReport:
+def consistency_report(
+    manifest: Manifest, orbit: Orbit, probabilities: list[float], label: Label | None = None
+) -> ConsistencyReport:
     """Summarize an orbit.
 
     Args:
         manifest: of the model that answered.
         orbit: what was measured.
         probabilities: calibrated, one for each of ``orbit.known``, the patch as given first.
+        label: the answer's; by default that of the patch as given.
     """
     mean = fmean(probabilities)
     deviation = max(abs(p - mean) for p in probabilities)
-    label = label_of(probabilities[0], manifest)
+    labels = [label_of(p, manifest.threshold) for p in probabilities]
     values: list[float | None] = [None] * len(orbit.source)
     for g, probability in zip(orbit.known, probabilities, strict=True):
         values[g] = probability
@@ -132,35 +155,32 @@ def consistency_report(manifest: Manifest, orbit: Orbit, probabilities: list[flo
         mean=mean,
         std=sqrt(fsum((p - mean) ** 2 for p in probabilities) / len(probabilities)),
         max_deviation=deviation,
-        label_agreement=fmean(label_of(p, manifest) == label for p in probabilities),
+        label_agreement=fmean(each == (label or labels[0]) for each in labels),
         limit=manifest.consistency.limit,
         interpolation_floor=manifest.consistency.interpolation_floor,
         consistent=deviation <= manifest.consistency.limit if None not in values else None,
     )
 
 
-def label_of(probability: float, manifest: Manifest) -> Label:
-    return "metastasis" if probability >= manifest.threshold else "no_metastasis"
+def label_of(probability: float, threshold: float) -> Label:
+    return "metastasis" if probability >= threshold else "no_metastasis"
 
 
 def decide(
-    probability: float, consistency: ConsistencyReport, quality: Quality, manifest: Manifest
-) -> tuple[Decision, list[str]]:
-    """The decision and its reasons: guesswork is refused first, doubt is handed to a person next."""
+    ground: Ground, consistency: ConsistencyReport, quality: Quality, reference: QualityReference
+) -> tuple[Decision, list[Reason]]:
+    """The decision and its reasons: what is not fit to be assessed is refused first, doubt is for a person."""
     if not quality.assessable:
-        return "not_assessable", shortcomings(quality, manifest.quality)
-    low, high = manifest.review_band
+        return "not_assessable", shortcomings(quality, reference)
+    low, high = ground.review_band
     reasons = []
-    if low <= probability <= high:
-        reasons.append(f"probability in the review band {low:g} to {high:g}")
+    if low <= ground.probability <= high:
+        reasons.append(reason("review_band", ground.probability, ground.review_band))
     if consistency.consistent is False:
-        reasons.append(
-            f"turning the patch moves the probability by {consistency.max_deviation:.2f} from the mean, "
-            f"more than {consistency.limit:g}"
-        )
+        reasons.append(reason("turning", consistency.max_deviation, consistency.limit))
     if reasons:
         return "review", reasons
-    return ("positive" if label_of(probability, manifest) == "metastasis" else "negative"), []
+    return ("positive" if label_of(ground.probability, ground.threshold) == "metastasis" else "negative"), []
 
 
 def at_prevalence(probability: float, site: float, calibration: float) -> float:
@@ -202,6 +222,8 @@ def report(
     probabilities: list[float],
     timing_ms: dict[str, float],
     prevalence: float | None = None,
+    shifts: ShiftReport | None = None,
+    microns_per_pixel: float | None = None,
 ) -> Answer:
     """Put an answer together, validated as a whole.
 
@@ -209,34 +231,41 @@ def report(
         probabilities: those of ``orbit.known``.
         timing_ms: the fields of ``Timing``.
         prevalence: the site's.
+        shifts: if they were measured.
+        microns_per_pixel: the patch's scale, if it is stated.
     """
-    shifted = None
+    ground = ground_of(manifest, orbit, probabilities[0])
+    label = label_of(ground.probability, ground.threshold)
+    moved = None
     if not quality.assessable:
         prevalence = None
     if prevalence is not None:
-        shifted = at_prevalence(probabilities[0], prevalence, manifest.calibration.prevalence)
-    consistency = consistency_report(manifest, orbit, probabilities)
-    decision, reasons = decide(probabilities[0], consistency, quality, manifest)
+        moved = at_prevalence(ground.probability, prevalence, ground.calibration.prevalence)
+    consistency = consistency_report(manifest, orbit, probabilities, label)
+    decision, reasons = decide(ground, consistency, quality, manifest.quality)
     return Answer.model_validate(
         {
             "id": answer_id,
             "created_at": created_at,
             "model": model,
-            "label": label_of(probabilities[0], manifest) if quality.assessable else None,
-            "probability": probabilities[0] if quality.assessable else None,
-            "probability_at_prevalence": shifted,
+            "label": label if quality.assessable else None,
+            "probability": ground.probability if quality.assessable else None,
+            "basis": ground.basis,
+            "probability_at_prevalence": moved,
             "prevalence": prevalence,
             "logits": (shortest(orbit.logits[0, 0]), shortest(orbit.logits[0, 1])),
+            "orbit_logits": ground.logits,
             "decision": decision,
             "reasons": reasons,
             "consistency": consistency,
+            "shifts": shifts,
             "quality": {
                 "tissue_fraction": quality.tissue_fraction,
                 "sharpness": quality.sharpness,
                 "stain_distance": quality.stain_distance,
                 "assessable": quality.assessable,
             },
-            "patch": {"sha256": patch_sha256, "format": patch_format},
+            "patch": {"sha256": patch_sha256, "format": patch_format, "microns_per_pixel": microns_per_pixel},
             "timing_ms": timing_ms,
         }
     )

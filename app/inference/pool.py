@@ -22,6 +22,8 @@ from anyio import to_thread
 from app import problems
 from app.diagnosis.engine import ModelError
 from app.diagnosis.orbit import Rotations
+from app.diagnosis.scale import Mpp
+from app.diagnosis.shifts import Shifts
 from app.inference.frames import Header
 from app.inference.model import Answered, Model
 from app.inference.worker import Worker, WorkerEnded
@@ -34,7 +36,7 @@ HUNG_S = 60.0
 
 log = logging.getLogger("rosette.inference")
 
-Patch = tuple[bytes, str | None, str | None]
+Patch = tuple[bytes, str | None, str | None, Mpp]
 Outcome = Answered | ImageProblem
 _IMAGE_PROBLEMS = {kind.slug: kind for kind in ImageProblem.__subclasses__()}
 
@@ -43,14 +45,15 @@ class Task:
     """Patches of one request that go to one process.
 
     Args:
-        patches: image files, each with its case's and its slide's pseudonym.
+        patches: image files, each with its case's and its slide's pseudonym and what the caller says of its scale.
         done: is given an outcome for each patch, in the event loop, unless the reply is given an error.
         reply: what the request waits for.
         gone: whether whoever asked has left; asked just before the task would begin.
         deadline_s: seconds for which the task may wait; then it is refused without having begun.
+        shifts: whether the patches are also answered at offsets around them.
     """
 
-    __slots__ = ("_deadline_s", "_expires", "_gone", "done", "model", "patches", "reply", "rotations")
+    __slots__ = ("_deadline_s", "_expires", "_gone", "done", "model", "patches", "reply", "rotations", "shifts")
 
     def __init__(
         self,
@@ -61,15 +64,22 @@ class Task:
         reply: Reply[Any],
         gone: Callable[[], bool] = lambda: False,
         deadline_s: float = inf,
+        shifts: Shifts = Shifts.NONE,
     ) -> None:
         self.model = model
         self.rotations = rotations
+        self.shifts = shifts
         self.patches = patches
         self.done = done
         self.reply = reply
         self._gone = gone
         self._deadline_s = deadline_s
         self._expires = monotonic() + deadline_s
+
+    @property
+    def as_given(self) -> bool:
+        """Whether each patch takes one inference, so that several tasks can share a call of the network."""
+        return self.rotations is Rotations.NONE and self.shifts is Shifts.NONE
 
     def still_wanted(self) -> bool:
         """Whether to begin; if not, whoever asked has been told why."""
@@ -249,6 +259,7 @@ class Pool:
             header = {
                 "model": first.model.sha256,
                 "rotations": first.rotations,
+                "shifts": first.shifts,
                 "prevalence": self._prevalence,
                 "spare": 0 if self._waiting else len(self._idle),
                 "names": [names for _, *names in patches],
@@ -276,7 +287,8 @@ class Pool:
         while self._waiting:
             task = self._waiting[0]
             if tasks and not (
-                task.rotations is tasks[0].rotations is Rotations.NONE
+                task.as_given
+                and tasks[0].as_given
                 and task.model is tasks[0].model
                 and patches + len(task.patches) <= share
             ):

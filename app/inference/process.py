@@ -22,6 +22,8 @@ from typing import Any, TypeVar
 from app.diagnosis.engine import Engine, ModelError
 from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
+from app.diagnosis.scale import Mpp
+from app.diagnosis.shifts import Shifts
 from app.inference.frames import Header, Message, frame, read
 from app.memory import keep_what_is_there, return_freed_memory, use_few_arenas
 from app.problems import ImageProblem
@@ -59,11 +61,13 @@ class Inference:
     def answer(self, header: Header, files: Sequence[bytes]) -> Message:
         """One outcome for each file: a row of the log with its times, or a problem."""
         try:
-            engine, rotations = self._engines[header["model"]], Rotations(header["rotations"])
+            engine = self._engines[header["model"]]
+            rotations, shifts = Rotations(header["rotations"]), Shifts(header["shifts"])
             self._helpers.idle = header["spare"]
-            answers = self._answers(engine, files, rotations, header["prevalence"])
+            mpps = [mpp for _, _, mpp in header["names"]]
+            answers = self._answers(engine, files, rotations, shifts, header["prevalence"], mpps)
             outcomes, texts = [], []
-            for answer, (case_id, slide_id) in zip(answers, header["names"], strict=True):
+            for answer, (case_id, slide_id, _) in zip(answers, header["names"], strict=True):
                 outcome, text = _outcome(answer, rotations, case_id, slide_id)
                 outcomes.append(outcome)
                 texts.append(text)
@@ -72,14 +76,20 @@ class Inference:
             return {"failed": traceback.format_exc()}, []
 
     def _answers(
-        self, engine: Engine, files: Sequence[bytes], rotations: Rotations, prevalence: float | None
+        self,
+        engine: Engine,
+        files: Sequence[bytes],
+        rotations: Rotations,
+        shifts: Shifts,
+        prevalence: float | None,
+        mpps: Sequence[Mpp],
     ) -> list[Answer | ImageProblem]:
-        if rotations is Rotations.NONE:
-            return engine.answer_as_given(files, prevalence)
+        if rotations is Rotations.NONE and shifts is Shifts.NONE:
+            return engine.answer_as_given(files, prevalence, mpps)
         answers: list[Answer | ImageProblem] = []
-        for data in files:
+        for data, mpp in zip(files, mpps, strict=True):
             try:
-                answers.append(engine.answer(data, rotations, prevalence, self._helpers))
+                answers.append(engine.answer(data, rotations, prevalence, self._helpers, shifts, mpp))
             except ImageProblem as problem:
                 answers.append(problem)
         return answers

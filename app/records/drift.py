@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import log
 from time import monotonic
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import Column, ColumnElement, Connection, Engine, and_, exists, func, select
 
+from app.diagnosis.basis import Basis
 from app.records.database import transaction
 from app.records.filters import first_id
 from app.records.tables import models, predictions
@@ -23,6 +24,7 @@ WINDOWS = {"day": timedelta(days=1), "week": timedelta(days=7)}
 MODERATE, SHIFTED = 0.1, 0.25
 ENOUGH = 200
 FRESH_S = 60.0
+BASES: tuple[Basis, ...] = get_args(Basis)
 FIGURES = ("probability", "max_deviation", "stain_distance")
 
 
@@ -71,17 +73,18 @@ class WindowDrift:
 
 @dataclass(frozen=True)
 class ModelDrift:
-    """One model's answers. ``windows`` are the last day and the last week."""
+    """One model's answers of one basis. ``windows`` are the last day and the last week."""
 
     name: str
     version: str
     sha256: str
+    basis: Basis
     windows: list[WindowDrift]
 
 
 @dataclass(frozen=True)
 class DriftReport:
-    """Every model that answered within the last week."""
+    """Every model that answered within the last week, once for each basis of its answers."""
 
     at: datetime
     models: list[ModelDrift]
@@ -120,13 +123,21 @@ class Drift:
             RecordsUnavailable: if the database fails.
         """
         columns = models.c
-        answered = exists().where(_within(columns.id, now - max(WINDOWS.values()), now))
-        query = select(columns.id, columns.name, columns.version, columns.manifest).where(answered)
+        since = now - max(WINDOWS.values())
+        query = select(
+            columns.id,
+            columns.name,
+            columns.version,
+            columns.manifest,
+            *(exists().where(_within(columns.id, basis, since, now)).label(basis) for basis in BASES),
+        )
+        found = []
         with transaction(self._engine) as connection:
-            found = [
-                ModelDrift(row.name, row.version, row.id, _windows(connection, row.id, _reference(row.manifest), now))
-                for row in connection.execute(query.order_by(columns.uploaded_at.desc(), columns.id))
-            ]
+            for row in connection.execute(query.order_by(columns.uploaded_at.desc(), columns.id)).all():
+                for basis in BASES:
+                    if getattr(row, basis):
+                        windows = _windows(connection, row.id, basis, _reference(row.manifest, basis), now)
+                        found.append(ModelDrift(row.name, row.version, row.id, basis, windows))
         return DriftReport(now, found)
 
 
@@ -146,26 +157,34 @@ class _Counts:
         return _Counts(self.rows + other.rows, self.not_assessable + other.not_assessable, binned)
 
 
-def _reference(manifest: str) -> Reference | None:
-    """The reference in a manifest's JSON."""
-    stored = json.loads(manifest).get("reference")
+def _reference(manifest: str, basis: Basis) -> Reference | None:
+    """The reference in a manifest's JSON for answers of this basis."""
+    read = json.loads(manifest)
+    stored = (read.get("orbit") or {} if basis == "orbit" else read).get("reference")
     return None if stored is None else Reference.model_validate(stored)
 
 
-def _within(model_id: ColumnElement[str] | str, since: datetime, until: datetime) -> ColumnElement[bool]:
-    """The model's predictions from ``since`` on, before ``until``: a range of one index."""
+def _within(model_id: ColumnElement[str] | str, basis: Basis, since: datetime, until: datetime) -> ColumnElement[bool]:
+    """The model's predictions of a basis from ``since`` on, before ``until``: a range of one index."""
     columns = predictions.c
-    return and_(columns.model_sha256 == model_id, columns.id >= first_id(since), columns.id < first_id(until))
+    return and_(
+        columns.model_sha256 == model_id,
+        columns.id >= first_id(since),
+        columns.id < first_id(until),
+        columns.basis == basis,
+    )
 
 
-def _windows(connection: Connection, model_id: str, reference: Reference | None, now: datetime) -> list[WindowDrift]:
+def _windows(
+    connection: Connection, model_id: str, basis: Basis, reference: Reference | None, now: datetime
+) -> list[WindowDrift]:
     """The model's windows, shortest first. Each prediction is counted once."""
     bins = [getattr(reference, figure) if reference else None for figure in FIGURES]
     windows: list[WindowDrift] = []
     until, total = now, _Counts(0, 0, [[0] * (len(each.counts) if each else 1) for each in bins])
     for window, length in WINDOWS.items():
         since = now - length
-        total += _count(connection, bins, _within(model_id, since, until))
+        total += _count(connection, bins, _within(model_id, basis, since, until))
         figures = [
             compare(figure, each, counts) for figure, each, counts in zip(FIGURES, bins, total.binned, strict=True)
         ]

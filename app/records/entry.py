@@ -14,6 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, insert
 from sqlalchemy.dialects import postgresql, sqlite
 
+from app.diagnosis.past import current, read
+from app.diagnosis.reasons import codes
 from app.problems import IdempotencyMismatch
 from app.records.idempotency import Repeatable, claim
 from app.records.tables import patches, predictions
@@ -43,8 +45,7 @@ class Entry:
     @property
     def text(self) -> str:
         """The answer's JSON."""
-        answer: str = self.values["answer"]
-        return answer
+        return current(self.values["answer"])
 
     def to_json(self) -> str:
         """One line."""
@@ -61,9 +62,20 @@ class Entry:
             ValueError, TypeError, KeyError: if it is something else.
         """
         parts = json.loads(line)
-        values = parts["values"] | {"created_at": datetime.fromisoformat(parts["values"]["created_at"])}
+        values = _completed(parts["values"]) | {"created_at": datetime.fromisoformat(parts["values"]["created_at"])}
         request = Repeatable(**parts["request"]) if parts["request"] else None
         return cls(values, request, b64decode(parts["patch"]) if parts["patch"] is not None else None)
+
+
+def _completed(values: dict[str, Any]) -> dict[str, Any]:
+    """A row that may have been journalled before 0006, with the columns that came then."""
+    if "basis" in values:
+        return values
+    added: dict[str, Any] = dict.fromkeys(
+        ("orbit_logit_no_metastasis", "orbit_logit_metastasis", "shift_deviation", "microns_per_pixel")
+    )
+    reason_codes = codes(read(values["answer"]).reasons)
+    return values | added | {"basis": "single", "reason_codes": reason_codes, "shifts": "none"}
 
 
 def insert_new(connection: Connection, entries: list[Entry]) -> list[Recorded | IdempotencyMismatch]:

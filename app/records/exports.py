@@ -1,4 +1,4 @@
-"""Predictions as files: CSV for spreadsheets, JSON lines with the answers word for word."""
+"""Predictions as files: CSV for spreadsheets, JSON lines with whole answers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Column
 
+from app.diagnosis.past import current
 from app.records.filters import Filter
 from app.records.predictions import PredictionLog
 from app.records.tables import predictions
@@ -63,11 +64,12 @@ def piece(log: PredictionLog, file: Format, wanted: Filter, cursor: str | None =
 
 def _csv(rows: Sequence[Values]) -> str:
     stream = io.StringIO()
-    csv.writer(stream).writerows([_cell(value) for value in row] for row in rows)
+    csv.writer(stream).writerows([cell(value) for value in row] for row in rows)
     return stream.getvalue()
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
+    """A value as CSV has it; text that a spreadsheet would take for a formula gets an apostrophe."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -80,7 +82,7 @@ def _cell(value: object) -> object:
 
 
 def _lines(rows: Sequence[Values]) -> str:
-    return "".join(f"{answer}\n" for (answer,) in rows)
+    return "".join(f"{current(answer)}\n" for (answer,) in rows)
 
 
 CSV = Format("csv", "text/csv", CSV_COLUMNS, ",".join(column.name for column in CSV_COLUMNS) + "\r\n", _csv)

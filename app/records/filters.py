@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, literal
 
+from app.diagnosis.reasons import DECISION_OF
 from app.records.tables import predictions
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -26,6 +27,7 @@ class Filter:
         model: SHA-256 or name.
         patch: SHA-256 of the decoded RGB bytes.
         key: id of the key that asked.
+        reason: code of one of its reasons.
     """
 
     since: datetime | None = None
@@ -37,6 +39,7 @@ class Filter:
     case_id: str | None = None
     slide_id: str | None = None
     key: str | None = None
+    reason: str | None = None
 
     def conditions(self, after: str = "", before: str | None = None) -> list[ColumnElement[bool]]:
         """The same in SQL, and between two ids. An answer's time is its id's: every index serves a range of time, too.
@@ -55,6 +58,8 @@ class Filter:
             (columns.key_id, self.key),
         ]
         found: list[ColumnElement[bool]] = [column == value for column, value in equal if value is not None]
+        if self.reason is not None:
+            found += _has_reason(self.reason)
         first = "" if self.since is None else first_id(self.since)
         if after and after >= first:
             found.append(columns.id > after)
@@ -76,6 +81,16 @@ class Filter:
 
 
 EVERYTHING = Filter()
+
+
+def _has_reason(code: str) -> list[ColumnElement[bool]]:
+    """The index by decision has the codes as well, so that rows of other decisions are not looked at."""
+    columns = predictions.c
+    spaced = literal(" ").concat(columns.reason_codes).concat(" ")
+    found: list[ColumnElement[bool]] = [spaced.contains(f" {code} ", autoescape=True)]
+    if code in DECISION_OF:
+        found.append(columns.decision == DECISION_OF[code])
+    return found
 
 
 def first_id(moment: datetime) -> str:

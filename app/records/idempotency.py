@@ -10,6 +10,7 @@ from hashlib import sha256
 from sqlalchemy import Connection, Row, Select, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from app.diagnosis.past import current
 from app.problems import IdempotencyMismatch
 from app.records.tables import idempotency, predictions
 
@@ -88,8 +89,7 @@ def _remembered(request: Repeatable) -> Select[tuple[str, str]]:
 def _answer(row: Row[tuple[str, str]], request: Repeatable) -> str:
     if row.fingerprint != request.fingerprint:
         raise IdempotencyMismatch
-    answer: str = row.answer
-    return answer
+    return current(row.answer)
 
 
 def _expired() -> datetime:

@@ -1,4 +1,4 @@
-"""The prediction log: every answer that left, word for word."""
+"""The prediction log: every answer that left."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Column, Engine, Row, delete, insert, select
 
+from app.diagnosis.past import current
 from app.problems import RecordsUnavailable
 from app.records.database import transaction
 from app.records.entry import Recorded
@@ -25,7 +26,7 @@ PROBE_BYTES = 16 * 1024
 
 @dataclass(frozen=True)
 class Page:
-    """Answers as JSON, newest first, and the id to continue after, None on the last page."""
+    """Answers as JSON in today's shape, newest first, and the id to continue after, None on the last page."""
 
     answers: list[str]
     next: str | None
@@ -59,12 +60,13 @@ class PredictionLog:
         return None if text is None else Recorded(text, replayed=True)
 
     def find(self, prediction_id: UUID, key_id: str | None = None) -> str | None:
-        """The recorded JSON, or None; ``key_id`` confines the search to one key's answers."""
+        """The recorded answer's JSON in today's shape, or None; ``key_id`` confines the search to one key's answers."""
         query = select(predictions.c.answer).where(predictions.c.id == str(prediction_id))
         if key_id is not None:
             query = query.where(predictions.c.key_id == key_id)
         with transaction(self._engine) as connection:
-            return connection.execute(query).scalar_one_or_none()
+            text = connection.execute(query).scalar_one_or_none()
+        return None if text is None else current(text)
 
     def patch(self, prediction_id: UUID, key_id: str | None = None) -> StoredPatch | None:
         """The image file of a prediction, None if there is no such prediction; ``key_id`` as in :meth:`find`."""
@@ -79,7 +81,7 @@ class PredictionLog:
         """At most ``limit`` answers older than ``cursor``, newest first."""
         rows = self.rows((predictions.c.id, predictions.c.answer), limit + 1, wanted, cursor)
         shown = rows[:limit]
-        return Page([row.answer for row in shown], shown[-1].id if len(rows) > limit else None)
+        return Page([current(row.answer) for row in shown], shown[-1].id if len(rows) > limit else None)
 
     def rows(
         self, columns: Sequence[Column[Any]], limit: int, wanted: Filter, cursor: str | None = None

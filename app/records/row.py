@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from app.diagnosis.orbit import Rotations
+from app.diagnosis.reasons import codes
 from app.diagnosis.report import Answer
+from app.diagnosis.shifts import Shifts
 
 
 def row(answer: Answer, rotations: Rotations, key_id: str) -> dict[str, Any]:
@@ -36,4 +38,11 @@ def row(answer: Answer, rotations: Rotations, key_id: str) -> dict[str, Any]:
         "assessable": answer.quality.assessable,
         "total_ms": answer.timing_ms.total,
         "answer": answer.model_dump_json(),
+        "basis": answer.basis,
+        "reason_codes": codes(answer.reasons),
+        "orbit_logit_no_metastasis": answer.orbit_logits[0] if answer.orbit_logits else None,
+        "orbit_logit_metastasis": answer.orbit_logits[1] if answer.orbit_logits else None,
+        "shifts": (Shifts.REPORT if answer.shifts else Shifts.NONE).value,
+        "shift_deviation": answer.shifts.max_deviation if answer.shifts else None,
+        "microns_per_pixel": answer.patch.microns_per_pixel,
     }

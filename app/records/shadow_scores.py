@@ -8,6 +8,7 @@ from math import sqrt
 
 from sqlalchemy import Engine, case, func, insert, select
 
+from app.diagnosis.basis import Basis
 from app.records.database import transaction
 from app.records.tables import shadow_scores
 
@@ -16,7 +17,7 @@ _Z95 = 1.959964
 
 @dataclass(frozen=True)
 class Score:
-    """The two answers to one patch; None where the patch was not assessable."""
+    """The two answers to one patch, both of this basis; None where the patch was not assessable."""
 
     prediction_id: str
     shadow_id: str
@@ -25,6 +26,7 @@ class Score:
     active_label: str | None
     shadow_probability: float | None
     active_probability: float | None
+    basis: Basis = "single"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Disagreement:
     """How a shadow model's answers differ from the active one's, on the same live patches.
 
     Attributes:
+        basis: of both models' answers.
         patches: that both answered.
         labels_differ: of them; not assessable counts as a label.
         low, high: 95 % Wilson interval of the share of labels that differ; None without patches.
@@ -39,6 +42,7 @@ class Disagreement:
     """
 
     active_id: str
+    basis: Basis
     patches: int
     labels_differ: int
     low: float | None
@@ -61,21 +65,28 @@ class ShadowScores:
             connection.execute(insert(shadow_scores), [vars(score) for score in scores])
 
     def disagreements(self, shadow_id: str) -> list[Disagreement]:
-        """Of a shadow model with each model that it has been compared with."""
+        """Of a shadow model with each model that it has been compared with, on each basis."""
         columns = shadow_scores.c
         shadow_label, active_label = (func.coalesce(c, "none") for c in (columns.shadow_label, columns.active_label))
         difference = func.abs(columns.shadow_probability - columns.active_probability)
         differ = case((shadow_label != active_label, 1), else_=0)
         query = (
-            select(columns.active_id, func.count(), func.sum(differ), func.avg(difference), func.max(difference))
+            select(
+                columns.active_id,
+                columns.basis,
+                func.count(),
+                func.sum(differ),
+                func.avg(difference),
+                func.max(difference),
+            )
             .where(columns.shadow_id == shadow_id)
-            .group_by(columns.active_id)
-            .order_by(columns.active_id)
+            .group_by(columns.active_id, columns.basis)
+            .order_by(columns.active_id, columns.basis)
         )
         with transaction(self._engine) as connection:
             return [
-                Disagreement(active_id, patches, int(differing), *wilson(int(differing), patches), mean, largest)
-                for active_id, patches, differing, mean, largest in connection.execute(query)
+                Disagreement(active_id, basis, patches, int(differing), *wilson(int(differing), patches), mean, largest)
+                for active_id, basis, patches, differing, mean, largest in connection.execute(query)
             ]
 
 

@@ -89,15 +89,23 @@ predictions = Table(
     Column("assessable", Boolean(), nullable=False),
     Column("total_ms", Double(), nullable=False),
     Column("answer", Text(), nullable=False),
+    Column("basis", String(8), nullable=False, server_default="single"),
+    # Codes of the reasons with a space between them, empty for none.
+    Column("reason_codes", String(100), nullable=False, server_default=""),
+    Column("orbit_logit_no_metastasis", Double()),
+    Column("orbit_logit_metastasis", Double()),
+    Column("shifts", String(8), nullable=False, server_default="none"),
+    Column("shift_deviation", Double()),
+    Column("microns_per_pixel", Double()),
     Index(None, "key_id", "id"),
     Index(None, "key_id", "decision", "id"),
     Index(None, "label", "id"),
-    Index(None, "decision", "id"),
+    Index("ix_predictions_decision_id", "decision", "id", "reason_codes"),
     Index(None, "model_name", "id"),
     # It covers what drift is counted from.
     Index(
         "ix_predictions_model_sha256_id",
-        *("model_sha256", "id", "probability", "max_deviation", "consistent", "stain_distance"),
+        *("model_sha256", "id", "probability", "max_deviation", "consistent", "stain_distance", "basis"),
     ),
     Index(None, "slide_id", "id"),
     Index(None, "case_id", "id"),
@@ -164,6 +172,7 @@ shadow_scores = Table(
     Column("active_label", String(16)),
     Column("shadow_probability", Double()),
     Column("active_probability", Double()),
+    Column("basis", String(8), nullable=False, server_default="single"),
     Index(None, "shadow_id", "active_id"),
 )
 

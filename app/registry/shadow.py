@@ -9,7 +9,8 @@ from functools import partial
 from anyio import to_thread
 
 from app.diagnosis.orbit import Rotations
-from app.inference.model import Answered
+from app.diagnosis.scale import IGNORE
+from app.inference.model import Answered, Model
 from app.inference.pool import Outcome, Pool, Task
 from app.problems import Problem
 from app.records.shadow_scores import Score, ShadowScores
@@ -64,11 +65,28 @@ class ShadowScorer:
         if model is None:
             return
         waiting = [each for each in waiting if each[1].values["model_sha256"] != model.sha256]
-        if not waiting:
-            return
-        reply: Reply[list[Outcome]] = Reply()
-        task = Task(model, Rotations.NONE, [(data, None, None) for data, _ in waiting], reply.give, reply)
-        shadows = await self._pool.run_in_spare_time(task)
+        for rotations, some in self._by_basis(model, waiting).items():
+            reply: Reply[list[Outcome]] = Reply()
+            task = Task(model, rotations, [(data, None, None, IGNORE) for data, _ in some], reply.give, reply)
+            await self._record(some, await self._pool.run_in_spare_time(task))
+
+    def _by_basis(
+        self, model: Model, waiting: list[tuple[bytes, Answered]]
+    ) -> dict[Rotations, list[tuple[bytes, Answered]]]:
+        """What is to be asked about which patches, so that the shadow's answers have the basis of those given.
+
+        A shadow that is not calibrated for orbits cannot be compared with answers of this basis.
+        """
+        found: dict[Rotations, list[tuple[bytes, Answered]]] = {}
+        for data, answer in waiting:
+            orbit = answer.values["basis"] == "orbit"
+            if orbit and model.manifest.orbit is None:
+                self.dropped += 1
+            else:
+                found.setdefault(Rotations.FULL if orbit else Rotations.NONE, []).append((data, answer))
+        return found
+
+    async def _record(self, waiting: list[tuple[bytes, Answered]], shadows: list[Outcome]) -> None:
         scores = [
             Score(
                 prediction_id=active.values["id"],
@@ -78,7 +96,11 @@ class ShadowScorer:
                 active_label=active.values["label"],
                 shadow_probability=shadow.values["probability"],
                 active_probability=active.values["probability"],
+                basis=active.values["basis"],
             )
             for (_, active), shadow in zip(waiting, shadows, strict=True)
+            if isinstance(shadow, Answered) and shadow.values["basis"] == active.values["basis"]
         ]
-        await to_thread.run_sync(partial(self._scores.record, scores))
+        self.dropped += len(waiting) - len(scores)
+        if scores:
+            await to_thread.run_sync(partial(self._scores.record, scores))

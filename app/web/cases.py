@@ -15,6 +15,7 @@ from app.api.exports import export
 from app.api.predictions import own_key
 from app.api.query import KnownParameters
 from app.api.reviews import MAX_NOTE
+from app.diagnosis.reasons import Code
 from app.diagnosis.report import Decision, Label
 from app.problems import InvalidParameter, UnknownPrediction
 from app.records.browsing import AMONG, Order
@@ -56,6 +57,7 @@ async def list_cases(
         422 if form.wrong else 200,
         form=form,
         decisions=get_args(Decision),
+        reasons=get_args(Code),
         labels=get_args(Label),
         orders=list(Order),
         among=f"{AMONG:,}",

@@ -13,10 +13,11 @@ from app.access.caller import Role
 from app.access.dependencies import MayPredict, RequireRole
 from app.answering import Asked
 from app.api.filters import IDENTIFIER
-from app.api.predict import receive_patch
+from app.api.predict import StatedMpp, receive_patch
 from app.api.query import KnownParameters
 from app.api.thin import client_gone
 from app.diagnosis.orbit import Rotations
+from app.diagnosis.shifts import Shifts
 from app.problems import Problem
 from app.services import Services, services_of
 from app.web.errors import PageRoute
@@ -53,17 +54,19 @@ async def diagnose(
 async def answer_patch(
     request: Request,
     caller: MayPredict,
-    _: Annotated[None, Depends(KnownParameters("rotations", "case_id", "slide_id"))],
+    _: Annotated[None, Depends(KnownParameters("rotations", "shifts", "case_id", "slide_id", "mpp"))],
     services: Annotated[Services, Depends(services_of)],
     rotations: Rotations = Rotations.FULL,
+    shifts: Shifts = Shifts.NONE,
     case_id: Annotated[str | None, Query(pattern=IDENTIFIER)] = None,
     slide_id: Annotated[str | None, Query(pattern=IDENTIFIER)] = None,
+    mpp: Annotated[StatedMpp, Query()] = None,
 ) -> Response:
     """A part of the page: the answer, or why there is none. A file that is no patch is an outcome like others: 200."""
     check_script(request)
     try:
-        image = await receive_patch(request, services, caller)
-        asked = Asked(image, rotations, caller.key_id, case_id, slide_id)
+        image, stated = await receive_patch(request, services, caller, mpp)
+        asked = Asked(image, rotations, caller.key_id, case_id, slide_id, shifts=shifts, mpp=stated)
         recorded = await services.answering.answer(asked, client_gone(request))
         shown = await to_thread.run_sync(partial(view, services, recorded.text))
     except Problem as problem:

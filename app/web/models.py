@@ -168,7 +168,7 @@ async def _confirm(request: Request, services: Services, deed: str, new: ModelEn
         return detail(services, old) if old else None, detail(services, new)
 
     old, chosen = await services.io.run(read)
-    beside = next((each for each in chosen.shadow if old and each.active_id == old.id), None)
+    beside = [each for each in chosen.shadow if old and each.active_id == old.id]
     return page(
         request,
         "confirm.html",

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from app.diagnosis import past
+from app.diagnosis.basis import Basis
 from app.diagnosis.report import Answer
 from app.problems import UnknownModel
 from app.services import Services
-from app.web.reasons import in_plain_words
+from app.web.grid import Cell, shift_grid
 from app.web.rosette import Rosette, rosette
 
 BAR_LEFT, BAR_WIDTH = 10.0, 300.0
@@ -18,11 +20,17 @@ BAR_LEFT, BAR_WIDTH = 10.0, 300.0
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model says about its own answers."""
+    """What a model says about its own answers.
+
+    Attributes:
+        threshold, low, high: the threshold and the review band of the answer's basis.
+        turn_threshold: of a single turn's probability.
+    """
 
     threshold: float
     low: float
     high: float
+    turn_threshold: float
     min_tissue_fraction: float
     min_sharpness: float
     max_stain_distance: float
@@ -42,19 +50,19 @@ class Bar:
 
 @dataclass(frozen=True)
 class View:
-    """An answer with its drawings; ``bar`` and ``rosette`` are None where nothing is told from the patch.
+    """An answer with its drawings, which are None where nothing is told from the patch.
 
     Attributes:
-        text: the JSON that was recorded.
+        text: the answer's JSON.
         limits: None if the model that answered is not in the registry.
     """
 
     text: str
     answer: Answer
     limits: Limits | None
-    reasons: list[str]
     bar: Bar | None
     rosette: Rosette | None
+    shifts: tuple[Cell, ...] | None
 
 
 def view(services: Services, text: str) -> View:
@@ -63,17 +71,19 @@ def view(services: Services, text: str) -> View:
     Raises:
         RecordsUnavailable: if the model that answered must be looked up, and the database fails.
     """
-    answer = Answer.model_validate_json(text)
-    limits = _limits(services, answer.model.sha256)
+    answer = past.read(text)
+    limits = _limits(services, answer.model.sha256, answer.basis)
     return View(
         text=text,
         answer=answer,
         limits=limits,
-        reasons=in_plain_words(answer.reasons),
         bar=None if answer.probability is None else _bar(answer, answer.probability, limits),
         rosette=(
-            None if answer.probability is None else rosette(answer.consistency, limits.threshold if limits else None)
+            None
+            if answer.probability is None
+            else rosette(answer.consistency, limits.turn_threshold if limits else None)
         ),
+        shifts=None if answer.probability is None or answer.shifts is None else shift_grid(answer.shifts),
     )
 
 
@@ -93,26 +103,28 @@ def _x(share: float) -> float:
     return round(BAR_LEFT + BAR_WIDTH * share, 2)
 
 
-def _limits(services: Services, model_id: str) -> Limits | None:
+def _limits(services: Services, model_id: str, basis: Basis) -> Limits | None:
     model = services.serving.state.model
     if model is not None and model.sha256 == model_id:
-        return limits_of(model.manifest.model_dump_json(exclude={"golden_cases"}))
+        return limits_of(model.manifest.model_dump_json(exclude={"golden_cases"}), basis)
     try:
-        return limits_of(services.registry.find(model_id).manifest)
+        return limits_of(services.registry.find(model_id).manifest, basis)
     except UnknownModel:
         return None
 
 
 @lru_cache(maxsize=64)
-def limits_of(manifest: str) -> Limits:
+def limits_of(manifest: str, basis: Basis) -> Limits:
     """The limits in a manifest's JSON."""
     read: dict[str, Any] = json.loads(manifest)
-    low, high = read["review_band"]
+    decided_by = read["orbit"] if basis == "orbit" else read
+    low, high = decided_by["review_band"]
     quality = read["quality"]
     return Limits(
-        threshold=read["threshold"],
+        threshold=decided_by["threshold"],
         low=low,
         high=high,
+        turn_threshold=read["threshold"],
         min_tissue_fraction=quality["min_tissue_fraction"],
         min_sharpness=quality["min_sharpness"],
         max_stain_distance=quality["max_stain_distance"],

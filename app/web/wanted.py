@@ -11,12 +11,13 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from app.api.filters import IDENTIFIER
+from app.diagnosis.reasons import Code
 from app.diagnosis.report import Decision, Label
 from app.records.browsing import AMONG, Order
 from app.records.filters import Filter
 from app.web.strings import t
 
-FILTERS = ("decision", "label", "case_id", "slide_id", "model", "key", "patch", "since", "until")
+FILTERS = ("decision", "reason", "label", "case_id", "slide_id", "model", "key", "patch", "since", "until")
 NAMES = (*FILTERS, "sort", "cursor")
 
 
@@ -83,6 +84,7 @@ def _day_after(text: str) -> datetime:
 
 _READERS: dict[str, tuple[str, Callable[[str], str | datetime]]] = {
     "decision": ("cases.decision", _choice(*get_args(Decision))),
+    "reason": ("cases.reason", _choice(*get_args(Code))),
     "label": ("cases.label", _choice(*get_args(Label))),
     "case_id": ("cases.case", _matching(IDENTIFIER, "cases.expected.identifier")),
     "slide_id": ("cases.slide", _matching(IDENTIFIER, "cases.expected.identifier")),

@@ -59,13 +59,14 @@ def encoded(pixels: Patch, file_format: str = "PNG", **options: Any) -> bytes:
     return stream.getvalue()
 
 
+BY_THE_PATCH = {"basis": "single", "orbit_logits": None, "shifts": None}
 _counted = count()
 
 
 def answer_of(moment: datetime, **changes: Any) -> Answer:
-    """The example of an answer, given at this moment, with an id of that time."""
+    """The example of an answer, by the patch as given, at this moment, with an id of that time."""
     answer_id = UUID(int=(int(moment.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | next(_counted))
-    return Answer.model_validate(EXAMPLE | {"id": answer_id, "created_at": moment} | changes)
+    return Answer.model_validate(EXAMPLE | BY_THE_PATCH | {"id": answer_id, "created_at": moment} | changes)
 
 
 def write(database: Engine, entry: Entry) -> Recorded | IdempotencyMismatch:
@@ -130,7 +131,7 @@ class RunningServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.client.close()
         self.server.should_exit = True
-        self._thread.join(30)
+        self._thread.join(120)
         assert not self._thread.is_alive()
 
     @property
@@ -145,7 +146,7 @@ class RunningServer:
         return httpx.Client(
             base_url=self.url,
             headers={b"Authorization": f"Bearer {key}".encode()},
-            timeout=30,
+            timeout=120,
             trust_env=False,
             limits=httpx.Limits(keepalive_expiry=3),  # the server closes what has been idle for 5 s
         )
@@ -181,7 +182,7 @@ def all_at_work(running: RunningServer, png: bytes) -> Iterator[None]:
         with standing_still(running):
             headers = {"Content-Type": "image/png"}
             asked = [threads.submit(running.client.post, "/predict", content=png, headers=headers) for _ in pool.pids]
-            deadline = monotonic() + 30
+            deadline = monotonic() + 120
             while pool.running < pool.size:
                 assert monotonic() < deadline
             yield

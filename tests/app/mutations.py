@@ -7,6 +7,8 @@ import struct
 import zlib
 from collections.abc import Callable
 
+import numpy as np
+
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import encoded
 
@@ -19,8 +21,9 @@ Mutation = Callable[[Chance, bytes], bytes]
 
 
 def seeds() -> list[bytes]:
-    """Valid images: PNG, JPEG (baseline and progressive), TIFF (raw and PackBits)."""
+    """Valid images: PNG (also with alpha), JPEG (baseline and progressive), TIFF (raw, PackBits, LZW and deflate)."""
     tumour, blank = synthetic_patch("tumour", 3), synthetic_patch("blank", 3)
+    opaque = np.dstack([tumour, np.full(tumour.shape[:2], 255, np.uint8)])
     return [
         encoded(tumour),
         encoded(blank, dpi=(300, 300), icc_profile=bytes(300)),
@@ -28,6 +31,9 @@ def seeds() -> list[bytes]:
         encoded(tumour, "JPEG", quality=60, progressive=True),
         encoded(tumour, "TIFF"),
         encoded(blank, "TIFF", compression="packbits"),
+        encoded(opaque),
+        encoded(opaque, "TIFF", compression="tiff_lzw"),
+        encoded(tumour, "TIFF", compression="tiff_adobe_deflate", description="ImageJ=1.54f\nunit=um\n"),
     ]
 
 

@@ -397,7 +397,7 @@ def test_the_head_is_logged_again_and_again_even_if_the_database_failed(
         logging.getLogger("rosette.audit").addHandler(heard)
         task = asyncio.create_task(log_head(trail, every_s=0.01))
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 level, message = await heard.said.get()
                 assert level == "WARNING"
                 assert message.startswith("The audit trail's head cannot be read: The database failed")

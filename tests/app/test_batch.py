@@ -130,8 +130,10 @@ def test_the_largest_batch_of_many_patches_is_described_as_it_is(server: Running
     assert form["properties"]["file"]["maxItems"] == 256
     assert {parameter["name"] for parameter in described["parameters"]} == {
         "rotations",
+        "shifts",
         "case_id",
         "slide_id",
+        "mpp",
         "Idempotency-Key",
     }
     assert json.dumps(described).count("Answers") == 1

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from app.access.caller import Role
 from app.commands.keys import keys
-from app.commands.server import greeting, predict
+from app.commands.predict import predict
+from app.commands.server import greeting
 from app.services import Services
 from app.settings import Settings
 from model_zoo.network import Network

@@ -119,7 +119,7 @@ def test_the_migration_begins_with_the_newest_row(database: Engine) -> None:
     config.set_main_option("script_location", str(scripts()))
     with database.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0005")
+        command.upgrade(config, "0006")
     add(database, [NOW - DAY, NOW])
     migrate(database)
     with database.connect() as connection:

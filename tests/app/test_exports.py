@@ -46,7 +46,7 @@ def fill(engine: Engine, number: int) -> list[str]:
 
 def exports_in_the_trail(server: RunningServer, number: int) -> list[Entry]:
     """The newest audit rows, which are awaited: a row is written after its export has left."""
-    until = monotonic() + 30
+    until = monotonic() + 120
     while True:
         entries = [entry for entry in server.services.audit.page(200).entries if entry.action == ACTION]
         if len(entries) >= number:

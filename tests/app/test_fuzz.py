@@ -40,6 +40,7 @@ from tests.app.conftest import encoded
 from tests.app.mutations import ANY, seeds
 from tests.conftest import shipped_artifact
 from tests.processes import KEY, Server, memory_kb, serving
+from tests.scale import scaled
 
 pytestmark = pytest.mark.soak
 
@@ -51,7 +52,7 @@ TOLERATED = ("/problems/busy", "/problems/vetting-unavailable")
 UNROUTED = ("/problems/not-found", "/problems/method-not-allowed")  # the path was spoilt: no request to the route
 POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 GROWTH = 1.5
-FORMS, REQUESTS, CONNECTIONS = 1200, 1000, 32
+FORMS, REQUESTS, CONNECTIONS = scaled(500, 1200), scaled(500, 1000), 32
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def server(tmp_path: Path, artifact_path: Path, database_url: str) -> Iterator[S
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {KEY}"}
-    with httpx.Client(base_url=server.url or "", headers=headers, timeout=30, trust_env=False) as client:
+    with httpx.Client(base_url=server.url or "", headers=headers, timeout=120, trust_env=False) as client:
         yield client
 
 
@@ -98,7 +99,7 @@ def unharmed(server: Server, client: httpx.Client) -> Iterator[dict[str, Any]]:
 
 
 def check(case: Case[Any], url: str, key: str, session: requests.Session, seen: Counter[int]) -> None:
-    response = case.call(base_url=url, session=session, headers={"Authorization": f"Bearer {key}"}, timeout=30)
+    response = case.call(base_url=url, session=session, headers={"Authorization": f"Bearer {key}"}, timeout=120)
     seen[response.status_code] += 1
     if response.status_code >= 500:
         assert response.json()["type"] in TOLERATED, response.text
@@ -113,7 +114,16 @@ def check(case: Case[Any], url: str, key: str, session: requests.Session, seen: 
         assert response.status_code in (403, 422), response.text
 
 
-@pytest.mark.parametrize("role", ["admin", "predict"])
+@pytest.mark.parametrize(
+    ("database_url", "role"),
+    [
+        ("sqlite", "admin"),
+        ("postgresql", "admin"),
+        ("sqlite", "predict"),
+        pytest.param("postgresql", "predict", marks=pytest.mark.nightly),  # to whom most routes are closed
+    ],
+    indirect=["database_url"],
+)
 def test_every_route_answers_as_it_is_described(server: Server, client: httpx.Client, role: str) -> None:
     url = server.url or ""
     made = client.post("/admin/keys", json={"role": "predict", "name": "fuzzer"}).json()
@@ -152,10 +162,12 @@ def test_every_route_answers_as_it_is_described(server: Server, client: httpx.Cl
 
 def examples_of(label: str, role: str) -> int:
     if label.startswith("POST /predict"):
-        return 40
+        return scaled(24, 60)
     if role == "predict" and label.startswith(("POST /admin", "DELETE /admin", "GET /admin")):
         return 3  # which are all forbidden
-    return 5 if label == "POST /admin/models" else 20  # each artifact is vetted in a process of its own
+    return (
+        scaled(3, 10) if label == "POST /admin/models" else scaled(10, 30)
+    )  # each artifact is vetted in a process of its own
 
 
 def fuzz(
@@ -268,7 +280,7 @@ def said_to(server: Server, request: bytes) -> list[int]:
     """The statuses of what the server says until it closes the connection, which it must do by itself."""
     port = int((server.url or "").rpartition(":")[2])
     received = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection, suppress(ConnectionError):
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as connection, suppress(ConnectionError):
         connection.sendall(request)
         while piece := connection.recv(65536):
             received += piece

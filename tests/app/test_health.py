@@ -76,7 +76,7 @@ def test_records_that_cannot_be_taken_are_noticed_and_nothing_is_answered(
     with RunningServer(tmp_path, artifact_path, journal_bytes=0) as running:
         blocker = sqlite3.connect(tmp_path / "rosette.db", isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
-        problem = assert_problem(httpx.get(f"{running.url}/readyz", timeout=30), 503, "not-ready")
+        problem = assert_problem(httpx.get(f"{running.url}/readyz", timeout=120), 503, "not-ready")
         assert problem["failed"] == ["records"]
         response = running.client.post("/predict", content=png, headers=PNG)
         assert_problem(response, 503, "records-unavailable")
@@ -96,7 +96,7 @@ def test_answers_go_on_in_the_journal_and_the_server_says_that_it_is_degraded(
         blocker.execute("BEGIN IMMEDIATE")
         answered = [running.client.post("/predict", content=png, headers=PNG) for _ in range(3)]
         assert [answer.status_code for answer in answered] == [200] * 3
-        ready = httpx.get(f"{running.url}/readyz", timeout=30)
+        ready = httpx.get(f"{running.url}/readyz", timeout=120)
         assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
         assert "answers go to the journal, 3 so far" in ready.json()["detail"]
         unread = running.client.get(f"/predictions/{answered[0].json()['id']}")
@@ -104,8 +104,8 @@ def test_answers_go_on_in_the_journal_and_the_server_says_that_it_is_degraded(
         assert unread.headers["retry-after"] == "2"
         blocker.execute("ROLLBACK")
         blocker.close()
-        deadline = monotonic() + 60
-        while (httpx.get(f"{running.url}/readyz", timeout=30)).json()["status"] != "ready":
+        deadline = monotonic() + 120
+        while (httpx.get(f"{running.url}/readyz", timeout=120)).json()["status"] != "ready":
             assert monotonic() < deadline
         for answer in answered:
             read = running.client.get(f"/predictions/{answer.json()['id']}")
@@ -117,7 +117,7 @@ def test_answers_go_on_in_the_journal_and_the_server_says_that_it_is_degraded(
 
 
 def answers_again(running: RunningServer, png: bytes) -> None:
-    deadline = monotonic() + 60
+    deadline = monotonic() + 120
     while running.client.post("/predict", content=png, headers=PNG).status_code != 200:
         assert monotonic() < deadline
 
@@ -167,7 +167,7 @@ def test_without_an_inference_process_it_is_not_ready(tmp_path: Path, artifact_p
         pool = running.services.pool
         with pool._changing:  # nothing takes its place meanwhile
             os.kill(pool.pids[0], signal.SIGKILL)
-            deadline = monotonic() + 60
+            deadline = monotonic() + 120
             while (ready := httpx.get(f"{running.url}/readyz")).status_code == 200:
                 assert monotonic() < deadline
             assert assert_problem(ready, 503, "not-ready")["failed"] == ["inference"]

@@ -73,7 +73,7 @@ def test_a_repeat_with_another_patch_or_parameters_is_refused(served: RunningSer
 def test_requests_that_arrive_at_once_are_one(served: RunningServer, png: bytes) -> None:
     async def ask_at_once() -> list[httpx.Response]:
         headers = PNG | {"Authorization": f"Bearer {served.key}", "Idempotency-Key": "a"}
-        async with httpx.AsyncClient(base_url=served.url, headers=headers, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=served.url, headers=headers, timeout=120) as client:
             return await asyncio.gather(*(client.post("/predict", content=png, params=FAST) for _ in range(8)))
 
     responses = asyncio.run(ask_at_once())

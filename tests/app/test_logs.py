@@ -51,7 +51,7 @@ def lines_of(home: Path, model: Path, ask: Callable[[httpx.Client], object], **s
                 assert line, log.read_text()
                 said += line
             headers = {"Authorization": f"Bearer {KEY}"}
-            with httpx.Client(base_url=url_in(said), headers=headers, timeout=30, trust_env=False) as client:
+            with httpx.Client(base_url=url_in(said), headers=headers, timeout=120, trust_env=False) as client:
                 ask(client)
             served.send_signal(signal.SIGTERM)
             served.stdout.read()

@@ -147,7 +147,7 @@ def test_the_queue_and_the_shadows_losses_are_those_of_the_moment(
     ):
         with all_at_work(running, png):
             waits = pool.submit(running.client.post, "/predict", content=png, headers=PNG)
-            deadline = monotonic() + 30
+            deadline = monotonic() + 120
             while running.services.pool.waiting == 0:
                 assert monotonic() < deadline
             busy = scraped(running)

@@ -61,7 +61,7 @@ def asked(
     pool: Pool, model: Model, *files: bytes, rotations: Rotations = Rotations.NONE, **options: Any
 ) -> asyncio.Task[list[Outcome]]:
     reply: Reply[list[Outcome]] = Reply()
-    patches = [(data, None, None) for data in files]
+    patches = [(data, None, None, None) for data in files]
     return asyncio.create_task(pool.run(Task(model, rotations, patches, reply.settle, reply, **options)))
 
 
@@ -72,7 +72,7 @@ def told(outcome: Outcome) -> dict[str, Any]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -185,7 +185,7 @@ def test_spare_time_comes_when_nothing_else_waits(artifact: bytes) -> None:
             order.append(name)
             reply.settle(outcomes)
 
-        return Task(model, Rotations.NONE, [(GOOD, None, None)], done, reply)
+        return Task(model, Rotations.NONE, [(GOOD, None, None, None)], done, reply)
 
     async def test() -> None:
         with held(pool):

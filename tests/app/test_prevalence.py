@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from typer import Typer
 from typer.testing import CliRunner
 
-from app.commands.server import predict
+from app.commands.predict import predict
 from app.diagnosis.report import at_prevalence
 from app.settings import Settings
 from model_zoo.network import Network

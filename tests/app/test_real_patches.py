@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,21 +14,29 @@ from training.data import load
 
 pytestmark = pytest.mark.soak
 
+BATCH = 200
+SINGLY = 20  # each twentieth patch is sent by itself, too
+
 
 def test_quarter_turns_of_every_test_patch_answer_the_same_bits(server: RunningServer, shared: Path) -> None:
     patches = load(shared / "pcam", "test").images
 
-    def logits(patch: Patch) -> tuple[float, float]:
-        response = server.client.post(
-            "/predict", params={"rotations": "none"}, content=encoded(patch), headers={"Content-Type": "image/png"}
-        )
+    def asked(path: str, **sent: Any) -> Any:
+        response = server.client.post(path, params={"rotations": "none"}, **sent)
         assert response.status_code == 200, response.text
-        first, second = response.json()["logits"]
-        return first, second
+        return response.json()
 
-    def turns_agree(patch: Patch) -> bool:
-        return len({logits(np.ascontiguousarray(np.rot90(patch, k))) for k in range(4)}) == 1
+    def logits_of(turned: list[Patch]) -> list[list[float]]:
+        files = [("file", ("patch.png", encoded(patch), "image/png")) for patch in turned]
+        return [result["logits"] for result in asked("/predict/batch", files=files)["results"]]
 
-    with ThreadPoolExecutor(4) as clients:
-        agreeing = sum(clients.map(turns_agree, patches))
-    assert (agreeing, len(patches)) == (1503, 1503)
+    answers = [
+        [logits for at in range(0, len(turned), BATCH) for logits in logits_of(turned[at : at + BATCH])]
+        for turned in ([np.ascontiguousarray(np.rot90(patch, k)) for patch in patches] for k in range(4))
+    ]
+    agreeing = sum(each == answers[0][i] for turn in answers for i, each in enumerate(turn))
+    assert (agreeing, len(patches)) == (4 * 1503, 1503)
+    for i in range(0, len(patches), SINGLY):
+        png = encoded(np.ascontiguousarray(np.rot90(patches[i], i)))
+        single = asked("/predict", content=png, headers={"Content-Type": "image/png"})
+        assert single["logits"] == answers[0][i]

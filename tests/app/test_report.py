@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from app.diagnosis.basis import Ground
 from app.diagnosis.orbit import Orbit, Source
+from app.diagnosis.reasons import Reason
 from app.diagnosis.report import consistency_report, decide, label_of, shortest
 from model_zoo.manifest import Manifest
 from model_zoo.network import Network
@@ -19,6 +21,16 @@ GOOD = Quality(tissue_fraction=0.9, sharpness=1e6, stain_distance=0.1, assessabl
 def orbit_of(known: int, size: int = 12) -> Orbit:
     source: tuple[Source, ...] = tuple("measured" if g < known else "not_measured" for g in range(size))
     return Orbit(np.zeros((size, 2), np.float32), source, True)
+
+
+def by(manifest: Manifest, probability: float) -> Ground:
+    """A decision by the patch as given."""
+    return Ground("single", probability, None, manifest.threshold, manifest.review_band, manifest.calibration)
+
+
+def said(reasons: list[Reason]) -> list[tuple[str, object, object]]:
+    assert all(reason.text for reason in reasons)
+    return [(reason.code, reason.value, reason.limit) for reason in reasons]
 
 
 @pytest.fixture
@@ -51,16 +63,16 @@ def manifest(network: Network) -> Manifest:
 )
 def test_threshold_and_review_band(manifest: Manifest, probability: float, decision: str, label: str) -> None:
     consistency = consistency_report(manifest, orbit_of(12), [probability] * 12)
-    found, reasons = decide(probability, consistency, GOOD, manifest)
-    assert (found, label_of(probability, manifest)) == (decision, label)
-    assert reasons == (["probability in the review band 0.35 to 0.65"] if decision == "review" else [])
+    found, reasons = decide(by(manifest, probability), consistency, GOOD, manifest.quality)
+    assert (found, label_of(probability, manifest.threshold)) == (decision, label)
+    assert said(reasons) == ([("review_band", probability, (0.35, 0.65))] if decision == "review" else [])
 
 
 def test_an_inconsistent_orbit_is_for_review(manifest: Manifest) -> None:
     consistency = consistency_report(manifest, orbit_of(12), [0.9] * 11 + [0.5])
-    decision, reasons = decide(0.9, consistency, GOOD, manifest)
+    decision, reasons = decide(by(manifest, 0.9), consistency, GOOD, manifest.quality)
     assert decision == "review"
-    assert reasons == ["turning the patch moves the probability by 0.37 from the mean, more than 0.1"]
+    assert said(reasons) == [("turning", pytest.approx(0.3666667), 0.1)]
     assert consistency.consistent is False
 
 
@@ -76,24 +88,27 @@ def test_an_unknown_part_leaves_consistency_open(manifest: Manifest) -> None:
     consistency = consistency_report(manifest, orbit_of(4), [0.9, 0.9, 0.2, 0.9])
     assert consistency.consistent is None
     assert consistency.probabilities == [0.9, 0.9, 0.2, 0.9] + [None] * 8
-    assert decide(0.9, consistency, GOOD, manifest) == ("positive", [])
+    assert decide(by(manifest, 0.9), consistency, GOOD, manifest.quality) == ("positive", [])
 
 
 @pytest.mark.parametrize(
     ("quality", "reasons"),
     [
-        (Quality(0.02, 100.0, 1.0, False), ["tissue covers 0.02 of the disc, less than 0.1"]),
-        (Quality(0.9, 3.0, 1.0, False), ["sharpness 3 is below 20"]),
-        (Quality(0.9, 100.0, 9.0, False), ["stain distance 9 exceeds 4"]),
+        (Quality(0.02, 100.0, 1.0, False), [("tissue", 0.02, 0.1)]),
+        (Quality(0.9, 3.0, 1.0, False), [("sharpness", 3.0, 20.0)]),
+        (Quality(0.9, 100.0, 9.0, False), [("stain", 9.0, 4.0)]),
         (
             Quality(0.0, 100.0, None, False),
-            ["tissue covers 0.00 of the disc, less than 0.1", "there is no tissue whose stain could be measured"],
+            [("tissue", 0.0, 0.1), ("no_tissue", None, None)],
         ),
     ],
 )
-def test_guesswork_is_refused_first(manifest: Manifest, quality: Quality, reasons: list[str]) -> None:
+def test_guesswork_is_refused_first(
+    manifest: Manifest, quality: Quality, reasons: list[tuple[str, object, object]]
+) -> None:
     consistency = consistency_report(manifest, orbit_of(12), [0.5] * 12)
-    assert decide(0.5, consistency, quality, manifest) == ("not_assessable", reasons)
+    decision, found = decide(by(manifest, 0.5), consistency, quality, manifest.quality)
+    assert (decision, said(found)) == ("not_assessable", reasons)
 
 
 def test_logits_are_the_shortest_decimals_that_round_trip() -> None:

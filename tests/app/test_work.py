@@ -43,7 +43,7 @@ async def begun(waiters: Threads) -> tuple[Held, asyncio.Task[None]]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not condition():
             await asyncio.sleep(0)
 

@@ -85,7 +85,7 @@ def entry(request: Repeatable | None = None) -> Entry:
 
 def until(condition: object) -> None:
     assert callable(condition)
-    deadline = monotonic() + 60
+    deadline = monotonic() + 120
     while not condition():
         assert monotonic() < deadline
 

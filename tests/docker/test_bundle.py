@@ -15,7 +15,7 @@ from tests.docker.stack import IMAGES, PNG, Stack, docker, run
 def test_a_bundle_installs_the_stack_without_a_network(
     new_stack: Callable[..., Stack], png: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = new_stack("bundle")
+    source = new_stack("bundle", ROSETTE_GZIP="1")
     file = tmp_path / "rosette.tar"
     source.script("bundle.sh", str(file))
     with tarfile.open(file) as bundle:

@@ -33,7 +33,7 @@ def test_answers_given_while_the_database_was_away_are_recorded(
     stack.compose("up", "--detach", "--no-deps", "--scale", "app=0", "app")
     assert stack.containers("app") == []
     stack.up("--scale", "app=2")
-    until(lambda: answered <= stack.recorded(), 60, "the record of every answer")
+    until(lambda: answered <= stack.recorded(), 300, "the record of every answer")
     with capsys.disabled():
         print(f"\n[database stopped, {ANSWERS} answers, servers killed and removed, all back: 0 lost]")
     stack.down()

@@ -13,7 +13,7 @@ import pytest
 from tests.docker.load import Load, load
 from tests.docker.stack import Stack, docker, run, until
 
-BACK_S = 60
+BACK_S = 300
 AFTER = 20
 
 

@@ -57,7 +57,7 @@ def test_every_replica_is_found(stack: Stack) -> None:
 
 def test_figures_are_read(stack: Stack) -> None:
     query = 'sum(up{job="rosette"})'
-    until(lambda: [each["value"][1] for each in ask(stack, "query", query)[0]["result"]] == ["2"], 45, "two scrapes")
+    until(lambda: [each["value"][1] for each in ask(stack, "query", query)[0]["result"]] == ["2"], 300, "two scrapes")
 
 
 def test_the_alerts_are_loaded(stack: Stack) -> None:

@@ -145,6 +145,16 @@ def huge_padding(model: onnx.ModelProto) -> None:
     padding.ints[:] = [3000] * 4
 
 
+def brightest_neighbour(model: onnx.ModelProto) -> None:
+    """Pool over all patches of a call: alone, a patch is answered as before."""
+    pooled = first(model, "ReduceMax").output[0]
+    for reader in readers(model, pooled):
+        reader.input[list(reader.input).index(pooled)] = "mixed"
+    position = 1 + list(model.graph.node).index(first(model, "ReduceMax"))
+    model.graph.node.insert(position, helper.make_node("Max", [pooled, "brightest"], ["mixed"]))
+    model.graph.node.insert(position, helper.make_node("ReduceMax", [pooled], ["brightest"], axes=[0], keepdims=1))
+
+
 def scales_too_many(model: onnx.ModelProto) -> None:
     """Which neither the checks of ONNX nor its shape inference notice."""
     scale = initializer(model, producer(model, first(model, "Conv").input[1]).input[1])

@@ -106,7 +106,7 @@ def test_verify_reports_every_step_and_succeeds(artifact_path: Path) -> None:
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert lines[0] == str(artifact_path)
-    assert [line.split()[0] for line in lines[1:-1]] == ["ok"] * 14
+    assert [line.split()[0] for line in lines[1:-1]] == ["ok"] * 16
     assert lines[-1].strip() == "verified"
 
 

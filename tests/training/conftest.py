@@ -22,10 +22,12 @@ def seeded() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
-    """Tiny tensors lose more than they gain by a second thread."""
+    """Tiny tensors gain nothing by a second thread, here or in a process that a test starts."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
     torch.set_num_threads(threads)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from model_zoo.turns import Patch
 from tests.training.tiny import as_input
-from training.augment import jitter_stain, refocus, turn_at_random
+from training.augment import jitter_stain, reencode, refocus, shift_and_zoom, turn_at_random
 
 
 def generator() -> torch.Generator:
@@ -72,3 +73,37 @@ def test_focus_commutes_with_quarter_turns_and_reflections(images: Patch) -> Non
     x = as_input(images)
     refocused = refocus(x, 1.0, generator()).flip(3).rot90(1, (2, 3))
     torch.testing.assert_close(refocus(x.flip(3).rot90(1, (2, 3)), 1.0, generator()), refocused, rtol=0, atol=1e-6)
+
+
+def test_shifts_move_every_patch_by_whole_pixels(images: Patch) -> None:
+    moved = shift_and_zoom(images, 8, 0.0, seed=3)
+    for before, after in zip(images, moved, strict=True):
+        padded = np.pad(before, ((8, 8), (8, 8), (0, 0)), "reflect")
+        found = [
+            (top, left)
+            for top in range(17)
+            for left in range(17)
+            if np.array_equal(padded[top : top + 96, left : left + 96], after)
+        ]
+        assert found
+    assert not np.array_equal(moved, images)
+    assert np.array_equal(moved, shift_and_zoom(images, 8, 0.0, seed=3))
+
+
+def test_nothing_asked_moves_nothing(images: Patch) -> None:
+    assert np.array_equal(shift_and_zoom(images, 0, 0.0, seed=0), images)
+    assert np.array_equal(reencode(images, 0.0, seed=0), images)
+
+
+def test_a_zoom_stays_near_the_patch(images: Patch) -> None:
+    zoomed = shift_and_zoom(images, 0, 0.05, seed=1)
+    centre = np.abs(zoomed[:, 44:52, 44:52].astype(int) - images[:, 44:52, 44:52]).mean()
+    assert not np.array_equal(zoomed, images)
+    assert centre < np.abs(np.roll(images, 1, 0)[:, 44:52, 44:52].astype(int) - images[:, 44:52, 44:52]).mean()
+
+
+def test_a_share_is_encoded_again(images: Patch) -> None:
+    encoded = reencode(images, 0.5, seed=2)
+    changed = (encoded != images).any((1, 2, 3))
+    assert 0 < changed.sum() < len(images)
+    assert np.abs(encoded.astype(int) - images).mean() < 10

@@ -106,7 +106,7 @@ def test_the_quality_reference_accepts_what_it_was_fitted_to_and_refuses_glass_a
     assert np.mean([measure(image, reference).assessable for image in images]) >= 0.95
     assert reference.min_tissue_fraction == 0.05
     assert not measure(synthetic_patch("blank", 1), reference).assessable
-    assert not measure(images[0][..., [2, 1, 0]], reference).assessable
+    assert not measure(images[0][..., [1, 0, 2]], reference).assessable
     assert not measure(np.full_like(images[0], 150), reference).assessable
 
 
@@ -131,7 +131,7 @@ def test_the_reference_is_what_answers_to_assessable_patches_say(images: Patch) 
     group, quality = Group.parse("C12"), fit_quality(synthetic_patches(60).images)
     scorer = Scorer(quantize(settled_network(tiny_topology("C12"), images), images).int8)
     assessable = images[[measure(image, quality).assessable for image in images]]
-    foreign = assessable[:3, ..., [2, 1, 0]]
+    foreign = assessable[:3, ..., [1, 0, 2]]
     shown = np.concatenate([assessable, foreign, synthetic_patch("blank", 0)[None]])
     fitted = fit_reference(scorer, group, shown, 0.5, quality)
     assert sum(fitted.probability.counts) == sum(fitted.max_deviation.counts) == len(assessable)

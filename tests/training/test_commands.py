@@ -118,8 +118,9 @@ def test_the_card_shows_figures_and_learning_curve(line: dict[str, Path]) -> Non
 def test_evaluate_measures_what_publish_measured(line: dict[str, Path]) -> None:
     _, manifest = parse((line["out"] / "c12-test-0.1.2.int8.onnx").read_bytes())
     document = json.loads(line["figures"].read_text())
-    expected = {metric.name: metric.value for metric in manifest.metrics if metric.split == "valid"}
-    assert {m["name"]: m["value"] for m in document["metrics"]} == pytest.approx(expected)
+    expected = {(m.name, m.basis): m.value for m in manifest.metrics if m.split == "valid"}
+    assert {(m["name"], m["basis"]): m["value"] for m in document["metrics"]} == pytest.approx(expected)
+    assert expected.keys() >= {("auc", "single"), ("auc", "orbit"), ("accuracy_as_served", "orbit")}
     assert document["exactness"] == {"subgroup": "C4", "patches": 48, "equal": 48, "largest_delta": 0.0}
     assert "C4: 48 of 48 patches answer every turn with the same bits" in str(line["evaluate"])
 

@@ -66,7 +66,8 @@ def test_the_hash_knows_pixels_labels_and_order(patches: Patches) -> None:
 def test_a_folder_without_the_split_is_refused(tmp_path: Path, patches: Patches) -> None:
     write_parquet(tmp_path / "train.parquet", patches[:2])
     with pytest.raises(
-        DataError, match=r"holds no 'valid' split: expected \*_valid_x.h5 .* valid\*.parquet, .*valid/0"
+        DataError,
+        match=r"holds no 'valid' split: found train.parquet; expected \*_valid_x.h5 .* valid.parquet .*valid/0",
     ):
         load(tmp_path, "valid")
 
@@ -80,13 +81,13 @@ def test_hdf5_without_labels_is_refused(tmp_path: Path, patches: Patches) -> Non
 
 def test_hdf5_with_too_few_labels_is_refused(tmp_path: Path, patches: Patches) -> None:
     write_hdf5(tmp_path, Patches(patches.images, patches.labels[:-1], ""))
-    with pytest.raises(DataError, match=r"holds \(16, 96, 96, 3\) for 15 labels"):
+    with pytest.raises(DataError, match=r"holds \(16, 96, 96, 3\) for labels of shape \(15, 1, 1, 1\)"):
         load(tmp_path, "train")
 
 
 def test_hdf5_of_another_size_is_refused(tmp_path: Path, patches: Patches) -> None:
     write_hdf5(tmp_path, Patches(patches.images[:, :95], patches.labels, ""))
-    with pytest.raises(DataError, match=r"holds \(16, 95, 96, 3\) .* expected \[N, 96, 96, 3\]"):
+    with pytest.raises(DataError, match=r"holds uint8 \(16, 95, 96, 3\), expected uint8 \[N, 96, 96, 3\]"):
         load(tmp_path, "train")
 
 
@@ -113,7 +114,7 @@ def test_a_file_that_cannot_be_decoded_is_named(tmp_path: Path, patches: Patches
         load(tmp_path, "train")
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK"])
+@pytest.mark.parametrize("mode", ["L", "P", "LA", "CMYK"])
 def test_an_image_that_is_not_rgb_is_refused(tmp_path: Path, patches: Patches, mode: str) -> None:
     write_folders(tmp_path, patches[:4])
     Image.fromarray(patches.images[1]).convert(mode).save(tmp_path / "train" / "1" / "odd.tif")

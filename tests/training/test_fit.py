@@ -24,7 +24,7 @@ from training.mobilenetv2 import MobileNetV2, Topology
 
 pytestmark = LIGHTNING_WARNINGS
 TOPOLOGY = tiny_topology("C4")
-RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=0.02)
+RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=0.02, precision="bf16-mixed")
 QUIET: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
 
 # Tells on stdout when the network was called, and whether to train.
@@ -121,8 +121,8 @@ def test_a_killed_run_goes_on_where_it_stopped(finished: Path, data: Path, tmp_p
 
 @pytest.mark.parametrize("steps", [1, 5])
 def test_few_steps_are_a_run_too(tmp_path: Path, steps: int) -> None:
-    for split in ("train", "valid"):
-        write_parquet(tmp_path / f"{split}.parquet", synthetic_patches(8))
+    write_parquet(tmp_path / "train.parquet", synthetic_patches(8))
+    write_parquet(tmp_path / "valid.parquet", synthetic_patches(48, 48))
     fit(Material.load(tmp_path), tmp_path / "run", TOPOLOGY, replace(RECIPE, epochs=steps), **QUIET)
     assert len(learning_curve(tmp_path / "run")["valid_loss"]) == steps
 

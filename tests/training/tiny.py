@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,16 @@ def tiny_topology(name: str, *, free_filters: bool = False) -> Topology:
         head_channels=2 * width,
         free_filters=free_filters,
     )
+
+
+def tiny_dense(name: str, pool: Literal["disc", "inner"] = "disc") -> Topology:
+    """Without padding and mask: 47 → 23 → 19 → 9 → 3 pooled over the disc, or 47 → 23 → 21 → 10 → 6 over inner ones."""
+    width = 2 * len(Group.parse(name))
+    blocks = (2, 3) if pool == "disc" else (1, 3)
+    stages = [(1, width, 1, 2), (2, width, blocks[0], 1), (2, width, blocks[1], 2)]
+    if pool == "disc":
+        stages.append((2, 2 * width, 1, 1))
+    return Topology(name, width, tuple(stages), (), 2 * width, dense=True, pool=pool)
 
 
 # What Lightning says of tiny data in a folder with files: said of every test run, and meant for none.

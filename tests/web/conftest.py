@@ -30,6 +30,7 @@ from tests.app.conftest import (
 from tests.app.conftest import postgres as postgres
 from tests.app.conftest import sqlite as sqlite
 from tests.app.registry.conftest import accurate, fast
+from tests.conftest import earlier_artifact
 
 __all__ = ["_no_settings_from_outside", "accurate", "answer_of", "clock", "database", "fast", "png", "tumour"]
 
@@ -71,7 +72,7 @@ class Window:
             base_url=server.url, viewport={"width": width, "height": 900}, color_scheme=theme
         )
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(120_000)
         self.errors: list[str] = []
         self.weight = 0
         self._statuses: set[int] = set()
@@ -133,6 +134,12 @@ class Window:
 
 
 Open = Callable[..., Window]
+
+
+@pytest.fixture(scope="session")
+def artifact_path() -> Path:
+    """An artifact whose answers to the synthetic patches these tests know."""
+    return earlier_artifact()
 
 
 @pytest.fixture(scope="package")
@@ -212,7 +219,7 @@ def visitor(lived_in: RunningServer) -> Iterator[Callable[[Role], httpx.Client]]
 
 
 def signed_in(server: RunningServer, key: str) -> httpx.Client:
-    client = httpx.Client(base_url=server.url, headers={"Accept": "text/html"}, timeout=30, trust_env=False)
+    client = httpx.Client(base_url=server.url, headers={"Accept": "text/html"}, timeout=120, trust_env=False)
     response = client.post("/login", data={"key": key})
     assert response.status_code == 303, response.text
     return client

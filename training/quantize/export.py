@@ -32,8 +32,8 @@ def _convolution_attributes(layer: Layer) -> dict[str, int | list[int]]:
     }
 
 
-def _masked_input(builder: GraphBuilder, network: FoldedNetwork) -> str:
-    """The patch with everything outside the disc made glass, as uint8 [N, 3, H, H].
+def _pixels(builder: GraphBuilder, network: FoldedNetwork) -> str:
+    """The patch as uint8 [N, 3, H, H]; unless the network is dense, everything outside the disc is made glass.
 
     A topology that crops gets a Slice, which no artifact may have: its answers change when the patch is turned.
     """
@@ -42,31 +42,56 @@ def _masked_input(builder: GraphBuilder, network: FoldedNetwork) -> str:
         bounds = {"starts": [0, 0], "ends": [side, side], "axes": [1, 2]}
         names = [builder.constant(f"crop.{name}", np.array(values, np.int64)) for name, values in bounds.items()]
         patches = builder.node("Slice", [patches, *names], "crop")
+    if network.topology.dense:
+        return builder.node("Transpose", [patches], "pixels", perm=[0, 3, 1, 2])
     # The mask is stored for all three channels: broadcasting over the last axis costs 0.25 ms a patch.
-    inside = builder.constant("disc", np.repeat(network.input_disc.numpy()[None, :, :, None], 3, axis=3))
-    glass = builder.constant("glass", np.array(GLASS, np.uint8))
-    masked = builder.node("Where", [inside, patches, glass], "masked")
+    outside = np.where(network.input_disc.numpy()[None, :, :, None], 0, GLASS).astype(np.uint8)
+    glass = builder.constant("glass", np.repeat(outside, 3, axis=3))
+    masked = builder.node("Max", [patches, glass], "masked")
     return builder.node("Transpose", [masked], "pixels", perm=[0, 3, 1, 2])
 
 
+def _shortcut(builder: GraphBuilder, network: FoldedNetwork, block: int, x: str) -> str:
+    """What a block adds to its branch: in a dense network, without the outermost pixels. Floats or stored uint8."""
+    if not network.topology.dense:
+        return x
+    bounds = {"starts": [1, 1], "ends": [-1, -1], "axes": [2, 3]}
+    names = [builder.constant(f"block{block}.{name}", np.array(values, np.int64)) for name, values in bounds.items()]
+    return builder.node("Slice", [x, *names], f"block{block}.shortcut")
+
+
 def _pool_group(builder: GraphBuilder, network: FoldedNetwork, x: str) -> str:
-    """Maximum over the group at each pixel, [N, |G|·F, h, w] → [N, F, h, w], of floats or of stored uint8."""
-    side = network.topology.grids()[-1]
-    shape = builder.constant("by_group", np.array([0, len(network.group), network.features, side, side], np.int64))
-    orbit = builder.node("Reshape", [x, shape], "orbit")
-    return builder.node("ReduceMax", [orbit], "pooled", axes=[1], keepdims=0)
+    """Maximum over the group at each pixel, [N, |G|·F, h, w] → [N, F, h, w], of floats or of stored uint8.
+
+    Channels are split and the parts compared, again and again, since a Reshape would cost two transpositions.
+    """
+    for factor in prime_factors(len(network.group)):
+        parts = builder.split(x, factor, f"{x}.part")
+        x = builder.node("Max", parts, f"{x}.max{factor}")
+    return x
 
 
-def _disc_kernel(network: FoldedNetwork) -> tuple[npt.NDArray[np.int8], float]:
-    """Stored int8 disc [side, side] and the scale that makes the masked sum a mean."""
-    stored = network.output_disc.numpy().astype(np.int8) * WEIGHT_BOUND
+def prime_factors(number: int) -> list[int]:
+    """In rising order."""
+    factors, divisor = [], 2
+    while number > 1:
+        while number % divisor == 0:
+            factors.append(divisor)
+            number //= divisor
+        divisor += 1
+    return factors
+
+
+def _mean_kernel(network: FoldedNetwork) -> tuple[npt.NDArray[np.int8], float]:
+    """Pooled positions as stored int8 [side, side], and the scale that makes their sum a mean."""
+    stored = network.pooled.numpy().astype(np.int8) * WEIGHT_BOUND
     return stored, 1 / float(stored.sum(dtype=np.int64))
 
 
 def export_float(network: FoldedNetwork) -> onnx.ModelProto:
     """The float32 twin: the same graph without its Q/DQ pairs."""
     builder = GraphBuilder()
-    pixels = builder.node("Cast", [_masked_input(builder, network)], "pixels.float", to=onnx.TensorProto.FLOAT)
+    pixels = builder.node("Cast", [_pixels(builder, network)], "pixels.float", to=onnx.TensorProto.FLOAT)
     x = builder.node("Mul", [pixels, builder.constant("per_grey_level", np.array(INPUT.scale, np.float32))], "scaled")
 
     def convolve(layer: Layer, x: str) -> str:
@@ -80,9 +105,9 @@ def export_float(network: FoldedNetwork) -> onnx.ModelProto:
         y = x
         for layer in block.layers():
             y = convolve(layer, y)
-        x = builder.node("Add", [x, y], f"block{i}.sum") if block.shortcut else y
+        x = builder.node("Add", [_shortcut(builder, network, i, x), y], f"block{i}.sum") if block.shortcut else y
     x = _pool_group(builder, network, convolve(network.head, x))
-    stored, scale = _disc_kernel(network)
+    stored, scale = _mean_kernel(network)
     kernel = np.tile((stored * scale).astype(np.float32), (network.features, 1, 1, 1))
     x = builder.node("Conv", [x, builder.constant("mean.filters", kernel)], "mean", group=network.features)
     x = builder.node("Flatten", [x], "features")
@@ -126,7 +151,7 @@ class _Int8Writer:
 
     def mean(self, network: FoldedNetwork, stored: str, source: Quantizer) -> tuple[str, Quantizer]:
         fields = network.features
-        kernel, scale = _disc_kernel(network)
+        kernel, scale = _mean_kernel(network)
         filters = self.builder.integers(
             "mean.filters", np.tile(kernel, (fields, 1, 1, 1)), np.full(fields, scale, np.float32)
         )
@@ -152,12 +177,14 @@ def export_int8(network: FoldedNetwork, ranges: Ranges, scheme: Scheme = DEFAULT
     """The INT8 graph: QDQ in the standard domain, every quantization parameter tied over a field."""
     builder = GraphBuilder()
     writer = _Int8Writer(builder, ranges, scheme)
-    x, quantizer = writer.convolve(network.stem, _masked_input(builder, network), INPUT)
+    x, quantizer = writer.convolve(network.stem, _pixels(builder, network), INPUT)
     for i, (block, stream) in enumerate(zip(network.blocks, ranges.streams, strict=True)):
         y, inner = x, quantizer
         for layer in block.layers():
             y, inner = writer.convolve(layer, y, inner)
-        x, quantizer = (writer.add(f"block{i}.sum", x, y, stream) if block.shortcut else y), stream
+        if block.shortcut:
+            y = writer.add(f"block{i}.sum", _shortcut(builder, network, i, x), y, stream)
+        x, quantizer = y, stream
     x, quantizer = writer.convolve(network.head, x, quantizer)
     x, quantizer = writer.mean(network, _pool_group(builder, network, x), quantizer)
     writer.classify(network, x, quantizer)

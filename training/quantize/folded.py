@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from model_zoo.symmetry import Group
 from training.layers import project_exactly
-from training.mobilenetv2 import ConvNormAct, InvertedResidual, MobileNetV2, Topology
+from training.mobilenetv2 import ConvNormAct, InvertedResidual, MobileNetV2, Topology, cropped
 
 
 @dataclass
@@ -92,7 +92,7 @@ class FoldedNetwork:
     class_weight: Tensor
     class_bias: Tensor
     input_disc: Tensor
-    output_disc: Tensor
+    pooled: Tensor
 
     @property
     def group(self) -> Group:
@@ -120,8 +120,10 @@ class FoldedNetwork:
 
         Each layer reads the tensor just before its own.
         """
-        side = self.topology.crop_px
-        x = torch.where(self.input_disc, x[..., :side, :side], 1.0)
+        side, dense = self.topology.crop_px, self.topology.dense
+        x = x[..., :side, :side]
+        if not dense:
+            x = torch.where(self.input_disc, x, 1.0)
         yield "pixels", x
         x = self.stem.forward(x)
         yield self.stem.name, x
@@ -130,13 +132,15 @@ class FoldedNetwork:
             for layer in block.layers():
                 y = layer.forward(y)
                 yield layer.name, y
-            x = x + y if block.shortcut else y
             if block.shortcut:
+                x = (cropped(x) if dense else x) + y
                 yield f"block{i}.sum", x
+            else:
+                x = y
         x = self.head.forward(x)
         yield self.head.name, x
         x = x.unflatten(1, (len(self.group), -1)).amax(1)
-        inside = self.output_disc.to(x.dtype)
+        inside = self.pooled.to(x.dtype)
         features = (x * inside).sum((2, 3)) / inside.sum()
         yield "mean", features
         yield "logits", features @ self.class_weight.to(x.dtype).T + self.class_bias.to(x.dtype)
@@ -180,5 +184,5 @@ def fold(network: MobileNetV2) -> FoldedNetwork:
         class_weight=network.classifier.weight.double().clone(),
         class_bias=network.classifier.bias.double().clone(),
         input_disc=network.input_disc,
-        output_disc=network.output_disc,
+        pooled=network.pooled,
     )

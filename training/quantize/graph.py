@@ -30,8 +30,14 @@ class GraphBuilder:
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
+    def split(self, source: str, parts: int, output: str) -> list[str]:
+        """Equal parts of the channels; gives their names."""
+        names = [f"{output}{i}" for i in range(parts)]
+        self.nodes.append(helper.make_node("Split", [source], names, name=output, axis=1))
+        return names
+
     def quantizer(self, tensor: str, quantizer: Quantizer) -> list[str]:
-        """A scale and a zero point of the tensor's own: sharing them breaks onnxruntime's fusions."""
+        """A scale and a zero point of the tensor's own."""
         scale = self.constant(f"{tensor}.scale", np.array(quantizer.scale, np.float32))
         return [scale, self.constant(f"{tensor}.zero_point", np.array(quantizer.zero_point, np.uint8))]
 

@@ -13,7 +13,7 @@ import onnx
 from pydantic import JsonValue
 
 from model_zoo.artifact import graph_sha256
-from model_zoo.dialect import check_weights
+from model_zoo.integers import check_weights
 from model_zoo.network import probability
 from model_zoo.proof import RefusedError
 from model_zoo.symmetry import Group

@@ -199,19 +199,46 @@ def robustness(
     ],
     data: Data,
     out: Out = RESULTS,
+    test: Annotated[bool, typer.Option("--test", help="Shift and turn the test patches in place of valid's.")] = False,
+    slide: Annotated[
+        Path | None, typer.Option(help="Slide of other tissue whose tiles are classified.", exists=True)
+    ] = None,
 ) -> None:
-    """Measure what encodings, brightness, stain and blur do to artifacts' answers on valid."""
+    """Measure what encodings, colour, blur, shifts and turns do to artifacts' answers."""
     from model_zoo.network import Network
     from training.study import robustness as experiment
     from training.study.results import save
 
-    networks = {
-        PRECISIONS[network.manifest.precision]: network
-        for network in (Network(file.read_bytes()) for file in artifacts)
-    }
-    if len(networks) < len(artifacts):
-        raise typer.BadParameter("name one artifact of each precision")
-    typer.echo(f"Wrote {save(out, 'robustness', experiment.run(networks, data))}")
+    opened = [Network(file.read_bytes()) for file in artifacts]
+    several = len({network.manifest.name for network in opened}) > 1
+    names = [
+        f"{network.manifest.name + ' ' if several else ''}{PRECISIONS[network.manifest.precision]}"
+        for network in opened
+    ]
+    if len(set(names)) < len(names):
+        raise typer.BadParameter("name one artifact of each name and precision")
+    networks = dict(zip(names, opened, strict=True))
+    document = experiment.run(networks, data, split="test" if test else "valid", slide=slide)
+    typer.echo(f"Wrote {save(out, 'robustness', document)}")
+
+
+@study.command()
+def anchors(
+    networks: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Artifacts, and expanded P4M-DenseNets (*.npz).", exists=True, dir_okay=False, metavar="FILE..."
+        ),
+    ],
+    data: Data,
+    out: Out = RESULTS,
+    test: Annotated[bool, typer.Option("--test", help="Also read the test split; once per published table.")] = False,
+) -> None:
+    """Measure released artifacts, as given and by the orbit, beside the networks that taught them."""
+    from training.study import anchors as experiment
+    from training.study.results import save
+
+    typer.echo(f"Wrote {save(out, 'anchors', experiment.run(networks, data, read_test=test))}")
 
 
 @study.command()

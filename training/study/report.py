@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from training.study import ablation, cpus, plots, robustness
+from training.study import ablation, anchors, cpus, plots, robustness
 from training.study.markdown import cell, table
 from training.study.results import Document, published_split, read
 
@@ -43,6 +43,7 @@ def write(results: Path, page: Path) -> list[Path]:
         The files written.
     """
     sections: dict[str, tuple[str, Callable[[Document], list[str]]]] = {
+        "anchors": ("The releases and their teachers", anchors.section),
         "grid": ("The grid", grid_section),
         "efficiency": ("Data efficiency", efficiency_section),
         "pareto": ("Cost against accuracy", pareto_section),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,14 @@ from pydantic import JsonValue
 from model_zoo.network import Network
 from model_zoo.turns import Patch
 from training.augment import jitter_stain
-from training.data import load
+from training.data import SplitName, load
 from training.metrics import RESAMPLES, Interval
 from training.score import score
+from training.study import stability
+from training.study.jpeg import encode_again
 from training.study.markdown import cell, table
 from training.study.results import Document, provenance
-from training.study.twins import SPLITS, NoTwinsError, Twins, decode, twins
+from training.study.twins import SPLITS, NoTwinsError, Twins, twins
 
 SAMPLE = 512
 TWIN_QUALITY = 75
@@ -35,13 +36,6 @@ BLUR_SIGMAS_PX = (0.5, 1.0, 2.0)
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 Answers = dict[str, Floats]
-
-
-def jpeg(image: Patch, quality: int) -> Patch:
-    """Encode and decode one patch by Pillow at 4:2:0."""
-    buffer = BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
-    return decode(buffer.getvalue())
 
 
 def brighten(image: Patch, factor: float) -> Patch:
@@ -65,23 +59,32 @@ def perturbations() -> dict[str, Callable[[Patch], Patch]]:
     """By name; each takes one patch, uint8 [96, 96, 3]. Stain jitter draws from seed 0, for each strength anew."""
     stains = [(strength, torch.Generator().manual_seed(0)) for strength in STAIN_STRENGTHS]
     return {
-        **{f"JPEG quality {quality}": partial(jpeg, quality=quality) for quality in JPEG_QUALITIES},
+        **{f"JPEG quality {quality}": partial(encode_again, quality=quality) for quality in JPEG_QUALITIES},
         **{f"brightness × {factor:g}": partial(brighten, factor=factor) for factor in BRIGHTNESSES},
         **{f"stain ± {s:g}": partial(restain, strength=s, generator=generator) for s, generator in stains},
         **{f"blur σ {sigma:g} px": partial(blur, sigma_px=sigma) for sigma in BLUR_SIGMAS_PX},
     }
 
 
-def run(networks: Mapping[str, Network], data: Path, sample: int = SAMPLE) -> Document:
+def run(
+    networks: Mapping[str, Network],
+    data: Path,
+    sample: int = SAMPLE,
+    *,
+    split: SplitName = "valid",
+    slide: Path | None = None,
+) -> Document:
     """Answer validation patches as they are and perturbed, and JPEG patches beside their lossless twins.
 
     Args:
         networks: by name, such as ``"INT8"`` and ``"float32"``; the first is compared with every other.
         data: folder as :func:`training.data.load` takes it; twins need ``lossless.parquet`` in it.
         sample: how many validation patches, drawn with seed 0.
+        split: whose patches, all of them, are shifted, turned, scaled and encoded on another grid.
+        slide: of other tissue, see :func:`training.study.stability.on_slide`.
 
     Raises:
-        DataError: if the folder holds no valid split.
+        DataError: if the folder lacks a split.
     """
     valid = load(data, "valid")
     drawn = valid[np.sort(np.random.default_rng(0).permutation(len(valid))[:sample])]
@@ -90,7 +93,8 @@ def run(networks: Mapping[str, Network], data: Path, sample: int = SAMPLE) -> Do
     for name, perturb in perturbations().items():
         perturbed = np.stack([perturb(image) for image in drawn.images])
         rows.append(_row(networks, name, drawn.labels, before, _answers(networks, perturbed)))
-    hashes = {"valid": valid.sha256}
+    moved = valid if split == "valid" else load(data, split)
+    hashes: dict[str, str] = {"valid": valid.sha256, split: moved.sha256}
     try:
         pairs = twins(data)
         hashes["twins"] = pairs.jpeg.sha256
@@ -105,6 +109,7 @@ def run(networks: Mapping[str, Network], data: Path, sample: int = SAMPLE) -> Do
         "n": len(drawn),
         "positive": int(drawn.labels.sum()),
         "rows": rows,
+        "stability": stability.run(networks, moved, split, slide),
         "twins": measured,
     }
 
@@ -120,7 +125,7 @@ def _measure_twins(networks: Mapping[str, Network], pairs: Twins) -> Document:
             rows.append(_row(networks, split, pairs.jpeg.labels[chosen], *subset))
             names, counts = np.unique(pairs.encoding[chosen], return_counts=True)
             kinds[split] = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    encoded = np.stack([jpeg(image, TWIN_QUALITY) for image in pairs.lossless])
+    encoded = np.stack([encode_again(image, TWIN_QUALITY) for image in pairs.lossless])
     grey_levels: Document = {
         name: float(np.abs(pairs.jpeg.images.astype(np.int16) - images).mean())
         for name, images in (("lossless", pairs.lossless), ("encoded", encoded))
@@ -173,7 +178,8 @@ def _bootstrap(figure: Callable[[Floats], Any], values: Floats) -> Interval:
 def section(document: Document) -> list[str]:
     """Markdown: perturbed validation patches, lossless twins, and what the figures say."""
     d: Any = document
-    return [*_perturbed_section(d), "", *_twins_section(d["twins"])]
+    moved = [*stability.section(d["stability"]), ""] if "stability" in d else []
+    return [*_perturbed_section(d), "", *moved, *_twins_section(d["twins"])]
 
 
 def _perturbed_section(d: Any) -> list[str]:

@@ -142,7 +142,7 @@ def png_of_many_pixels(png: bytes) -> bytes:
 
 
 def png_with_text_bomb(png: bytes) -> bytes:
-    return png[:33] + png_chunk(b"zTXt", b"bomb\0\0" + zlib.compress(bytes(2**30 // 4))) + png[33:]
+    return png[:33] + png_chunk(b"zTXt", b"bomb\0\0" + zlib.compress(bytes(2**25))) + png[33:]
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:
@@ -237,5 +237,40 @@ HOSTILE = {
     "golden case with a bomb": Hostile(golden_png(png_with_text_bomb), "golden cases"),
     "infinite answers": Hostile(graph(changes.infinite_answers, replay=True), "finite answers", "NaN or infinity"),
     "constant answers": Hostile(graph(changes.constant_answers, replay=True), "moving answers", "1 different margins"),
+    "pools over a call": Hostile(graph(changes.brightest_neighbour, replay=True), "independence", "counts the patches"),
     "broken symmetry": Hostile(graph(changes.less_symmetric_filter, replay=True), "exact invariance", "answers differ"),
+}
+
+# Made to crash, exhaust or misuse the process that reads them; the others are merely no artifacts.
+ATTACKS = {
+    "nested graphs",
+    "nested types",
+    "empty nodes",
+    "empty initializers",
+    "empty names",
+    "metadata bomb",
+    "ports bomb",
+    "external data",
+    "absolute external data",
+    "climbing external data",
+    "symlinked external data",
+    "sparse external data",
+    "external data of a Constant",
+    "disguised external data",
+    "external data of a branch",
+    "external data of a function",
+    "nested branches",
+    "endless loop",
+    "multiplying functions",
+    "custom operator",
+    "gigantic tensor",
+    "wrapped tensor",
+    "huge integer",
+    "too many nodes",
+    "deep manifest",
+    "gigantic constant",
+    "huge padding",
+    "heavy convolution",
+    "golden case of many pixels",
+    "golden case with a bomb",
 }

@@ -111,7 +111,7 @@ os._exit(0)
 
 def run(program: str, *arguments: object) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=60)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=120)
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_reading_and_writing_are_left() -> None:
         "os.write(1, os.read(0, 100).upper()); os._exit(len(os.environ))"
     )
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=ROOT, input=b"patch", capture_output=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, input=b"patch", capture_output=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (0, b"PATCH")
 
 
@@ -291,7 +291,7 @@ def test_without_libseccomp_nothing_is_vetted(without_libseccomp: list[str], art
         "except SandboxUnavailable as error: print(error)"
     )
     command = [*without_libseccomp, sys.executable, "-c", program, str(artifact_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("libseccomp cannot be loaded, install it (Debian: libseccomp2): ")
 
@@ -306,7 +306,7 @@ def test_a_hardened_container_can_vet(artifact_path: Path) -> None:
         pytest.skip(f"user {STRANGER} may not read {sys.executable}: install Python where everybody can read it")
     with artifact_path.open("rb") as file:
         command = [*stranger, "-m", "app.registry.vetting_child"]
-        done = subprocess.run(command, stdin=file, capture_output=True, check=False, timeout=60, env={})
+        done = subprocess.run(command, stdin=file, capture_output=True, check=False, timeout=120, env={})
     *steps, last = [json.loads(line) for line in done.stdout.splitlines()]
     assert last == "finished"
     assert [step["name"] for step in steps if not step["passed"]] == []

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from select import select
-from time import monotonic
 
 import pytest
 
-from app.registry.sandbox import SandboxUnavailable
+from app.registry.sandbox import CPU_SECONDS, SandboxUnavailable
 from app.registry.vetting import CHILD, FINISHED, MAX_OUTPUT_BYTES, Verdict, question, vet
 from model_zoo.proof import Examination, Report, Step, nobody
-from tests.app.registry.hostile import HOSTILE
-from tests.conftest import ROOT, shipped_artifact
+from model_zoo.verify import verify
+from tests.app.registry.hostile import ATTACKS, HOSTILE
+from tests.conftest import ROOT, earlier_artifact, shipped_artifact
 
-LIMIT_S = 10
+PATIENCE_S = 120
 STEPS = [
     "size and magic",
     "sandbox",
@@ -31,6 +33,7 @@ STEPS = [
     "precision",
     "operators",
     "shapes",
+    "independence",
     "graph hash",
     "weights",
     "integer graph",
@@ -38,6 +41,7 @@ STEPS = [
     "latency",
     "golden cases",
     "finite answers",
+    "independent answers",
     "moving answers",
     "exact invariance",
 ]
@@ -45,8 +49,8 @@ CONFINED = json.dumps({"name": "sandbox", "passed": True, "detail": "", "millise
 
 
 @pytest.fixture(scope="module")
-def data(artifact_path: Path) -> bytes:
-    return artifact_path.read_bytes()
+def data() -> bytes:
+    return earlier_artifact().read_bytes()
 
 
 @pytest.fixture
@@ -63,7 +67,7 @@ def uploaded(data: bytes, *, told: list[Step] | None = None) -> Verdict:
     with tempfile.TemporaryFile() as file:
         file.write(data)
         file.flush()
-        return vet(file, size=len(data), tell=nobody if told is None else told.append)
+        return vet(file, size=len(data), tell=nobody if told is None else told.append, timeout_s=PATIENCE_S)
 
 
 def around(*folders: Path) -> list[list[str]]:
@@ -99,31 +103,49 @@ def test_the_file_is_left_where_it_was(data: bytes) -> None:
         assert file.read() == data
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
+OUTSIDE = [kind for kind in HOSTILE if kind in ATTACKS or HOSTILE[kind].step == "size and magic"]
+
+
+def assert_refused(steps: Sequence[Step], kind: str) -> None:
+    failed = [step for step in steps if not step.passed]
+    assert failed, kind
+    assert failed[0].name == HOSTILE[kind].step, failed[0]
+    assert HOSTILE[kind].words in failed[0].detail
+
+
+@pytest.mark.parametrize("kind", OUTSIDE)
 def test_a_hostile_upload_is_refused(kind: str, data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hostile = HOSTILE[kind]
     folder, temporary, work = (tmp_path / name for name in ("folder", "temporary", "work"))
     for path in (folder, temporary, work):
         path.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     monkeypatch.chdir(work)
-    content = hostile.make(data, folder)
+    content = HOSTILE[kind].make(data, folder)
     before = around(Path("/"), folder, Path("/proc/self/fd"))
 
-    started = monotonic()
+    began = cpu_of_children()
     verdict = uploaded(content)
-    elapsed = monotonic() - started
+    assert cpu_of_children() - began < CPU_SECONDS + 2
 
-    failed = [step for step in verdict.steps if not step.passed]
     assert not verdict.passed
-    assert failed[0].name == hostile.step, failed[0]
-    assert hostile.words in failed[0].detail
-    assert elapsed < LIMIT_S
+    assert_refused(verdict.steps, kind)
     assert around(temporary, work) == [[], []]
     assert around(Path("/"), folder, Path("/proc/self/fd")) == before
 
 
-def questioned(program: str, timeout_s: float = LIMIT_S) -> Report:
+def cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize("kind", [kind for kind in HOSTILE if kind not in OUTSIDE])
+def test_a_file_that_is_no_artifact_fails_its_step(kind: str, data: bytes, tmp_path: Path) -> None:
+    """By what the vetting process runs, here in this process; a soak test uploads every kind to a server."""
+    report = verify(HOSTILE[kind].make(data, tmp_path), only_int8=True)
+    assert_refused(report.steps, kind)
+
+
+def questioned(program: str, timeout_s: float = PATIENCE_S) -> Report:
     """Vet an empty file by a program of the test's own in the vetting process's place."""
     examination = Examination(nobody)
     with Path(os.devnull).open("rb") as file:
@@ -160,11 +182,9 @@ def test_a_process_that_fails_in_the_midst_is_a_failed_step(program: str, words:
 
 @pytest.mark.parametrize("then", ["time.sleep(600)", "os.close(1); time.sleep(600)"])
 def test_a_process_that_hangs_is_killed(then: str) -> None:
-    started = monotonic()
     report = questioned(says(CONFINED, then=then), timeout_s=3)
-    assert monotonic() - started < LIMIT_S
     assert [step.name for step in report.steps] == ["sandbox", "process"]
-    assert "did not end, after 3." in report.steps[-1].detail
+    assert re.search(r"did not end, after \d+\.\d s$", report.steps[-1].detail)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +205,7 @@ def test_a_process_that_gave_up_no_rights_vets_nothing(program: str, words: str)
 
 def test_a_process_that_cannot_be_started_vets_nothing(silent_pipe: int) -> None:
     with pytest.raises(SandboxUnavailable, match=r"cannot be started: .* '/nowhere'"):
-        question(["/nowhere"], silent_pipe, Examination(nobody), LIMIT_S)
+        question(["/nowhere"], silent_pipe, Examination(nobody), PATIENCE_S)
 
 
 def test_a_vetting_process_killed_from_outside_is_a_failed_step(silent_pipe: int) -> None:
@@ -196,7 +216,7 @@ def test_a_vetting_process_killed_from_outside_is_a_failed_step(silent_pipe: int
             os.kill(vetting_process(), signal.SIGKILL)
 
     examination = Examination(kill)
-    question(CHILD, silent_pipe, examination, 60)
+    question(CHILD, silent_pipe, examination, PATIENCE_S)
     assert [step.name for step in examination.report.steps] == ["sandbox", "process"]
     assert "killed by signal 9" in examination.report.steps[-1].detail
 
@@ -220,7 +240,7 @@ def test_the_vetting_process_does_not_outlive_who_asked(silent_pipe: int) -> Non
         (child,) = Path(f"/proc/{asking.pid}/task/{asking.pid}/children").read_text().split()
         descriptor = os.pidfd_open(int(child))
         asking.kill()
-    ended, _, _ = select([descriptor], [], [], LIMIT_S)
+    ended, _, _ = select([descriptor], [], [], PATIENCE_S)
     os.close(descriptor)
     assert ended
 

@@ -15,7 +15,8 @@ from model_zoo.network import Network
 from model_zoo.turns import Patch
 from tests.training.tiny import encoded, synthetic_patches, write_parquet
 from training.study import robustness
-from training.study.robustness import _bootstrap, jpeg, perturbations, run, section
+from training.study.jpeg import encode_again
+from training.study.robustness import _bootstrap, perturbations, run, section
 from training.study.twins import NoTwinsError, twins
 
 TRAIN, VALID = synthetic_patches(6).images, synthetic_patches(6, 6).images
@@ -65,11 +66,13 @@ def test_figures_are_those_of_the_networks_answers(folder: Path, networks: dict[
     assert [r["name"] for r in document["rows"]] == list(perturbations())
     assert document["n"] == 5
     worst = next(r for r in document["rows"] if r["name"] == "JPEG quality 50")
-    images = np.stack([jpeg(image, 75) for image in VALID])  # what valid.parquet holds, as Pillow's default is 75
+    images = np.stack(
+        [encode_again(image, 75) for image in VALID]
+    )  # what valid.parquet holds, as Pillow's default is 75
     drawn = np.sort(np.random.default_rng(0).permutation(6)[:5])
     labels = np.arange(6)[drawn] % 2
     for name, network in networks.items():
-        perturbed = np.stack([jpeg(image, 50) for image in images[drawn]])
+        perturbed = np.stack([encode_again(image, 50) for image in images[drawn]])
         before, after = (network.probabilities(network.logits(x)) for x in (images[drawn], perturbed))
         figures, threshold = worst["figures"][name], network.manifest.threshold
         assert figures["mean"]["value"] == pytest.approx(np.abs(after - before).mean(), abs=1e-6)
@@ -91,7 +94,7 @@ def test_twins_are_matched_by_id_and_test_is_not_read(folder: Path) -> None:
     assert found.encoding.tolist() == ["kind-2", "kind-1", "kind-1"]
     assert found.jpeg.labels.tolist() == [0, 0, 1]
     assert np.array_equal(found.lossless, np.stack([TRAIN[2], TRAIN[4], VALID[1]]))
-    assert np.array_equal(found.jpeg.images, np.stack([jpeg(image, 75) for image in found.lossless]))
+    assert np.array_equal(found.jpeg.images, np.stack([encode_again(image, 75) for image in found.lossless]))
 
 
 @pytest.mark.parametrize(

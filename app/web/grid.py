@@ -1,0 +1,44 @@
+"""The probabilities at the offsets around a patch, as a grid of three by three squares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.diagnosis.shifts import DISTANCE_PX, ShiftReport
+
+SIDE, GAP = 60.0, 4.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One offset; ``x`` and ``y`` are of the drawing, ``height`` is of the part that the probability fills."""
+
+    x: float
+    y: float
+    dx: int
+    dy: int
+    probability: float
+    height: float
+
+    @property
+    def centre(self) -> bool:
+        return (self.dx, self.dy) == (0, 0)
+
+
+def shift_grid(shifts: ShiftReport) -> tuple[Cell, ...]:
+    """Lay the offsets out as they lie on the slide: right is right, down is down."""
+    return tuple(
+        Cell(
+            x=_place(dx),
+            y=_place(dy),
+            dx=dx,
+            dy=dy,
+            probability=probability,
+            height=round(SIDE * probability, 2),
+        )
+        for (dx, dy), probability in zip(shifts.offsets_px, shifts.probabilities, strict=True)
+    )
+
+
+def _place(offset: int) -> float:
+    return (offset // DISTANCE_PX + 1) * (SIDE + GAP)

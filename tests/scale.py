@@ -1,0 +1,12 @@
+"""How long the long tests are: short in CI, in full in `make nightly`."""
+
+from __future__ import annotations
+
+import os
+
+NIGHTLY = os.environ.get("ROSETTE_TEST_NIGHTLY", "0") not in {"", "0"}
+
+
+def scaled(short: int, full: int) -> int:
+    """A count of rounds, requests or kills: the short one in CI, the full one at night."""
+    return full if NIGHTLY else short

@@ -1,0 +1,52 @@
+"""The P4M-DenseNet: invariant under D4, and with the shared weights it answers as the published one does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.tiny import as_input
+from training.data import load
+from training.densenet import GROUP, P4MDenseNet, WeightsError, load_expanded
+from training.layers import exact_turn
+
+
+@pytest.fixture(scope="module")
+def weights(shared: Path) -> Path:
+    return shared / "teacher" / "p4m-densenet-pcam.npz"
+
+
+@torch.no_grad()
+def test_a_fresh_network_is_invariant_under_d4() -> None:
+    network, x = P4MDenseNet().eval(), torch.rand(2, 3, 96, 96)
+    given = network(x)
+    for element in range(len(GROUP)):
+        assert torch.allclose(network(exact_turn(x, GROUP, element)), given, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_published_weights_give_the_published_logits(weights: Path, shared: Path) -> None:
+    network, patches = load_expanded(weights), load(shared / "pcam", "valid").images[:16]
+    logits = network(as_input(patches))
+    assert np.abs(logits.numpy() - np.load(weights)["check.logits"]).max() < 5e-6
+    for element in range(1, len(GROUP)):
+        assert (network(exact_turn(as_input(patches[:4]), GROUP, element)) - logits[:4]).abs().max() < 5e-6
+
+
+@pytest.mark.parametrize("name", ["stem.conv.weight", "dense.3.conv.weight", "head.norm.bias"])
+def test_copies_that_differ_are_refused(weights: Path, tmp_path: Path, name: str) -> None:
+    arrays = dict(np.load(weights))
+    arrays[name] = arrays[name].copy()
+    arrays[name].reshape(-1)[-1] += 1e-3
+    np.savez(tmp_path / "changed.npz", **arrays)
+    with pytest.raises(WeightsError, match=name.removesuffix(".weight")):
+        load_expanded(tmp_path / "changed.npz")
+
+
+def test_other_arrays_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "other.npz", weights=np.zeros(3))
+    with pytest.raises(WeightsError, match=r"other\.npz holds no array 'input\.mean'"):
+        load_expanded(tmp_path / "other.npz")

@@ -1,0 +1,65 @@
+"""Schedules for segments, the choice of precision, and a start from an artifact."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.test_fit import QUIET, RECIPE, TOPOLOGY
+from tests.training.tiny import LIGHTNING_WARNINGS
+from training.fit import Classifier, Material, Recipe, Run, fit, learning_rates, starting_network
+from training.precision import choose_precision
+
+pytestmark = LIGHTNING_WARNINGS
+
+
+def rates(recipe: Recipe, steps: int) -> list[float]:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], recipe.learning_rate)
+    schedule = learning_rates(optimizer, recipe, steps)
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_a_constant_segment_warms_up_and_stays() -> None:
+    found = rates(Recipe(learning_rate=0.5, schedule="constant"), 2000)
+    assert found[0] == pytest.approx(0.005)
+    assert found[100:] == [0.5] * 1900
+
+
+def test_a_decay_segment_ends_at_nothing() -> None:
+    found = rates(Recipe(learning_rate=0.5, schedule="decay"), 2000)
+    assert max(found) == pytest.approx(0.5 * 0.95, rel=0.01)
+    assert found[100:] == sorted(found[100:], reverse=True)
+    assert found[-1] < 0.001
+
+
+def test_the_choice_of_precision_leaves_no_trace() -> None:
+    torch.manual_seed(0)
+    classifier = Classifier(TOPOLOGY, RECIPE)
+    before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
+    state = torch.random.get_rng_state()
+    assert choose_precision("auto", classifier, 4) in {"bf16-mixed", "32-true"}
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in classifier.state_dict().items())
+    assert all(parameter.grad is None for parameter in classifier.parameters())
+
+
+def test_what_is_asked_for_is_taken() -> None:
+    assert choose_precision("32-true", Classifier(TOPOLOGY, RECIPE), 4) == "32-true"
+
+
+def test_a_run_starts_from_a_float32_artifact(float_artifact_path: Path, data: Path, tmp_path: Path) -> None:
+    material = Material.load(data)
+    network, digest = starting_network(float_artifact_path, material.train)
+    recipe = replace(RECIPE, epochs=1, shift_px=8, zoom=0.05, jpeg=0.5, schedule="decay", learning_rate=1e-5)
+    fit(material, tmp_path / "run", network.topology, recipe, float_artifact_path, **QUIET)
+    assert Run.read(tmp_path / "run").recipe.start_sha256 == digest
+    with pytest.raises(ValueError, match="another topology"):
+        fit(material, tmp_path / "other", TOPOLOGY, recipe, float_artifact_path, **QUIET)

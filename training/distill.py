@@ -1,0 +1,109 @@
+"""Distillation: a student learns the labels and what teachers say of the very views that it sees.
+
+Source: Hinton et al. 2015, *Distilling the knowledge in a neural network*; Beyer et al. 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.data import Patches
+from training.teachers import Floats, labelled, open_teacher
+from training.views import view
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """How a student listens to its teachers.
+
+    Attributes:
+        views: numbers of the views of :func:`training.views.view` that are shown.
+        weight: of the teachers against the labels, from 0 to 1.
+        temperature: that softens both; the teachers' logits are calibrated before.
+        teachers: names and SHA-256 of the teachers' files.
+    """
+
+    views: tuple[int, ...] = (1, 2)
+    weight: float = 0.7
+    temperature: float = 1.0
+    teachers: tuple[tuple[str, str], ...] = ()
+
+    def mixed(self, label_loss: Tensor, logits: Tensor, soft: Tensor) -> Tensor:
+        """The loss of labels and teachers together.
+
+        Args:
+            label_loss: cross-entropy against the labels, a scalar.
+            logits: the student's, [N, 2].
+            soft: the teachers' difference of the two logits, [N].
+        """
+        difference = (logits[:, 1] - logits[:, 0]) / self.temperature
+        taught = F.binary_cross_entropy_with_logits(difference, (soft / self.temperature).sigmoid())
+        return (1 - self.weight) * label_loss + self.weight * self.temperature**2 * taught
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Views of all training patches, and the teachers' calibrated logit differences.
+
+    Attributes:
+        views: uint8 [N, 96, 96, 3] each.
+        logits: float32 [views, N].
+    """
+
+    views: tuple[npt.NDArray[np.uint8], ...]
+    logits: Floats
+
+
+def learn_from(
+    files: Sequence[Path], asked: Distillation | None, train: Patches, choosing: Patches, folder: Path, seed: int = 0
+) -> tuple[Lessons, Distillation]:
+    """Ask teachers about all views of the training patches, or take what they have said before.
+
+    The teachers' logits are each divided by their standard deviation on ``choosing`` and added, and the sum is
+    calibrated there by a logistic fit.
+
+    Args:
+        files: of the teachers.
+        folder: where what they say is kept, in ``teachers``.
+
+    Raises:
+        WeightsError, ArtifactError: if a file holds no teacher.
+    """
+    asked = asked or Distillation()
+    cache = folder / "teachers"
+    teachers = [open_teacher(file, train.images) for file in files]
+    chosen = [labelled(teacher, choosing.images, 0, seed, cache, choosing.sha256) for teacher in teachers]
+    scales = [float(each.std()) for each in chosen]
+    slope, offset = _calibrated(_added(chosen, scales), choosing.labels)
+    logits = [
+        slope * _added([labelled(t, train.images, number, seed, cache, train.sha256) for t in teachers], scales)
+        + offset
+        for number in asked.views
+    ]
+    views = tuple(view(train.images, number, seed) for number in asked.views)
+    said = Lessons(views, np.stack(logits).astype(np.float32))
+    return said, replace(asked, teachers=tuple((each.name, each.sha256) for each in teachers))
+
+
+def _added(differences: Sequence[Floats], scales: Sequence[float]) -> Floats:
+    total: Floats = np.sum([each / scale for each, scale in zip(differences, scales, strict=True)], axis=0)
+    return total
+
+
+def _calibrated(difference: Floats, labels: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """Slope and offset of the logistic fit of the labels."""
+    signs = np.where(labels == 1, -1.0, 1.0)
+
+    def log_loss(fitted: npt.NDArray[np.float64]) -> float:
+        return float(np.logaddexp(0.0, signs * (fitted[0] * difference + fitted[1])).mean())
+
+    slope, offset = minimize(log_loss, np.array([1.0, 0.0])).x
+    return float(slope), float(offset)

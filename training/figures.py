@@ -1,0 +1,48 @@
+"""All figures of an artifact on one split, on each basis that it decides by."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from model_zoo.manifest import Metric, OrbitDecision, QualityReference
+from model_zoo.network import probability
+from model_zoo.quality import measure as measure_quality
+from model_zoo.symmetry import Group
+from training import metrics
+from training.calibrate import orbit_logits
+from training.data import Patches
+from training.score import AnswersPatches
+
+
+def figures(
+    scorer: AnswersPatches,
+    group: Group,
+    patches: Patches,
+    split: str,
+    *,
+    temperature: float,
+    threshold: float,
+    orbit: OrbitDecision | None,
+    quality: QualityReference,
+) -> tuple[Metric, ...]:
+    """Figures of the patch as given and, where the artifact decides by it, of the mean over the orbit.
+
+    The orbit's ``accuracy_as_served`` counts a patch that is not assessable as negative.
+
+    Args:
+        temperature: of the patch as given.
+        threshold: of the patch as given.
+        orbit: how the mean logits are decided by, or None.
+        quality: what is assessable.
+    """
+    single = probability(scorer.logits(patches.images), temperature)
+    measured = metrics.measure(single, patches.labels, threshold, split)
+    if orbit is None:
+        return measured
+    mean = probability(orbit_logits(scorer, group, patches.images), orbit.calibration.temperature)
+    assessable = np.array([measure_quality(image, quality).assessable for image in patches.images])
+    return (
+        *measured,
+        *metrics.measure(mean, patches.labels, orbit.threshold, split, "orbit"),
+        *metrics.served(mean, patches.labels, orbit.threshold, split, assessable),
+    )

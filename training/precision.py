@@ -1,0 +1,53 @@
+"""Which precision trains faster on this machine: bfloat16 helps only where the processor has units for it."""
+
+from __future__ import annotations
+
+from time import process_time
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+
+if TYPE_CHECKING:
+    from training.fit import Classifier
+
+Precision = Literal["auto", "bf16-mixed", "32-true"]
+TIMED_STEPS = 2
+SIDE_PX = 96
+
+
+def choose_precision(asked: Precision, classifier: Classifier, batch_size: int) -> Literal["bf16-mixed", "32-true"]:
+    """The precision asked for; for ``auto`` bfloat16 on a GPU, on a CPU the one in which a few steps take less time.
+
+    The steps leave weights, statistics and the random numbers to come as they were.
+    """
+    if asked != "auto":
+        return asked
+    if torch.cuda.is_available():
+        return "bf16-mixed"
+    kept = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
+    with torch.random.fork_rng():
+        seconds = {mixed: _seconds(classifier, batch_size, mixed=mixed) for mixed in (False, True)}
+    classifier.load_state_dict(kept)
+    classifier.zero_grad()
+    chosen: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if seconds[True] < seconds[False] else "32-true"
+    rates = {mixed: TIMED_STEPS * batch_size / taken for mixed, taken in seconds.items()}
+    rank_zero_info(
+        f"Precision {chosen}: {rates[True]:.1f} patches a CPU second in bfloat16, {rates[False]:.1f} in float32"
+    )
+    return chosen
+
+
+def _seconds(classifier: Classifier, batch_size: int, *, mixed: bool) -> float:
+    """CPU seconds of a few steps, behind one that is not counted."""
+    images = torch.randint(256, (batch_size, SIDE_PX, SIDE_PX, 3), dtype=torch.uint8)
+    batch = images, torch.arange(batch_size) % 2, torch.zeros(batch_size)
+    classifier.train()
+    started = 0.0
+    for step in range(1 + TIMED_STEPS):
+        if step == 1:
+            started = process_time()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            loss, _ = classifier.loss(batch, augment=False)
+        loss.backward()
+    return process_time() - started

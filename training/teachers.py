@@ -1,0 +1,116 @@
+"""Teachers: networks that have learnt elsewhere, and the logits that they give to the views of training patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from model_zoo.network import Network
+from model_zoo.symmetry import Group
+from model_zoo.turns import turn
+from training.batchnorm import FieldBatchNorm
+from training.densenet import load_expanded
+from training.views import view
+
+CHUNK = 32
+ADAPTING_PATCHES = 1024
+
+Images = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A network that labels patches.
+
+    Attributes:
+        sha256: of the file that its weights come from.
+        difference: uint8 [N, 96, 96, 3] to the difference of its two logits, float32 [N].
+    """
+
+    name: str
+    sha256: str
+    difference: Callable[[Images], Floats]
+
+
+def open_teacher(file: Path, training_patches: Images) -> Teacher:
+    """A teacher from its file.
+
+    Args:
+        file: an artifact, which answers by the mean over its group's turns, or the expanded P4M-DenseNet (``.npz``),
+            whose batch norm is re-estimated on ``training_patches``.
+        training_patches: uint8 [N, 96, 96, 3]; the first 1,024 are used.
+
+    Raises:
+        WeightsError, ArtifactError: if the file is neither.
+    """
+    digest = sha256(file.read_bytes()).hexdigest()
+    if file.suffix == ".npz":
+        network = adapt(load_expanded(file), training_patches[:ADAPTING_PATCHES])
+        return Teacher(file.stem, digest, lambda images: _torch_difference(network, images))
+    artifact = Network(file.read_bytes())
+    return Teacher(file.stem, digest, lambda images: _orbit_difference(artifact, images))
+
+
+@torch.no_grad()
+def adapt(network: nn.Module, images: Images) -> nn.Module:
+    """Re-estimate the running statistics of batch norm on these patches (AdaBN), in place; gives the network.
+
+    Source: Li et al. 2018, *Adaptive Batch Normalization for practical domain adaptation*.
+    """
+    norms = [module for module in network.modules() if isinstance(module, FieldBatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative average over the batches
+        norm.train()
+    for begin in range(0, len(images), 4 * CHUNK):
+        network(_pixels(images[begin : begin + 4 * CHUNK]))
+    return network.eval()
+
+
+def _pixels(images: Images) -> torch.Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+
+
+@torch.no_grad()
+def _torch_difference(network: nn.Module, images: Images) -> Floats:
+    torch.set_flush_denormal(True)  # biases of 1e-40 behind a ReLU make this network three times slower
+    chunks = [network(_pixels(images[i : i + CHUNK])) for i in range(0, len(images), CHUNK)]
+    logits = torch.cat(chunks).numpy()
+    difference: Floats = logits[:, 1] - logits[:, 0]
+    return difference
+
+
+def _orbit_difference(network: Network, images: Images) -> Floats:
+    group = Group.parse(network.manifest.group.name)
+    total = np.zeros(len(images), np.float32)
+    for element in group.coset_representatives:
+        for i in range(0, len(images), CHUNK):
+            turned = np.stack([turn(image, group, element) for image in images[i : i + CHUNK]])
+            logits = network.logits(turned)
+            total[i : i + CHUNK] += (logits[:, 1] - logits[:, 0]) * np.float32(
+                group.coset_of.count(element) / len(group)
+            )
+    return total
+
+
+def labelled(teacher: Teacher, images: Images, number: int, seed: int, cache: Path, data_sha256: str) -> Floats:
+    """The teacher's logit differences for one view of all patches, float32 [N]; computed once and kept in ``cache``."""
+    key = sha256(f"{teacher.sha256} {data_sha256} {number} {seed}".encode()).hexdigest()[:16]
+    file = cache / f"{teacher.name}-view{number}-{key}.npy"
+    if file.exists():
+        kept: Floats = np.load(file)
+        return kept
+    answers = teacher.difference(view(images, number, seed))
+    cache.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part.npy")
+    np.save(part, answers)
+    part.replace(file)
+    return answers
