@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-serve: .venv/.serve ## Install the server alone, migrate its database, make the first key, serve
+serve: .venv/.serve ## Install the server alone, as locked for the image, migrate its database, make the first key, serve
 	@exec $(BIN)/rosette serve
 
 test: lint coverage ## Install everything, check style and types, run the tests with coverage
@@ -75,8 +75,9 @@ clean: ## Remove everything that can be made again; keeps the server's data
 	@"$(PYTHON)" -m venv --clear .venv || { rm -rf .venv; \
 		echo "$(PYTHON) cannot make a virtual environment (on Debian and Ubuntu: apt-get install python3-venv)"; exit 1; }
 
-.venv/.serve: pyproject.toml | .venv/bin/pip
-	$(PIP) --editable .
+.venv/.serve: pyproject.toml docker/requirements.txt | .venv/bin/pip
+	$(PIP) --require-hashes --requirement docker/requirements.txt
+	$(PIP) --no-deps --editable .
 	@touch $@
 
 .venv/.test: pyproject.toml scripts/install-torch | .venv/bin/pip

@@ -32,6 +32,7 @@ from app.api.head import Head
 from app.api.observation import Failures, Observation
 from app.api.thin import Admission, Shortcut
 from app.diagnosis.report import NOTICE
+from app.prefix import Prefix
 from app.records.retention import keep_no_longer
 from app.records.witness import log_head
 from app.services import Services
@@ -95,9 +96,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for module in (predict, batch, exports, predictions, reviews, models, keys, audit, drift, metrics, health):
         app.include_router(module.router)
     pages.install(app)
-    app.openapi = partial(docs.describe, app)  # type: ignore[method-assign]
+    app.openapi = partial(docs.describe, app, services.settings.root_path or "")  # type: ignore[method-assign]
     if services.settings.docs:
-        docs.install(app)
+        docs.install(app, services.settings.root_path or "")
     app.add_middleware(Shortcut)
     app.add_middleware(
         Guard,
@@ -115,6 +116,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Head)
     app.add_middleware(Connection, uploads=services.settings.uploads)
     app.add_middleware(Observation, metrics=services.metrics, tracing=services.tracing)
+    if root := services.settings.root_path:
+        app.add_middleware(Prefix, root=root)
     if services.settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=services.settings.trusted_proxies)
     return app

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +20,11 @@ from app.logs import Format, Level
 from app.registry.signatures import TrustedKeys
 
 ADMIN_KEY_MIN_LENGTH = 32
+ROOT_PATH = re.compile(r"(/[A-Za-z0-9_-]{1,64}){1,8}")
+# First parts of the server's paths: a prefix must not be taken for one of them.
+OWN_PATHS = {"admin", "audit", "cases", "diagnose", "docs", "drift", "keys", "livez", "login", "logout"} | {
+    "metrics", "models", "predict", "predictions", "readyz", "static", "status",
+}  # fmt: skip
 
 
 def default_home() -> Path:
@@ -41,6 +47,7 @@ class Settings(BaseSettings):
         database_password_file: a file that holds the database's password, which the URL then leaves out.
         host: address to listen on.
         port: port to listen on; 0 picks a free one.
+        root_path: path below which a proxy serves everything, such as ``/rosette``.
         admin_key: an admin key of the administrator's own, any string of at least 32 characters.
         admin_key_file: a file that holds it.
         key_grace_s: seconds after its last confirmation for which a key opens while the database is away.
@@ -87,6 +94,7 @@ class Settings(BaseSettings):
     database_password_file: Path | None = None
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    root_path: str | None = None
     admin_key: SecretStr | None = None
     admin_key_file: Path | None = None
     key_grace_s: float = Field(default=900, ge=60)
@@ -124,6 +132,18 @@ class Settings(BaseSettings):
     def _trusted_keys_are_keys(cls, trusted_keys: str | None) -> str | None:
         TrustedKeys.parse(trusted_keys or "")
         return trusted_keys
+
+    @field_validator("root_path")
+    @classmethod
+    def _a_path(cls, root: str | None) -> str | None:
+        if root == "/":
+            return None
+        if root and (not ROOT_PATH.fullmatch(root) or root.split("/")[1] in OWN_PATHS):
+            raise ValueError(
+                "is no path such as /rosette: it begins with a slash and does not end with one, its parts are of the "
+                "characters A-Z a-z 0-9 _ - and the first is no path of the server's own, such as /models"
+            )
+        return root
 
     @field_validator("home", "journal")
     @classmethod

@@ -10,27 +10,10 @@ PREFIX = "ROSETTE_"
 LIKENESS = 0.75
 
 # What compose, the images, training, the tests and Kubernetes' service links use.
-_OTHERS = frozenset(
-    [
-        "ADDRESS",
-        "APP_CPUS",
-        "APP_MEMORY",
-        "DATA",
-        "DB_CPUS",
-        "DB_MEMORY",
-        "GRAFANA_PORT",
-        "HOSTNAME",
-        "HTTPS_PORT",
-        "HTTP_PORT",
-        "PROXY_CPUS",
-        "REPLICAS",
-        "SERVICE_HOST",
-        "SERVICE_PORT",
-        "SHARED",
-        "TLS",
-        "VERSION",
-    ]
-)
+_OTHERS = {"ADDRESS", "DATA", "HOSTNAME", "HTTPS_PORT", "HTTP_PORT", "REPLICAS", "SHARED", "TLS", "VERSION"} | {
+    "APP_CPUS", "APP_MEMORY", "DB_CPUS", "DB_MEMORY", "GRAFANA_PORT", "GZIP", "PROXY_CPUS", "SERVICE_HOST",
+    "SERVICE_PORT",
+}  # fmt: skip
 _PATTERNS = re.compile(r"TEST_.*|BENCHMARK_.*|SERVICE_PORT_.*|PORT_\d+_(TCP|UDP|SCTP)(_.*)?")
 
 

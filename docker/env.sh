@@ -17,6 +17,9 @@ for name in admin_key database_password postgres_password grafana_password; do
     }
     chmod 444 "$secrets/$name" # the containers' users read it; on this machine the folder is closed
 done
+if command -v selinuxenabled >/dev/null && selinuxenabled; then
+    chcon -R -t container_file_t "$secrets" # compose has no :z for secrets
+fi
 
 if [ -e "$env" ]; then
     [ -z "${1:-}" ] || echo "$env exists and is left as it is: change ROSETTE_HOSTNAME there" >&2

@@ -21,39 +21,41 @@ OPEN_PATHS = (DOCS, OPENAPI, ASSETS)
 
 _READ = ["GET", "HEAD"]
 _FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
-_START = f"""SwaggerUIBundle({{
-  url: "{OPENAPI}", dom_id: "#ui", deepLinking: true, validatorUrl: null,
+_START = """SwaggerUIBundle({{
+  url: "{root}{openapi}", dom_id: "#ui", deepLinking: true, validatorUrl: null,
   presets: [SwaggerUIBundle.presets.apis], layout: "BaseLayout",
 }});"""
-_PAGE = f"""<!doctype html>
+_PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Rosette API</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="{ASSETS}swagger-ui.css">
+<link rel="stylesheet" href="{root}{assets}swagger-ui.css">
 </head>
 <body>
 <div id="ui"></div>
-<script src="{ASSETS}swagger-ui-bundle.js"></script>
-<script>{_START}</script>
+<script src="{root}{assets}swagger-ui-bundle.js"></script>
+<script>{start}</script>
 </body>
 </html>
 """
-_START_HASH = b64encode(sha256(_START.encode()).digest()).decode()
 _POLICY = (
-    f"default-src 'none'; script-src 'self' 'sha256-{_START_HASH}'; style-src 'self' 'unsafe-inline'; "
+    "default-src 'none'; script-src 'self' 'sha256-{digest}'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
-def install(app: FastAPI) -> None:
-    """Serve the documentation, without a key and without any other host."""
+def install(app: FastAPI, root: str = "") -> None:
+    """Serve the documentation, without a key and without any other host; ``root`` is the proxy's prefix."""
     folder = Path(str(files("fastapi_offline"))) / "static"
+    start = _START.format(root=root, openapi=OPENAPI)
+    html = _PAGE.format(root=root, assets=ASSETS, start=start)
+    policy = _POLICY.format(digest=b64encode(sha256(start.encode()).digest()).decode())
 
     async def page(_: Request) -> Response:
-        return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
+        return HTMLResponse(html, headers={"Content-Security-Policy": policy})
 
     async def description(_: Request) -> Response:
         return JSONResponse(app.openapi())
@@ -69,11 +71,16 @@ def install(app: FastAPI) -> None:
     app.add_api_route(ASSETS + "{name}", asset, methods=_READ, include_in_schema=False)
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
+def describe(app: FastAPI, root: str = "") -> dict[str, Any]:
     """The OpenAPI description, with the problem schema that every route's errors share."""
     if app.openapi_schema is None:
         schema = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            tags=app.openapi_tags,
+            servers=[{"url": root}] if root else None,
         )
         schema["components"]["schemas"]["Problem"] = ProblemBody.model_json_schema()
         app.openapi_schema = schema

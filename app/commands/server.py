@@ -63,5 +63,6 @@ def greeting(services: Services, port: int) -> str:
         key = "$ROSETTE_ADMIN_KEY"
     else:
         key = f"$(cat {shlex.quote(str(settings.admin_key_file or settings.home / 'admin.key'))})"
-    curl = f'curl -sS -H "Authorization: Bearer {key}" -F file=@{shlex.quote(str(patch))} {url}/predict'
-    return f"Rosette listens at {url}, where its pages are; its documentation is at {url}/docs. Try:\n\n  {curl}\n"
+    root = url + (settings.root_path or "")
+    curl = f'curl -sS -H "Authorization: Bearer {key}" -F file=@{shlex.quote(str(patch))} {root}/predict'
+    return f"Rosette listens at {url}, where its pages are; its documentation is at {root}/docs. Try:\n\n  {curl}\n"

@@ -52,7 +52,14 @@ async def login(
     if before := session_token(request.scope):  # this browser's, which it forgets now
         await to_thread.run_sync(services.sessions.close, before, caller.actor)
     response = RedirectResponse(target or home(caller), 303, headers=HEADERS)
-    response.set_cookie(COOKIE, token, path="/", secure=request.url.scheme == "https", httponly=True, samesite="strict")
+    response.set_cookie(
+        COOKIE,
+        token,
+        path=_cookie_path(services),
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
     return response
 
 
@@ -66,8 +73,14 @@ async def logout(
     caller: Caller = request.state.caller
     await to_thread.run_sync(services.sessions.close, session_token(request.scope), caller.actor)
     response = RedirectResponse(f"{LOGIN}?out=1", 303, headers=HEADERS)
-    response.delete_cookie(COOKIE, path="/", secure=request.url.scheme == "https", httponly=True, samesite="strict")
+    response.delete_cookie(
+        COOKIE, path=_cookie_path(services), secure=request.url.scheme == "https", httponly=True, samesite="strict"
+    )
     return response
+
+
+def _cookie_path(services: Services) -> str:
+    return services.settings.root_path or "/"
 
 
 def _refused(request: Request, problem: Unauthorized | TooManyTries, target: str | None) -> Response:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.ext import Extension
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from app.access.caller import Caller, Role
 from app.access.sessions import Session
 from app.diagnosis.report import NOTICE
+from app.prefix import ROOT
 from app.version import version
 from app.web.assets import url
 from app.web.strings import metric_name, t, titled
@@ -48,10 +51,26 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:.2f} MB"
 
 
+class Rooted(Extension):
+    """Puts the proxy's prefix before every path in a template's attributes, also those that it computes."""
+
+    _ATTRIBUTE = re.compile(r"""\b((?:href|action|src)=")(?=/|\{\{)""")
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        return self._ATTRIBUTE.sub(r"\1{{ root() }}", source)
+
+
 _environment = Environment(
-    loader=PackageLoader("app.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    loader=PackageLoader("app.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    extensions=[Rooted],
 )
-_environment.globals.update(t=t, titled=titled, metric_name=metric_name, asset=url, notice=NOTICE, version=version())
+_environment.globals.update(
+    root=ROOT.get, t=t, titled=titled, metric_name=metric_name, asset=url, notice=NOTICE, version=version()
+)
 _environment.filters.update(minute=_minute, pretty=_pretty, megabytes=_megabytes)
 
 

@@ -1,6 +1,8 @@
 // Patches from a drop, a paste or a choice: asked about two at a time, each answer put in its place.
 import { showPatch } from "./picture.js";
 
+const { root } = document.documentElement.dataset; // a proxy's prefix
+
 const page = document.querySelector("#diagnose");
 const form = document.querySelector("#patches");
 const drop = document.querySelector("#drop");
@@ -80,7 +82,7 @@ async function ask(job) {
   for (let tries = 0; ; tries += 1) {
     let response;
     try {
-      response = await fetch(`/diagnose?${job.query}`, {
+      response = await fetch(`${root}/diagnose?${job.query}`, {
         method: "POST",
         headers: { "Content-Type": "application/octet-stream", "X-CSRF-Token": words.csrf },
         body: file,
@@ -91,7 +93,7 @@ async function ask(job) {
     const outcome = response.headers.get("X-Rosette-Outcome");
     if (response.status === 401) {
       refuse(job, words.ended, false);
-      return location.assign("/login?ended=1");
+      return location.assign(`${root}/login?ended=1`);
     }
     if (!outcome) return refuse(job, filled(words.unexpected, { status: response.status }), true);
     const wait = Number(response.headers.get("Retry-After"));
@@ -118,7 +120,7 @@ function show(item) {
     outcome.append(number);
   }
   const open = item.querySelector(".open");
-  open.href = `/cases/${answer.dataset.id}`;
+  open.href = `${root}/cases/${answer.dataset.id}`;
   open.hidden = false;
   const button = item.querySelector(".print");
   button.hidden = false;

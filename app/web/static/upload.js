@@ -1,4 +1,5 @@
 // An artifact on its way: how much has been sent, then each step of its vetting as the server tells it.
+const { root } = document.documentElement.dataset; // a proxy's prefix
 const form = document.querySelector("#upload");
 const steps = document.querySelector("#steps");
 const sending = document.querySelector("#sending");
@@ -36,7 +37,7 @@ form.addEventListener("submit", (event) => {
   request.addEventListener("progress", () => request.status === 200 && show());
   request.addEventListener("load", () => {
     if (request.status === 200) show();
-    if (request.status === 401) location.assign("/login?ended=1");
+    if (request.status === 401) location.assign(`${root}/login?ended=1`);
     else if (!steps.querySelector("[data-outcome]")) broken();
   });
   request.addEventListener("error", broken);
@@ -47,7 +48,7 @@ form.addEventListener("submit", (event) => {
   steps.replaceChildren();
   steps.hidden = false;
   button.disabled = true;
-  request.open("POST", "/models/upload");
+  request.open("POST", `${root}/models/upload`);
   request.setRequestHeader("Content-Type", "application/octet-stream");
   request.setRequestHeader("X-CSRF-Token", form.dataset.csrf);
   const signature = form.querySelector("#signature").value.trim();
