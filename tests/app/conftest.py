@@ -40,6 +40,7 @@ from app.settings import Settings
 from model_zoo.network import Network
 from model_zoo.synthetic import synthetic_patch
 from model_zoo.turns import Patch
+from tests.homes import furnish
 
 TESTER = Actor("a test")
 KEPT = ("ROSETTE_TEST_", "ROSETTE_SHARED")
@@ -108,6 +109,8 @@ class RunningServer:
         # Most tests share one address, and many try wrong keys; one process starts faster than two.
         settings = {"failed_tries": 1000, "inference_processes": 1} | settings
         self.settings = Settings(home=home, model=model, port=0, host="127.0.0.1", **settings)
+        if not self.settings.database_url.get_secret_value():
+            furnish(home, model)
         self.app = create_app(self.settings)
         self.services: Services = self.app.state.services
         self._ready = threading.Event()
