@@ -6,7 +6,7 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 PYTEST := $(BIN)/python -m pytest
-PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
+PARALLEL := --numprocesses logical --maxprocesses 4
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -22,13 +22,13 @@ test: lint coverage ## Install everything, check style and types, run the tests 
 
 coverage: .venv/.test ## Run the tests with coverage, on all cores
 	@core=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') && set -x && \
-	COVERAGE_CORE=$$core $(PYTEST) $(PARALLEL) -m "not soak and not docker" --cov --cov-report=term
+	COVERAGE_CORE=$$core $(PYTEST) $(PARALLEL) --dist loadfile --no-loadscope-reorder -m "not soak and not docker" --cov --cov-report=term
 
 soak: .venv/.test ## The long tests in their short form: kills, swaps, overload, spoilt input
-	$(PYTEST) $(PARALLEL) -m "soak and not nightly" || [ $$? -eq 5 ]
+	$(PYTEST) $(PARALLEL) --dist worksteal -m "soak and not nightly" || [ $$? -eq 5 ]
 
 nightly: .venv/.test ## The long tests in full: 50 kills of each kind, 10,000 predictions over swaps, ...
-	ROSETTE_TEST_NIGHTLY=1 $(PYTEST) $(PARALLEL) -m soak
+	ROSETTE_TEST_NIGHTLY=1 $(PYTEST) $(PARALLEL) --dist worksteal -m soak
 
 docker-test: .venv/.test ## Build the stack and try it: kills, replicas, backups (needs Docker)
 	$(PYTEST) -m docker

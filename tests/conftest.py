@@ -32,6 +32,11 @@ def earlier_artifact() -> Path:
     return ROOT / "benchmarks" / "artifacts" / "accurate-0.3.1.int8.onnx"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: "training" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def artifact_path() -> Path:
     """The shipped INT8 artifact."""
