@@ -15,6 +15,7 @@ from tests.app.registry.conftest import id_of, upload
 from tests.app.registry.hostile import HOSTILE
 from tests.app.registry.test_vetting import cpu_of_children
 from tests.app.test_process import process, url_in
+from tests.conftest import earlier_artifact
 
 
 @pytest.mark.soak
@@ -23,10 +24,11 @@ def test_every_hostile_upload_leaves_a_server_unharmed(
 ) -> None:
     (tmp_path / "folder").mkdir()
     used = []
+    earlier = earlier_artifact().read_bytes()
     with RunningServer(tmp_path / "home", artifact_path) as server:
         files = sorted(path.name for path in server.settings.home.iterdir())
         for kind, hostile in HOSTILE.items():
-            content = hostile.make(accurate, tmp_path / "folder")
+            content = hostile.make(earlier, tmp_path / "folder")
             began = cpu_of_children()
             response = upload(server.client, content)
             used.append(cpu_of_children() - began)
