@@ -31,6 +31,7 @@ def serve(
         if settings.workers > 1:
             _serve_many(settings)
             return
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with only_server(settings.sqlalchemy_url()):
             app = create_app(settings)
             services: Services = app.state.services

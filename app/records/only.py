@@ -28,7 +28,9 @@ def only_server(url: str) -> Iterator[None]:
         yield
         return
     database = Path(parsed.database).resolve()
-    database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not database.parent.is_dir():  # a mistyped path is refused when the database is opened, not made
+        yield
+        return
     descriptor = os.open(f"{database}{SUFFIX}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

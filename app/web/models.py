@@ -212,14 +212,16 @@ def _figures(manifest: dict[str, Any]) -> dict[str, str]:
         t("model.floor"): f"{manifest['consistency']['interpolation_floor']:.3f}",
     }
     for metric in manifest["metrics"]:
-        name = f"{metric_name(metric['name'])}, {metric['split']}"
+        name = f"{metric_name(metric['name'], metric.get('basis', 'single'))}, {metric['split']}"
         found[name] = f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"
     return found
 
 
 def _auc(manifest: dict[str, Any]) -> str:
-    """The AUC on test, or else on another split; empty if the artifact does not say."""
-    found = {metric["split"]: f"{metric['value']:.3f}" for metric in manifest["metrics"] if metric["name"] == "auc"}
+    """The AUC on test, or else on another split, by the orbit where it decides; empty if the artifact does not say."""
+    aucs = [metric for metric in manifest["metrics"] if metric["name"] == "auc"]
+    by_basis = sorted(aucs, key=lambda metric: metric.get("basis") == "orbit")
+    found = {metric["split"]: f"{metric['value']:.3f}" for metric in by_basis}
     return str(found.get("test") or next(iter(found.values()), ""))
 
 

@@ -344,6 +344,8 @@ STRINGS = {
     "metric.brier": "Brier score",
     "metric.ece": "Calibration error (ECE)",
     "metric.area_under_risk_coverage": "Area under risk–coverage",
+    "metric.accuracy_as_served": "Accuracy, refused as negative",
+    "metric.orbit": "{name}, all turns",
     # Keys
     "keys.title": "Keys",
     "keys.lead": "A key names one person or one machine; the audit trail names whoever uses it.",
@@ -462,9 +464,10 @@ STRINGS = {
 }
 
 
-def metric_name(name: str) -> str:
-    """What a figure of a manifest is called; by default as there."""
-    return STRINGS.get(f"metric.{name}", name)
+def metric_name(name: str, basis: str = "single") -> str:
+    """What a figure of a manifest is called; by default as there, and with its basis if that is the orbit."""
+    called = STRINGS.get(f"metric.{name}", name)
+    return t("metric.orbit", name=called) if basis == "orbit" else called
 
 
 def titled(slug: str, title: str) -> str:

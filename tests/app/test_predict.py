@@ -33,12 +33,16 @@ def predict(server: RunningServer, image: bytes, **params: str) -> dict[str, Any
 def test_the_answer_is_what_the_network_says(
     server: RunningServer, network: Network, tumour: Patch, png: bytes, artifact_path: Any
 ) -> None:
+    given = predict(server, png, rotations="none")
     answer = predict(server, png)
     logits = network.logits(tumour[None])
     assert np.array_equal(np.array(answer["logits"], np.float32), logits[0])
-    assert answer["probability"] == network.probabilities(logits)[0]
+    assert given["logits"] == answer["logits"]
+    assert given["probability"] == network.probabilities(logits)[0]
     assert answer["model"]["microns_per_pixel"] == network.manifest.input.microns_per_pixel
-    assert (answer["basis"], answer["orbit_logits"], answer["shifts"]) == ("single", None, None)
+    assert (given["basis"], given["orbit_logits"], given["shifts"]) == ("single", None, None)
+    assert answer["basis"] == "orbit"
+    assert answer["orbit_logits"] is not None
     assert answer["model"]["sha256"] == sha256(artifact_path.read_bytes()).hexdigest()
     patch = {"sha256": sha256(tumour.tobytes()).hexdigest(), "format": "PNG", "microns_per_pixel": None}
     assert answer["patch"] == patch
