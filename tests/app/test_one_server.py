@@ -9,7 +9,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from socket import create_connection
+from socket import create_connection, socket
 from time import monotonic
 
 import httpx
@@ -105,6 +105,14 @@ def answers(url: str) -> None:
     assert httpx.get(f"{url}/livez", timeout=30, trust_env=False).status_code == 200
 
 
+def closed_by_peer(connection: socket) -> bool:
+    """Whether nothing more comes; the kernel resets a connection that is closed before its bytes are read."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
 def test_idle_connections_give_way(tmp_path: Path, artifact_path: Path, png: bytes) -> None:
     """Those that have been idle longest are closed; those at work are not."""
     with RunningServer(tmp_path, artifact_path, connections=8, header_timeout_s=600) as server, ExitStack() as stack:
@@ -120,7 +128,7 @@ def test_idle_connections_give_way(tmp_path: Path, artifact_path: Path, png: byt
         for connection in idle[:20]:
             connection.sendall(b"GET /livez HTTP/1.1\r\nHost")  # a head that never ends
         for connection in idle[:30]:
-            assert connection.recv(1) == b"", "it was closed for a later one"
+            assert closed_by_peer(connection), "it should be closed for a later one"
         for _ in range(20):
             answers(server.url)
         busy.sendall(png[100:])

@@ -14,9 +14,10 @@ import torch
 from model_zoo.turns import Patch
 from tests.training.test_fit import QUIET, TOPOLOGY
 from tests.training.tiny import LIGHTNING_WARNINGS
+from training.densenet import P4MDenseNet
 from training.distill import Distillation, learn_from
 from training.fit import Material, Recipe, Run, fit
-from training.teachers import labelled, open_teacher
+from training.teachers import _torch_difference, labelled, open_teacher
 from training.views import view
 
 pytestmark = LIGHTNING_WARNINGS
@@ -83,3 +84,9 @@ def test_a_student_is_fitted_and_the_run_names_its_teachers(artifact_path: Path,
         assert any(row["train_loss"] for row in csv.DictReader(lines))
     with pytest.raises(ValueError, match="other settings"):
         fit(Material.load(data), folder, TOPOLOGY, RECIPE, **QUIET)
+
+
+def test_asking_a_network_leaves_small_numbers_as_they_are(images: Patch) -> None:
+    _torch_difference(P4MDenseNet().eval(), images[:1])
+    smallest = 5e-324
+    assert smallest * 1.0 > 0
