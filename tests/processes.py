@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from tests.scale import scaled
 
@@ -25,10 +25,13 @@ def family(pid: int) -> list[int]:
     return [pid, *(each for child in started for each in family(child))]
 
 
-def memory_kb(pid: int) -> int:
-    """What a process and its descendants hold in memory, with what they share counted once."""
+def memory_kb(pid: int, kind: Literal["Pss", "Pss_Anon"] = "Pss") -> int:
+    """What a process and its descendants hold in memory, with what they share counted once.
+
+    ``Pss_Anon`` leaves out mapped files, whose share changes when servers of other tests begin and end.
+    """
     rollups = [Path(f"/proc/{each}/smaps_rollup").read_text() for each in family(pid)]
-    return sum(int(rollup.partition("\nPss:")[2].split()[0]) for rollup in rollups)
+    return sum(int(rollup.partition(f"\n{kind}:")[2].split()[0]) for rollup in rollups)
 
 
 def cpu_seconds(pid: int) -> float:

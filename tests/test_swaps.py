@@ -118,7 +118,7 @@ def test_memory_stays_flat_over_swaps(
             assert client.post("/predict", content=png, headers=PNG).status_code == 200
             # What the allocator holds back goes up and down by a tenth from swap to swap.
             if 6 <= swap <= 15 or swap > MEMORY_SWAPS - 10:
-                (early if swap <= 15 else late).append(memory_kb(server.process.pid))
+                (early if swap <= 15 else late).append(memory_kb(server.process.pid, "Pss_Anon"))
     with capsys.disabled():
         kilobytes = f"{median(early):,.0f} kB after 10 swaps, {median(late):,.0f} kB after {MEMORY_SWAPS - 5}"
         print(f"\n[memory of all processes: {kilobytes}]")

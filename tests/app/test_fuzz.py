@@ -91,11 +91,11 @@ def ask(client: httpx.Client) -> dict[str, Any]:
 def unharmed(server: Server, client: httpx.Client) -> Iterator[dict[str, Any]]:
     """Before and after the block a patch has the same logits; the block does not make the server grow."""
     before = ask(client)
-    resident = memory_kb(server.process.pid)
+    resident = memory_kb(server.process.pid, "Pss_Anon")
     yield before
     assert server.process.poll() is None
     assert ask(client)["logits"] == before["logits"]
-    assert memory_kb(server.process.pid) < GROWTH * resident
+    assert memory_kb(server.process.pid, "Pss_Anon") < GROWTH * resident
 
 
 def check(case: Case[Any], url: str, key: str, session: requests.Session, seen: Counter[int]) -> None:

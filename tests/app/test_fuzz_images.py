@@ -81,9 +81,9 @@ def test_spoilt_images_do_no_harm(server: Server, client: httpx.Client) -> None:
             assert single.json().get("logits") == results[index].get("logits")
             assert single.headers.get("connection") != "close"
         if batch + 1 == WARM:
-            warm = memory_kb(server.process.pid)
+            warm = memory_kb(server.process.pid, "Pss_Anon")
     assert server.process.poll() is None
-    assert memory_kb(server.process.pid) < GROWTH * warm
+    assert memory_kb(server.process.pid, "Pss_Anon") < GROWTH * warm
     # The generator does not only make rubbish.
     assert set(outcomes) >= {"answered", "truncated-image", "not-an-image", "image-too-large", "wrong-size"}
     assert set(outcomes) >= {"wrong-mode", "animation", "unsupported-tiff"}

@@ -227,7 +227,7 @@ def test_tiny_chunks_are_no_trailers(server: RunningServer, png: bytes, logits: 
 def test_memory_stays_flat_under_trailers(tmp_path: Path, artifact_path: Path) -> None:
     with serving(tmp_path, artifact_path, ROSETTE_ADMIN_KEY=KEY) as server:
         port = int(server.wait_until_it_listens().rpartition(":")[2])
-        before = memory_kb(server.process.pid)
+        before = memory_kb(server.process.pid, "Pss_Anon")
         connections = [create_connection(("127.0.0.1", port), timeout=60) for _ in range(8)]
         top = b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
         top += b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Long: "
@@ -236,7 +236,7 @@ def test_memory_stays_flat_under_trailers(tmp_path: Path, artifact_path: Path) -
             thread.start()
         for thread in threads:
             thread.join()
-        after = memory_kb(server.process.pid)
+        after = memory_kb(server.process.pid, "Pss_Anon")
         for connection in connections:
             connection.close()
     assert after - before < 10_000
