@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from app import problems
 from app.access.dependencies import MayPredict
-from app.answering import Asked
+from app.answering import PredictionRequest
 from app.api import errors
 from app.api.body import FIELD, MULTIPART, BoundedReader, MppField, content_type
 from app.api.form import Form
@@ -92,7 +92,7 @@ async def predict_batch(
         results: list[Recorded | Problem | None] = [_unfit(image, settings.max_body_bytes) for image in images]
         fit = [index for index, result in enumerate(results) if result is None]
         asked = [
-            Asked(
+            PredictionRequest(
                 images[index],
                 parameters.rotations,
                 caller.key_id,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from app import problems
 from app.access.caller import Caller, Role
 from app.access.dependencies import MayPredict, RequireRole
-from app.answering import Asked
+from app.answering import PredictionRequest
 from app.api import errors
 from app.api.body import FIELD, MULTIPART, RAW_TYPES, BodyReader, MppField
 from app.api.filters import IDENTIFIER
@@ -150,7 +150,7 @@ async def predict(
     parameters = query(request, Parameters)
     idempotency_key = idempotency_key_of(request)
     image, mpp = await receive_patch(request, services, caller, parameters.mpp)
-    asked = Asked(
+    asked = PredictionRequest(
         image,
         parameters.rotations,
         caller.key_id,

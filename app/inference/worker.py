@@ -10,16 +10,21 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from typing import cast
 
 from app.diagnosis.engine import ModelError
 from app.inference.frames import FrameError, Frames, Header, frame, read
-from app.inference.model import Model
+from app.inference.model import Model, Prediction
+from app.problems import ImageProblem
 from model_zoo.manifest import Manifest
 from model_zoo.proof import Report, Step
 
 PATIENCE_S = 60.0
 END_S = 5.0
+
+Outcome = Prediction | ImageProblem
+_IMAGE_PROBLEMS = {kind.slug: kind for kind in ImageProblem.__subclasses__()}
 
 log = logging.getLogger("rosette.inference")
 
@@ -33,15 +38,11 @@ class Worker(asyncio.Protocol):
 
     Args:
         helpers: threads that may help it with an orbit.
-        answered: is given each answer to a job, in the event loop.
-        ended: is told when the process is gone, in the event loop.
     """
 
-    def __init__(
-        self, helpers: int, answered: Callable[[Worker, Header, list[bytes]], None], ended: Callable[[Worker], None]
-    ) -> None:
-        self._answered = answered
-        self._ended = ended
+    def __init__(self, helpers: int) -> None:
+        self._answered: Callable[[Worker, list[Outcome] | None], None]
+        self._ended: Callable[[Worker], None]
         self._frames = Frames()
         self._transport: asyncio.WriteTransport | None = None
         self._telling = threading.Lock()
@@ -99,12 +100,20 @@ class Worker(asyncio.Protocol):
             raise WorkerEnded("an inference process has ended")
         return message[0]
 
-    async def attach(self) -> None:
-        """Take its answers in the running event loop."""
+    async def attach(
+        self, answered: Callable[[Worker, list[Outcome] | None], None], ended: Callable[[Worker], None]
+    ) -> None:
+        """Take its answers in the running event loop.
+
+        Args:
+            answered: is given the outcomes of each batch, None if the process failed with it.
+            ended: is told when the process is gone.
+        """
+        self._answered, self._ended = answered, ended
         await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=self._jobs)
 
     def send(self, header: Header, files: list[bytes]) -> None:
-        """Give it a job; :meth:`attach` must have been called."""
+        """Give it a batch; :meth:`attach` must have been called."""
         assert self._transport is not None
         self._transport.write(frame(header, files))
 
@@ -132,11 +141,34 @@ class Worker(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            for header, attachments in self._frames.feed(data):
-                self._answered(self, header, attachments)
-        except ValueError as error:
-            log.error("an inference process is ended: %s", error)
+            replies = [_outcomes(*message) for message in self._frames.feed(data)]
+        except (ValueError, KeyError, TypeError) as error:
+            log.error("an inference process sent what is no answer, and is ended: %r", error)
             self._process.kill()
+            return
+        for outcomes in replies:
+            self._answered(self, outcomes)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended(self)
+
+
+def _outcomes(header: Header, texts: list[bytes]) -> list[Outcome] | None:
+    """What became of each patch of a batch; None if the process failed with it.
+
+    Raises:
+        ValueError, KeyError, TypeError: if this is no answer.
+    """
+    if "failed" in header:
+        log.error("an inference process failed: %s", header["failed"])
+        return None
+    return list(map(_outcome, header["outcomes"], texts))
+
+
+def _outcome(outcome: Header, text: bytes) -> Outcome:
+    if slug := outcome.get("problem"):
+        return _IMAGE_PROBLEMS[slug](outcome["detail"], **outcome["extensions"])
+    values = outcome["values"]
+    values["created_at"] = datetime.fromisoformat(values["created_at"])
+    values["answer"] = text.decode()
+    return Prediction(values, *outcome["times_ms"])

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app.access.caller import Role
 from app.access.dependencies import MayPredict, RequireRole
-from app.answering import Asked
+from app.answering import PredictionRequest
 from app.api.filters import IDENTIFIER
 from app.api.predict import StatedMpp, receive_patch
 from app.api.query import KnownParameters
@@ -66,7 +66,7 @@ async def answer_patch(
     check_script(request)
     try:
         image, stated = await receive_patch(request, services, caller, mpp)
-        asked = Asked(image, rotations, caller.key_id, case_id, slide_id, shifts=shifts, mpp=stated)
+        asked = PredictionRequest(image, rotations, caller.key_id, case_id, slide_id, shifts=shifts, mpp=stated)
         recorded = await services.answering.answer(asked, client_gone(request))
         shown = await to_thread.run_sync(partial(view, services, recorded.text))
     except Problem as problem:
