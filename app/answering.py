@@ -91,7 +91,7 @@ class PredictionService:
         Raises:
             NoModel, Busy, RecordsUnavailable: as their names say.
         """
-        model = self._serving.model
+        model = self._serving.state.model or self._serving.model
         if self._writer.refusal:
             raise RecordsUnavailable(self._writer.refusal)
         self._pool.refuse_when_full()

@@ -56,7 +56,6 @@ class Services:
         processes: decode and infer.
         pool: hands them patches.
         io: threads that wait for the database.
-        batches: admits so many batches at a time.
         vetting: admits one upload at a time.
         counting: admits one count of drift at a time, beside the workers.
     """
@@ -83,7 +82,6 @@ class Services:
         self.serving = Serving(self.database, self.registry, self.processes)
         self.shadow_scores = ShadowScores(self.database)
         self.shadow = ShadowScorer(self.shadow_scores, self.serving, self.pool)
-        self.batches = CapacityLimiter(settings.batches)
         self.metrics = Metrics(self.pool, self.processes, self.serving, self.shadow, self.writer)
         self.tracing = Tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
         self.answering = PredictionService(

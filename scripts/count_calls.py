@@ -2,8 +2,8 @@
 
     python scripts/count_calls.py [--most MODULES CALLS]
 
-A call is a call event of ``sys.setprofile`` in a file below ``app`` or ``model_zoo``: a coroutine that is resumed counts
-again. The threads that poll (the journal's keeper, the one that follows activations) are left out.
+A call is a call event of ``sys.setprofile`` in a file below ``app`` or ``model_zoo``: a coroutine that is resumed
+counts again. What polls is left out: the journal's keeper, the thread that follows activations, the server's own tick.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import threading
 from collections import Counter
 from io import BytesIO
 from pathlib import Path
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from time import sleep
 from types import FrameType
@@ -31,6 +32,7 @@ from model_zoo.synthetic import synthetic_patch
 ROOT = Path(__file__).parents[1]
 PACKAGES = tuple(f"{ROOT / package}/" for package in ("app", "model_zoo"))
 POLLING = {"keeper", "serving"}
+TICK = "Server._serve"
 WARM, SETTLED_S, START_S = 20, 0.2, 120
 
 
@@ -42,10 +44,10 @@ class Profile:
         self.calls: Counter[tuple[str, str]] = Counter()
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
-        if self.on and event == "call" and frame.f_code.co_filename.startswith(PACKAGES):
-            if threading.current_thread().name not in POLLING:
-                module = str(Path(frame.f_code.co_filename).relative_to(ROOT))
-                self.calls[module, frame.f_code.co_qualname] += 1
+        code = frame.f_code
+        ours = self.on and event == "call" and code.co_filename.startswith(PACKAGES)
+        if ours and threading.current_thread().name not in POLLING and code.co_qualname != TICK:
+            self.calls[str(Path(code.co_filename).relative_to(ROOT)), code.co_qualname] += 1
 
 
 def measure(profile: Profile) -> None:
@@ -57,17 +59,15 @@ def measure(profile: Profile) -> None:
             home=Path(home), model=shipped_artifacts()[0], host="127.0.0.1", port=0, inference_processes=1
         )
         app = create_app(settings)
-        listening: list[int] = []
-        ready = threading.Event()
-        server = make_server(app, settings, lambda port: (listening.append(port), ready.set())[0])
+        listening: SimpleQueue[int] = SimpleQueue()
+        server = make_server(app, settings, listening.put)
         thread = threading.Thread(target=server.run)
         thread.start()
         try:
-            if not ready.wait(START_S):
-                raise SystemExit("the server did not start")
+            port = listening.get(timeout=START_S)
             key = (Path(home) / "admin.key").read_text().strip()
             headers = {"Authorization": f"Bearer {key}", "Content-Type": "image/jpeg"}
-            connection = http.client.HTTPConnection("127.0.0.1", listening[0])
+            connection = http.client.HTTPConnection("127.0.0.1", port)
             for number in range(WARM + 1):
                 profile.on = number == WARM
                 connection.request("POST", "/predict?rotations=none", stream.getvalue(), headers)
