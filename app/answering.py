@@ -13,7 +13,8 @@ from app.diagnosis.orbit import Rotations
 from app.diagnosis.scale import Mpp
 from app.diagnosis.shifts import Shifts
 from app.inference.model import Model, Prediction
-from app.inference.pool import MAX_BATCH, Job, Pool
+from app.inference.pool import MAX_BATCH, Pool
+from app.inference.worker import Job
 from app.problems import IdempotencyMismatch, Problem, RecordsUnavailable, unexpected
 from app.records.entry import Entry, Recorded
 from app.records.idempotency import Repeatable, fingerprint
@@ -94,7 +95,8 @@ class PredictionService:
         model = self._serving.state.model or self._serving.model
         if self._writer.refusal:
             raise RecordsUnavailable(self._writer.refusal)
-        self._pool.refuse_when_full()
+        if self._pool.room <= 0:
+            self._pool.refuse_when_full()
         return model
 
     async def answer(self, asked: PredictionRequest, gone: Callable[[], bool] = lambda: False) -> Recorded:
@@ -191,8 +193,10 @@ class PredictionService:
     ) -> list[Outcome]:
         """Patches answered by one process, and recorded together."""
         first = asked[0][0]
-        files = [each.image for each, _ in asked]
-        names = [(each.case_id, each.slide_id, each.mpp) for each, _ in asked]
+        files, names = [], []
+        for each, _ in asked:
+            files.append(each.image)
+            names.append((each.case_id, each.slide_id, each.mpp))
         job = Job(model, first.rotations, files, names, gone, deadline_s, first.shifts)
         self._pool.enter(len(asked))
         try:

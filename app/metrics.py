@@ -129,11 +129,12 @@ class Metrics:
             record_s: seconds until it was.
         """
         values = answer.values
-        self.stage("decode", answer.decode_ms / 1000)
-        self.stage("quality", answer.quality_ms / 1000)
-        self.stage("infer", answer.infer_ms / 1000)
-        self.stage("record", record_s)
-        self.stage("total", values["total_ms"] / 1000 + record_s)
+        stages = self._stages
+        stages["decode"].observe(answer.decode_ms / 1000)
+        stages["quality"].observe(answer.quality_ms / 1000)
+        stages["infer"].observe(answer.infer_ms / 1000)
+        stages["record"].observe(record_s)
+        stages["total"].observe(values["total_ms"] / 1000 + record_s)
         model = values["model_name"], values["model_version"]
         self._predictions.labels(values["decision"], values["basis"], *model).inc()
         for code in values["reason_codes"].split():

@@ -91,7 +91,7 @@ class Services:
             self.predictions,
             self.writer,
             self.shadow,
-            self.answered,
+            self._traced if self.tracing else self.metrics.answered,
             settings.store_patches,
         )
         self.vetting = CapacityLimiter(1)
@@ -136,11 +136,11 @@ class Services:
         if self.tracing:
             self.tracing.stop()
 
-    def answered(self, answer: Prediction, record_s: float) -> None:
-        """Count a prediction and its stages, and make spans of them where that was asked for; in its request's task."""
+    def _traced(self, answer: Prediction, record_s: float) -> None:
+        """Count a prediction and its stages, and make spans of them; in its request's task."""
+        assert self.tracing is not None
         self.metrics.answered(answer, record_s)
-        if self.tracing is not None:
-            self.tracing.answered(answer, record_s)
+        self.tracing.answered(answer, record_s)
 
     @property
     def model(self) -> Model:

@@ -79,8 +79,12 @@ class Gate:
             if response is None and route is None:
                 await self.app(scope, receive, send)
                 return
-            if response is None:
-                response = await _answer(route, Request(scope, receive))
+            if response is None and route is not None:
+                try:
+                    response = await route.endpoint(Request(scope, receive))
+                except Problem as problem:
+                    response = problem.response()
+            assert response is not None
             await response(scope, receive, send)
         finally:
             self._room += body
@@ -121,15 +125,6 @@ class Gate:
         return session
 
 
-async def _answer(route: APIRoute | None, request: Request) -> Response:
-    assert route is not None
-    try:
-        response: Response = await route.endpoint(request)
-    except Problem as problem:
-        return problem.response()
-    return response
-
-
 def session_token(scope: Scope) -> str:
     """What the request's session cookie holds; empty if it has none."""
     cookies = (value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie")
@@ -138,7 +133,10 @@ def session_token(scope: Scope) -> str:
 
 def _presented(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     """The only key that a request presents."""
-    presented: list[bytes] = [value for name, value in headers if name == b"authorization"]
+    presented: list[bytes] = []
+    for name, value in headers:
+        if name == b"authorization":
+            presented.append(value)
     if len(presented) != 1:
         raise Unauthorized(f"{len(presented)} Authorization headers, expected one: Authorization: Bearer KEY.")
     scheme, _, key = presented[0].partition(b" ")

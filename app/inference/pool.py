@@ -3,90 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from itertools import chain
-from math import inf
-from time import monotonic
 
 from app import problems
-from app.diagnosis.orbit import Rotations
-from app.diagnosis.scale import Mpp
-from app.diagnosis.shifts import Shifts
-from app.inference.model import Model
 from app.inference.processes import Processes
-from app.inference.worker import Outcome, Worker
-from app.problems import Busy, ClientGone
-
-Names = tuple[str | None, str | None, Mpp]
+from app.inference.worker import Job, Outcome, Worker
+from app.problems import Busy
 
 MAX_BATCH = 8
 HUNG_S = 60.0
-
-log = logging.getLogger("rosette.inference")
-
-
-class Job:
-    """Patches of one request that go to one process; made in the event loop.
-
-    Args:
-        files: image files.
-        names: of each, its case's and its slide's pseudonym and what the caller says of its scale.
-        gone: whether whoever asked has left; asked just before the job would begin.
-        deadline_s: seconds for which the job may wait; then it is refused without having begun.
-        shifts: whether the patches are also answered at offsets around them.
-
-    Attributes:
-        future: gets an outcome for each patch, or an error.
-        as_given: whether each patch takes one inference, so that several jobs can share a call of the network.
-    """
-
-    __slots__ = (
-        "_deadline_s",
-        "_expires",
-        "_gone",
-        "as_given",
-        "files",
-        "future",
-        "model",
-        "names",
-        "rotations",
-        "shifts",
-    )
-
-    def __init__(
-        self,
-        model: Model,
-        rotations: Rotations,
-        files: Sequence[bytes],
-        names: Sequence[Names],
-        gone: Callable[[], bool] = lambda: False,
-        deadline_s: float = inf,
-        shifts: Shifts = Shifts.NONE,
-    ) -> None:
-        self.model = model
-        self.rotations = rotations
-        self.shifts = shifts
-        self.files = files
-        self.names = names
-        self.future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-        self.as_given = rotations is Rotations.NONE and shifts is Shifts.NONE
-        self._gone = gone
-        self._deadline_s = deadline_s
-        self._expires = monotonic() + deadline_s
-
-    def still_wanted(self) -> bool:
-        """Whether to begin; if not, whoever asked has been told why."""
-        if self.future.cancelled():
-            return False
-        if self._gone():
-            self.future.set_exception(ClientGone("The client has left: its request was not run."))
-        elif monotonic() > self._expires:
-            self.future.set_exception(Busy(f"No worker was free for {self._deadline_s:g} s: try again in a second."))
-        return not self.future.done()
 
 
 @dataclass(slots=True)
@@ -107,13 +35,16 @@ class Pool:
         queue: jobs that may be here beside one for each process; more are refused.
         deadline_s: seconds for which a job may wait.
         prevalence: of the site, if answers shall state it.
+
+    Attributes:
+        room: further jobs that fit.
     """
 
     def __init__(self, processes: Processes, queue: int, deadline_s: float, prevalence: float | None = None) -> None:
         self.size = processes.size
         self.deadline_s = deadline_s
         self._processes = processes
-        self._room = processes.size + queue
+        self.room = processes.size + queue
         self._patches = 0
         self._prevalence = prevalence
         self._waiting: deque[Job] = deque()
@@ -143,35 +74,34 @@ class Pool:
 
     def refuse_when_full(self) -> None:
         """Raise Busy if a job would be refused now."""
-        if self._room <= 0:
+        if self.room <= 0:
             raise Busy("All workers are busy and the queue is full: try again in a second.")
 
     def enter(self, patches: int) -> None:
         """Count a job's patches from before they wait until they are recorded; it is not refused any more."""
-        self._room -= 1
+        self.room -= 1
         self._patches += patches
 
     def leave(self, patches: int) -> None:
         """The counterpart of :meth:`enter`."""
-        self._room += 1
+        self.room += 1
         self._patches -= patches
 
-    async def run(self, job: Job) -> list[Outcome]:
-        """Have a job answered; :meth:`enter` counts it.
+    def run(self, job: Job) -> Awaitable[list[Outcome]]:
+        """Have a job answered, which :meth:`enter` counts.
 
-        Raises:
-            ClientGone, Busy: if nobody wants it any more, or it waited too long.
-            Problem: if the process failed or ended over it.
+        To await it raises ClientGone or Busy if nobody wants it any more or it waited too long, and Problem if the
+        process failed or ended over it.
         """
         self._waiting.append(job)
         self._dispatch_soon()
-        return await job.future
+        return job.future
 
-    async def run_in_spare_time(self, job: Job) -> list[Outcome]:
+    def run_in_spare_time(self, job: Job) -> Awaitable[list[Outcome]]:
         """The same, when a process has nothing else to do."""
         self._spare.append(job)
         self._dispatch_soon()
-        return await job.future
+        return job.future
 
     # What the processes tell
 
@@ -180,11 +110,7 @@ class Pool:
         self._dispatch()
 
     def answered(self, worker: Worker, outcomes: list[Outcome] | None) -> None:
-        batches = self._at_work.get(worker)
-        if not batches or (outcomes is not None and len(outcomes) != _size(batches[0].jobs)):
-            log.error("an inference process answered what it was not asked, and is ended")
-            worker.kill()
-            return
+        batches = self._at_work[worker]
         batch = batches.popleft()
         batch.timer.cancel()
         if not batches:
@@ -263,19 +189,7 @@ class Pool:
             self._idle.remove(worker)
         timer = asyncio.get_running_loop().call_later(HUNG_S, worker.kill)
         self._at_work.setdefault(worker, deque()).append(_Batch(jobs, timer))
-        header = {
-            "model": jobs[0].model.sha256,
-            "rotations": jobs[0].rotations,
-            "shifts": jobs[0].shifts,
-            "prevalence": self._prevalence,
-            "spare": 0 if self._waiting else len(self._idle),
-            "names": list(chain.from_iterable([job.names for job in jobs])),
-        }
-        worker.send(header, list(chain.from_iterable([job.files for job in jobs])))
-
-
-def _size(jobs: list[Job]) -> int:
-    return sum([len(job.files) for job in jobs])
+        worker.send(jobs, self._prevalence, 0 if self._waiting else len(self._idle))
 
 
 def _fail(batch: _Batch) -> None:

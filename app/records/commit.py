@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC
 from functools import cache
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -76,16 +77,24 @@ class Committer:
 
 def _insert_plain(connection: Connection, entries: Sequence[Entry]) -> None:
     driver: Any = connection.connection.dbapi_connection
-    insert_predictions, predictions_of, moment = _insertion(connection.dialect, predictions)
-    rows = [predictions_of({**entry.values, "created_at": moment(entry.values["created_at"])}) for entry in entries]
+    sqlite = connection.dialect.name == "sqlite"
+    statement, parameters_of = _insertion(connection.dialect, predictions)
+    rows, images = [], []
+    for entry in entries:
+        moment = entry.values["created_at"].astimezone(UTC)
+        if sqlite:  # as SQLAlchemy stores it
+            moment = moment.replace(tzinfo=None).isoformat(" ", "microseconds")
+        rows.append(parameters_of({**entry.values, "created_at": moment}))
+        if entry.patch is not None:
+            images.append({"prediction_id": entry.values["id"], "data": entry.patch})
     cursor = driver.cursor()
     try:
-        if connection.dialect.name == "sqlite":
+        if sqlite:
             cursor.execute("BEGIN IMMEDIATE")  # psycopg begins by itself
-        cursor.executemany(insert_predictions, rows)
-        if images := [{"prediction_id": each.id, "data": each.patch} for each in entries if each.patch is not None]:
-            insert_patches, patches_of, _ = _insertion(connection.dialect, patches)
-            cursor.executemany(insert_patches, list(map(patches_of, images)))
+        cursor.executemany(statement, rows)
+        if images:
+            statement, parameters_of = _insertion(connection.dialect, patches)
+            cursor.executemany(statement, list(map(parameters_of, images)))
         driver.commit()
     except Exception:
         cursor.close()
@@ -95,17 +104,7 @@ def _insert_plain(connection: Connection, entries: Sequence[Entry]) -> None:
 
 
 @cache
-def _insertion(dialect: Dialect, table: Table) -> tuple[str, Callable[[Row], Any], Callable[[Any], Any]]:
-    """A statement, what makes its parameters of a row, and what makes one of a time; the driver knows the rest.
-
-    It does so because rows hold nothing but text, floats, booleans, bytes and that time.
-    """
+def _insertion(dialect: Dialect, table: Table) -> tuple[str, Callable[[Row], Any]]:
+    """A statement, and what makes its parameters of a row: beside times, the driver knows text, numbers and bytes."""
     compiled = insert(table).compile(dialect=dialect)
-    moment = predictions.c.created_at.type.dialect_impl(dialect).bind_processor(dialect)
-    assert moment is not None
-    order = compiled.positiontup
-    return str(compiled), itemgetter(*order) if order else _as_it_is, moment
-
-
-def _as_it_is(row: Row) -> Row:
-    return row
+    return str(compiled), itemgetter(*compiled.positiontup) if compiled.positiontup else dict

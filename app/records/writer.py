@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from time import monotonic
 
@@ -28,15 +29,13 @@ log = logging.getLogger("rosette.records")
 Outcome = Recorded | Exception
 
 
+@dataclass(slots=True, eq=False)
 class _Pending:
     """An entry whose request waits. Settled once, by whoever is first: the commit, or the journal."""
 
-    __slots__ = ("entry", "future", "settled")
-
-    def __init__(self, entry: Entry, future: asyncio.Future[Outcome]) -> None:
-        self.entry = entry
-        self.future = future
-        self.settled = False
+    entry: Entry
+    future: asyncio.Future[Outcome]
+    settled: bool = False
 
 
 class Writer(Availability):
@@ -87,13 +86,15 @@ class Writer(Availability):
         if not entries:
             return []
         loop = asyncio.get_running_loop()
-        pending = [_Pending(entry, loop.create_future()) for entry in entries]
         if not self._arriving:
             loop.call_soon(self._hand_over)
-        self._arriving += pending
+        futures = []
+        for entry in entries:
+            futures.append(loop.create_future())
+            self._arriving.append(_Pending(entry, futures[-1]))
         outcomes = []
-        for each in pending:
-            outcomes.append(await each.future)
+        for future in futures:
+            outcomes.append(await future)
         return outcomes
 
     def _hand_over(self) -> None:

@@ -11,8 +11,8 @@ from anyio import to_thread
 from app.diagnosis.orbit import Rotations
 from app.diagnosis.scale import IGNORE
 from app.inference.model import Model, Prediction
-from app.inference.pool import Job, Pool
-from app.inference.worker import Outcome
+from app.inference.pool import Pool
+from app.inference.worker import Job, Outcome
 from app.problems import Problem
 from app.records.shadow_scores import Score, ShadowScores
 from app.registry.serving import Serving

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +17,9 @@ from app.diagnosis.engine import Engine, ModelError
 from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
 from app.inference.model import Model, Prediction
-from app.inference.pool import Job, Pool
+from app.inference.pool import Pool
 from app.inference.processes import Processes
-from app.inference.worker import Outcome
+from app.inference.worker import Job, Outcome
 from app.problems import Busy, ClientGone, Problem, WrongSize
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import encoded
@@ -188,7 +188,7 @@ def test_what_nobody_waits_for_is_not_begun(artifact: bytes, how: str, error: ty
 def test_spare_time_comes_when_nothing_else_waits(artifact: bytes) -> None:
     order: list[str] = []
 
-    async def noted(name: str, answered: Coroutine[Any, Any, list[Outcome]]) -> None:
+    async def noted(name: str, answered: Awaitable[list[Outcome]]) -> None:
         await answered
         order.append(name)
 
