@@ -35,8 +35,11 @@ def read(stream: BinaryIO) -> Message | None:
     prefix = stream.read(_PREFIX.size)
     if not prefix:
         return None
-    length = sum(_unpacked(prefix))
-    return _message(prefix, stream.read(length))
+    header, attached = _unpacked(prefix)
+    content = stream.read(header + attached)
+    if len(content) != header + attached:
+        raise FrameError("the stream ends within a message")
+    return _message(header, content)
 
 
 class Frames:
@@ -54,12 +57,13 @@ class Frames:
         self._buffer += data
         while len(self._buffer) >= _PREFIX.size:
             prefix = bytes(self._buffer[: _PREFIX.size])
-            end = _PREFIX.size + sum(_unpacked(prefix))
+            header, attached = _unpacked(prefix)
+            end = _PREFIX.size + header + attached
             if len(self._buffer) < end:
                 return
             content = bytes(self._buffer[_PREFIX.size : end])
             del self._buffer[:end]
-            yield _message(prefix, content)
+            yield _message(header, content)
 
 
 def _unpacked(prefix: bytes) -> tuple[int, int]:
@@ -71,10 +75,7 @@ def _unpacked(prefix: bytes) -> tuple[int, int]:
     return header, attached
 
 
-def _message(prefix: bytes, content: bytes) -> Message:
-    length, attached = _unpacked(prefix)
-    if len(content) != length + attached:
-        raise FrameError("the stream ends within a message")
+def _message(length: int, content: bytes) -> Message:
     header: Header = from_json(content[:length])
     attachments, begin = [], length
     for size in header.pop(_SIZES):
