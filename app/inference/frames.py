@@ -22,7 +22,7 @@ class FrameError(ValueError):
 
 def frame(header: Header, attachments: Sequence[bytes] = ()) -> bytes:
     """One message; its length comes first."""
-    text = to_json(header | {_SIZES: list(map(len, attachments))})
+    text = to_json(header | {_SIZES: [len(each) for each in attachments]})
     return b"".join((_PREFIX.pack(len(text), sum(map(len, attachments))), text, *attachments))
 
 
@@ -35,11 +35,8 @@ def read(stream: BinaryIO) -> Message | None:
     prefix = stream.read(_PREFIX.size)
     if not prefix:
         return None
-    header, attached = _unpacked(prefix)
-    content = stream.read(header + attached)
-    if len(content) != header + attached:
-        raise FrameError("the stream ends within a message")
-    return _message(header, content)
+    length = sum(_unpacked(prefix))
+    return _message(prefix, stream.read(length))
 
 
 class Frames:
@@ -57,13 +54,12 @@ class Frames:
         self._buffer += data
         while len(self._buffer) >= _PREFIX.size:
             prefix = bytes(self._buffer[: _PREFIX.size])
-            header, attached = _unpacked(prefix)
-            end = _PREFIX.size + header + attached
+            end = _PREFIX.size + sum(_unpacked(prefix))
             if len(self._buffer) < end:
                 return
             content = bytes(self._buffer[_PREFIX.size : end])
             del self._buffer[:end]
-            yield _message(header, content)
+            yield _message(prefix, content)
 
 
 def _unpacked(prefix: bytes) -> tuple[int, int]:
@@ -75,7 +71,10 @@ def _unpacked(prefix: bytes) -> tuple[int, int]:
     return header, attached
 
 
-def _message(length: int, content: bytes) -> Message:
+def _message(prefix: bytes, content: bytes) -> Message:
+    length, attached = _unpacked(prefix)
+    if len(content) != length + attached:
+        raise FrameError("the stream ends within a message")
     header: Header = from_json(content[:length])
     attachments, begin = [], length
     for size in header.pop(_SIZES):
