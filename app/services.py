@@ -82,7 +82,7 @@ class Services:
         self.serving = Serving(self.database, self.registry, self.processes)
         self.shadow_scores = ShadowScores(self.database)
         self.shadow = ShadowScorer(self.shadow_scores, self.serving, self.pool)
-        self.metrics = Metrics(self.pool, self.processes, self.serving, self.shadow, self.writer)
+        self.metrics = Metrics(self.pool, self.serving, self.shadow, self.writer)
         self.tracing = Tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
         self.answering = PredictionService(
             self.pool,
