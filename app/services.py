@@ -28,8 +28,8 @@ from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.retention import Retention
 from app.records.reviews import Reviews
+from app.records.settings_audit import record_settings
 from app.records.shadow_scores import ShadowScores
-from app.records.start import record_settings
 from app.records.writer import Writer
 from app.registry import release
 from app.registry.registry import Registry
