@@ -14,7 +14,7 @@ _NAME = HEADER.lower().encode()
 _FIT = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 current: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the request that is being handled here; None outside of requests."""
+"""The id of the current request; None outside of requests."""
 
 
 def new() -> str:

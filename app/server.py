@@ -95,7 +95,7 @@ class Supervisor(Multiprocess):
 def warn_of_unknown_variables() -> None:
     """Log variables that are no settings; those that look like one are refused by the settings themselves."""
     for variable, (nearest, _) in variables.unknown(os.environ, Settings.model_fields).items():
-        log.warning("%s is no setting and means nothing: the setting with the nearest name is %s", variable, nearest)
+        log.warning("%s is not a setting and is ignored: the setting with the nearest name is %s", variable, nearest)
 
 
 def raise_descriptor_limit() -> None:

@@ -164,8 +164,8 @@ class Settings(BaseSettings):
                 or url.fragment
             ):
                 raise ValueError(
-                    "is no base URL such as http://127.0.0.1:4318; what a collector wants to know of the sender goes "
-                    "into OTEL_EXPORTER_OTLP_HEADERS"
+                    "is not a base URL such as http://127.0.0.1:4318; set headers for the collector in "
+                    "OTEL_EXPORTER_OTLP_HEADERS"
                 )
         return endpoint
 
@@ -219,7 +219,7 @@ class Settings(BaseSettings):
                 "make one with `openssl rand -hex 32`"
             )
         if any(ord(character) < 32 or ord(character) == 127 for character in key):
-            raise ValueError(f"{source} holds a control character, which no HTTP header can carry")
+            raise ValueError(f"{source} contains a control character, which an HTTP header cannot contain")
         return key
 
     @property
@@ -254,10 +254,10 @@ class Settings(BaseSettings):
             parsed = make_url(url)
         except ArgumentError as error:
             raise ValueError(
-                "ROSETTE_DATABASE_URL is no SQLAlchemy URL, such as postgresql://user@host/name"
+                "ROSETTE_DATABASE_URL is not a SQLAlchemy URL, such as postgresql://user@host/name"
             ) from error
         if parsed.password is not None:
             raise ValueError(
-                "ROSETTE_DATABASE_URL and ROSETTE_DATABASE_PASSWORD_FILE both give a password: leave one out"
+                "ROSETTE_DATABASE_URL and ROSETTE_DATABASE_PASSWORD_FILE both contain a password: remove one of them"
             )
         return parsed.set(password=password).render_as_string(hide_password=False)

@@ -43,6 +43,6 @@ def mistyped(environment: Iterable[str], settings: Iterable[str]) -> str:
         if likeness >= LIKENESS
     }
     return "; ".join(
-        f"{variable} is no setting: did you mean {nearest}? Rename it, or remove it from the environment"
+        f"{variable} is not a setting: did you mean {nearest}? Rename it, or remove it from the environment"
         for variable, nearest in wrong.items()
     )

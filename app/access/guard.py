@@ -1,4 +1,4 @@
-"""Default deny: every request needs a key, or a page's a session, before anything else of it is looked at."""
+"""Default deny: every request needs a key, or for a page a session."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from app.problems import Problem, Unauthorized
 
 
 class Guard:
-    """ASGI middleware that lets open paths through, pages only with a session, and others only with a valid key.
+    """ASGI middleware: open paths pass, pages need a session, other paths need a valid key.
 
-    The caller is left in the request's state, for pages with the session. Roles are checked by the routes.
+    The caller is stored in the request's state, for pages with the session. The routes check roles.
 
     Args:
-        app: what lies behind.
-        lookup: who may come in.
-        open_paths: paths that need no key; one that ends in ``/`` opens everything below it.
-        is_page: whether a path is a page's.
-        page_refused: answers a request for a page that was not let through.
+        app: the next application.
+        lookup: finds keys and sessions.
+        open_paths: paths that need no key; a path that ends in ``/`` includes everything below it.
+        is_page: whether a path is a page.
+        page_refused: the response for a page without a valid session.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class Guard:
         token = session_token(scope)
         session = await self._lookup.session(token, client_address(scope)) if token else None
         if session is None:
-            raise Unauthorized("This page needs a session, and there is none or it has ended: sign in at /login.")
+            raise Unauthorized("This page needs a valid session: sign in at /login.")
         return session
 
 
 def session_token(scope: Scope) -> str:
-    """What the request's session cookie holds; empty if it has none."""
+    """The value of the request's session cookie; empty without one."""
     cookies = (value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie")
     return next((found[COOKIE] for found in map(cookie_parser, cookies) if COOKIE in found), "")
 

@@ -122,7 +122,7 @@ def either(query: Mpp, form: Mpp) -> Mpp:
         InvalidForm: if both do.
     """
     if query is not None and form is not None:
-        raise problems.InvalidForm("mpp stands in the query and in the form: give it once.")
+        raise problems.InvalidForm("mpp is in the query and in the form: give it once.")
     return form if query is None else query
 
 

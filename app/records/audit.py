@@ -95,7 +95,7 @@ class Head:
         match = HEAD.fullmatch(text)
         if match is None:
             raise ValueError(
-                f"{text!r} is no head of an audit trail, expected NUMBER:HASH as `rosette audit head` prints"
+                f"{text!r} is not a head of an audit trail, expected NUMBER:HASH as `rosette audit head` prints"
             )
         return cls(int(match["number"]), match["hash"])
 
@@ -198,7 +198,7 @@ class AuditTrail:
                     break
                 rows, last = rows + 1, Head(entry.number, entry.hash)
         if head and not broken and rows < head.number:
-            broken = f"row {head.number} of the given head is missing: the trail's tail was cut after row {rows}"
+            broken = f"row {head.number} of the given head is missing: the rows after row {rows} were removed"
         return Verification(rows, last, broken)
 
 

@@ -33,7 +33,7 @@ def open_database(url: str, connections: int = 8) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise ValueError("ROSETTE_DATABASE_URL is no SQLAlchemy URL, such as postgresql://user@host/name") from error
+        raise ValueError("ROSETTE_DATABASE_URL is not a SQLAlchemy URL, such as postgresql://user@host/name") from error
     backend = parsed.get_backend_name()
     connect: dict[str, Any]
     if backend == "sqlite":

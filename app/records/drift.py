@@ -222,10 +222,10 @@ def compare(figure: str, reference: Bins | None, counts: Sequence[int]) -> Figur
     """One figure's drift, from the predictions in each bin (in the only one without a reference)."""
     n = sum(counts)
     if reference is None:
-        return FigureDrift(figure, n, None, None, None, None, "no_reference", "no reference in this artifact")
+        return FigureDrift(figure, n, None, None, None, None, "no_reference", "the artifact has no reference")
     m, size = sum(reference.counts), len(reference.counts)
     if not n:
-        return FigureDrift(figure, 0, m, None, None, None, "too_few", "no prediction has this figure")
+        return FigureDrift(figure, 0, m, None, None, None, "too_few", "no prediction has this value")
     found, expected = psi(reference.counts, counts), (size - 1) * (1 / n + 1 / m)
     if n < ENOUGH:
         verdict = "too_few"
@@ -233,9 +233,9 @@ def compare(figure: str, reference: Bins | None, counts: Sequence[int]) -> Figur
     elif found < MODERATE:
         verdict, meaning = "stable", "distributed as in the reference"
     elif found <= SHIFTED:
-        verdict, meaning = "moderate", "distributed somewhat differently from the reference: keep an eye on it"
+        verdict, meaning = "moderate", "distributed somewhat differently from the reference: watch it"
     else:
-        verdict, meaning = "shifted", "distributed differently from the reference: find out why"
+        verdict, meaning = "shifted", "distributed differently from the reference: find the cause"
     return FigureDrift(figure, n, m, found, expected, [count / n for count in counts], verdict, meaning)
 
 

@@ -83,6 +83,6 @@ def check_triggers(connection: Connection) -> None:
     if missing:
         raise UnprotectedTrailError(
             f"the table audit lacks its triggers {', '.join(sorted(missing))}, so rows could be changed or removed: "
-            "find out who dropped them, run `rosette audit verify --head` with the last head in the server's log, "
-            "and make them again as migration 0002 does"
+            "find out how they were dropped, run `rosette audit verify --head` with the last head in the server's log, "
+            "and create them again as migration 0002 does"
         )

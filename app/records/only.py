@@ -38,8 +38,8 @@ def only_server(url: str) -> Iterator[None]:
         except BlockingIOError as error:
             holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
             raise ValueError(
-                f"another server (process {holder or 'unknown'}) works on the database {database}: stop it, give this "
-                "one another ROSETTE_HOME, or share a PostgreSQL database, which any number of servers may use"
+                f"another server (process {holder or 'unknown'}) uses the database {database}: stop it, give this "
+                "one another ROSETTE_HOME, or use PostgreSQL, which supports any number of servers"
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)

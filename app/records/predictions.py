@@ -110,7 +110,7 @@ def check_writable(engine: Engine, size: int = PROBE_BYTES) -> None:
             check_room(Path(engine.url.database).parent, size)
         except OSError as error:
             raise RecordsUnavailable(
-                f"The disk of the database takes no more ({error.strerror or error}), so nothing was answered."
+                f"The disk of the database is full ({error.strerror or error}), so nothing was answered."
             ) from error
 
 

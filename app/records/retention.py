@@ -62,7 +62,7 @@ class Retention:
             raise ClockJumpedError(
                 f"the clock says {now:%Y-%m-%d %H:%M} UTC, more than a week after it was last seen at "
                 f"{trusted_at:%Y-%m-%d %H:%M} UTC: set it right, or, if it is right and no server ran in between, "
-                "type `rosette retention --confirm-clock`"
+                "run `rosette retention --confirm-clock`"
             )
         return now
 
@@ -114,7 +114,7 @@ async def keep_no_longer(retention: Retention, every_s: float = HOUR_S) -> None:
             await to_thread.run_sync(retention.forget_requests)
             await to_thread.run_sync(retention.check_clock)
             while deleted := await to_thread.run_sync(retention.delete_some):
-                logger.info("%s predictions were deleted: they were older than they are kept", deleted)
+                logger.info("%s predictions were deleted: they were older than the retention period", deleted)
                 await sleep(PAUSE_S)  # SQLite's other writers get their turn
         except ClockJumpedError as error:
             logger.error("Old predictions are not deleted: %s", error)

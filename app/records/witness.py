@@ -19,7 +19,7 @@ async def log_head(trail: AuditTrail, every_s: float = DAY_S) -> None:
     while True:
         try:
             head = await to_thread.run_sync(trail.head)
-            logger.info("The audit trail's head is %s", head or "missing: the trail has no row")
+            logger.info("The audit trail's head is %s", head or "missing: the trail is empty")
         except RecordsUnavailable as problem:
             logger.warning("The audit trail's head cannot be read: %s", problem.detail)
         await sleep(every_s)

@@ -54,7 +54,7 @@ def test_the_help_names_every_command_and_imports_none_of_them() -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("models", "Look into artifacts, sign them"), ("demo-patch", "Write a synthetic H&E-like patch")],
+    [("models", "Inspect, sign, upload and activate models"), ("demo-patch", "Write a synthetic H&E-like patch")],
 )
 def test_a_summary_is_read_without_importing(name: str, words: str) -> None:
     (entry,) = entry_points(group=COMMANDS, name=name)
