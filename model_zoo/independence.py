@@ -1,7 +1,7 @@
-"""Does the answer to a patch depend on that patch alone? A rule for each operator, checked without running any.
+"""Check that an answer depends on its own patch only, by a rule for each operator, without running it.
 
-Several callers share one call, so the first axis of every computed tensor must stay what it is in the input: the
-patches, in their order. Each operator may read and write along the other axes only.
+Several callers share one call, so the first axis of every computed tensor must remain the batch axis, in the order of
+the input. Operators may work along the other axes only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from model_zoo.proof import RefusedError
 
 
 def check_independence(model: ModelProto) -> str:
-    """No operator mixes, reorders or counts patches.
+    """Check that no operator mixes, reorders or counts patches.
 
     Args:
         model: one that passed :func:`model_zoo.shapes.check_shapes`.
@@ -38,11 +38,11 @@ def check_independence(model: ModelProto) -> str:
 
 
 class _Reader:
-    """What the rules know of a graph.
+    """The properties of a graph that the rules read.
 
     Attributes:
         computed: names of the tensors that depend on the patches.
-        split: those of them that a Split gives.
+        split: those of them that are outputs of a Split.
     """
 
     def __init__(self, model: ModelProto) -> None:
@@ -84,7 +84,7 @@ def _inner_axes(node: NodeProto, axes: object) -> None:
 
 
 def _elementwise(reader: _Reader, node: NodeProto) -> None:
-    """Broadcasting aligns last axes, so that only operands of one rank have the patches on the same axis."""
+    """Broadcasting aligns the last axes, so only operands of equal rank have the batch on the same axis."""
     ranks = {reader.rank(name) for name in node.input if name in reader.computed}
     rank = min(ranks)
     for name in node.input:

@@ -1,4 +1,4 @@
-"""The arithmetic of an INT8 artifact: weights that no kernel saturates, and integers alone."""
+"""The arithmetic of an INT8 artifact: weights that cannot saturate a kernel, and integers only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTEGER_OPERATORS = STRUCTURE | {"QLinearConv", "QLinearAdd", "QGemm", "Quantize
 
 
 def check_weights(model: ModelProto) -> str:
-    """int8 weights so small that no kernel without VNNI saturates: 255·(|w1| + |w2|) fits int16 for neighbours."""
+    """Check that int8 weights cannot saturate a kernel without VNNI: 255·(|w1| + |w2|) fits int16."""
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     producers = {name: node for node in model.graph.node for name in node.output}
     largest = 0
@@ -48,7 +48,7 @@ def check_weights(model: ModelProto) -> str:
 
 
 def check_integer_graph(optimized: ModelProto) -> str:
-    """After onnxruntime's optimization all arithmetic is integer, and sums need no rescaling.
+    """Check that after onnxruntime's optimization all arithmetic is integer, and sums need no rescaling.
 
     Args:
         optimized: the graph as onnxruntime runs it.
@@ -67,7 +67,7 @@ def check_integer_graph(optimized: ModelProto) -> str:
     for node in graph.node:
         for name in node.input:
             if name in real and node.op_type == "Reshape":
-                real.update(dict.fromkeys(node.output, node))  # moves floats, and computes none
+                real.update(dict.fromkeys(node.output, node))  # moves floats without computing
             elif name in real and node.op_type != "QuantizeLinear":
                 raise RefusedError(f"{named(node)} computes in float, on the output of {named(real[name])}")
     initializers = {tensor.name: tensor for tensor in graph.initializer}

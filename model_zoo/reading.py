@@ -1,4 +1,4 @@
-"""Reads a manifest: the one way from text to a manifest that may be used, wherever the text comes from."""
+"""Reads and validates a manifest from any source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_WORDS = 200
 
 
 class ManifestError(ValueError):
-    """A text is no valid manifest; the message says what is wrong."""
+    """A text is not a valid manifest; the message says what is wrong."""
 
 
 def parse_manifest(text: str) -> Manifest:

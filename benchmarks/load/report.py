@@ -1,4 +1,4 @@
-"""The page of performance, from the JSON file that a run wrote."""
+"""Writes docs/performance.md from the JSON file of a run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def rows_of(rows: Iterable[Row], **wanted: Any) -> list[Row]:
 
 
 def paired(rows: Sequence[Row], first: str, second: str, figure: Callable[[Row, Row], float | None]) -> list[float]:
-    """A figure of two contenders for each round that measured both of them."""
+    """A figure of two contenders for each round that measured both."""
     seconds = {row["round"]: row for row in rows_of(rows, contender=second)}
     found = (figure(row, seconds[row["round"]]) for row in rows_of(rows, contender=first) if row["round"] in seconds)
     return [value for value in found if value is not None]
@@ -110,7 +110,7 @@ def _introduction(about: Row) -> list[str]:
 
 
 def _confidence(rounds: int) -> str:
-    """How sure it is that the median lies between the least and the greatest of independent values."""
+    """The confidence that the median lies between the least and the greatest of independent values."""
     return f"a {100 * (1 - 2 * 0.5**rounds):.0f} %"
 
 
