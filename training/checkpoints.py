@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the one to go on from although the last is damaged, and whether the best is usable."""
+"""Checkpoints of a run: the newest usable one, and a check of the best one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class KeepPrevious(L.Callback):
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint to go on from, or None if the run has none.
+    """The newest undamaged checkpoint, or None if the run has none.
 
     Raises:
         CheckpointError: if there are checkpoints, and all are damaged.
@@ -71,6 +71,6 @@ def require_best(folder: Path) -> Path:
 def _opened(file: Path) -> dict[str, Any] | None:
     try:
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception:  # of a damaged file torch raises what its parts raise
+    except Exception:  # torch raises various exceptions for a damaged file
         return None
     return content if isinstance(content, dict) and "state_dict" in content else None

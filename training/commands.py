@@ -69,7 +69,7 @@ def train(
     nodes: Annotated[int, typer.Option(help="Machines; start the command on each, as Lightning describes.")] = 1,
     strategy: Annotated[str, typer.Option(help="Lightning's strategy, such as ddp.")] = "auto",
 ) -> None:
-    """Train a network; the same command goes on where a killed run stopped."""
+    """Train a network; the same command continues a killed run."""
     from training.checkpoints import CheckpointError, require_best
     from training.distill import Distillation
     from training.fit import Material, Recipe, fit
@@ -121,7 +121,7 @@ def train(
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers between commas."""
+    """Parse whole numbers separated by commas."""
     try:
         numbers = tuple(int(number) for number in text.split(","))
     except ValueError:
@@ -224,7 +224,7 @@ def reference(
     version: Annotated[str, typer.Option(help="Of the artifact that is written; three numbers.")],
     out: Annotated[Path, typer.Option(help="Folder for that artifact.")] = Path("model_zoo"),
 ) -> None:
-    """Give an older artifact the reference that `rosette drift` compares with; its graph stays as it is."""
+    """Add the reference for `rosette drift` to an older artifact; its graph does not change."""
     from model_zoo.artifact import ArtifactError, parse
     from training.publish import PublishError, with_reference
 
@@ -242,7 +242,7 @@ def reference(
 
 
 def _check(field: str, value: str) -> None:
-    """See that a name or version fits into a manifest."""
+    """Check that a name or version is valid in a manifest."""
     try:
         TypeAdapter(Annotated[str, Manifest.model_fields[field]]).validate_python(value)
     except ValidationError as error:

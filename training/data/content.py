@@ -1,4 +1,4 @@
-"""What a file really holds whose name promises something else, and which files of a folder count."""
+"""Detects the real type of a file, and ignores hidden files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
 def visible(folder: Path) -> list[Path]:
-    """What a folder holds, sorted, without hidden files (``._*``, ``.DS_Store``) and those of operating systems."""
+    """The entries of a folder, sorted, without hidden files (``._*``, ``.DS_Store``) and files of operating systems."""
     return sorted(
         entry
         for entry in folder.iterdir()
@@ -25,11 +25,11 @@ def visible(folder: Path) -> list[Path]:
 
 
 def fault(file: Path, expected: str) -> str:
-    """What a file that cannot be read is and what to do, to follow its name in a message.
+    """The type of an unreadable file and what to do, to follow its name in a message.
 
     Args:
         file: the file.
-        expected: what was to be read, such as ``"HDF5"``.
+        expected: the expected type, such as ``"HDF5"``.
     """
     with file.open("rb") as stream:
         return fault_of(stream.read(512), expected)

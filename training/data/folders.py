@@ -16,7 +16,7 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
 
 
 def find(root: Path, split: SplitName) -> Found | None:
-    """The split's folder, if it holds a folder for a class.
+    """The split's folder, if it contains a folder for a class.
 
     Raises:
         DataError: if there are several.

@@ -14,10 +14,10 @@ SAFE = re.compile(r"[0-9A-Za-z_-]{1,100}")
 
 
 def rows_of(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """File and line of every row, and its cells.
+    """File, line and cells of every row.
 
     Raises:
-        DataError: if a column is missing, a row has other columns, or the file is no CSV.
+        DataError: if a column is missing, a row has other columns, or the file is not CSV.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
@@ -41,10 +41,10 @@ def rows_of(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str,
 
 
 def safe(cell: str, column: str, line: str) -> str:
-    """A cell that becomes part of a file's name.
+    """Check a cell that becomes part of a file name.
 
     Raises:
-        DataError: if it holds more than letters, digits, ``_`` and ``-``.
+        DataError: if it contains characters other than letters, digits, ``_`` and ``-``.
     """
     if not SAFE.fullmatch(cell):
         raise DataError(f"{line}: {column} is {cell[:100]!r}, expected letters, digits, _ and -: correct the row")

@@ -1,4 +1,4 @@
-"""What the quantization ablation says, in Markdown: every number comes from its document."""
+"""The section on the quantization ablation, in Markdown, from its JSON document."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MEASURED = ["accuracy", "AUC", "SNR, dB", "other bits", "largest", "30°"]
 
 
 def section(document: Document) -> list[str]:
-    """The 24 rows, what pays, the layers of the tied ladder, and AIMET."""
+    """The 24 rows, the effects of steps, the layers of the tied ladder, and AIMET."""
     d: Any = document
     rows = [
         [

@@ -1,4 +1,4 @@
-"""The same bits on every x86-64 CPU: golden cases replayed on emulated CPUs, and a proof where none can be emulated."""
+"""Equal bits on every x86-64 CPU: golden cases on emulated CPUs, and a static proof for the others."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ VNNI = ("avx_vnni", "avx512_vnni", "amx_int8")
 def run(graphs: Mapping[str, bytes], cpus: Sequence[str] = tuple(CPUS), limit_s: float = LIMIT_S) -> Document:
     """Replay the eight golden patches with each graph on each CPU, ``session.x64quantprecision`` on and off.
 
-    Answers are compared with those of this machine with the setting on. Where bits differ, the first tensor that
-    differs and its operator are named, and it is recomputed with and without saturation.
+    Answers are compared with those of this machine with the setting on. If bits differ, the first differing tensor
+    and its operator are reported, and it is recomputed with and without saturation.
 
     Args:
         graphs: INT8 graphs in the QDQ form, artifacts or not, as ONNX bytes, by a label.
         cpus: ``"native"``, and models that ``qemu-x86_64 -cpu help`` lists.
-        limit_s: seconds that one replay may take.
+        limit_s: time limit of one replay, in seconds.
 
     Raises:
-        NotRunError: if this machine itself gives no answers, for then there is nothing to compare with.
+        NotRunError: if the replay fails on this machine, which is the reference.
     """
     patches = np.stack([decode(name, png) for name, png in golden_patches().items()])
     rows: list[JsonValue] = []
@@ -57,9 +57,9 @@ def run(graphs: Mapping[str, bytes], cpus: Sequence[str] = tuple(CPUS), limit_s:
 
 
 def with_stored_tensors(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with all its uint8 tensors that layers store or read as outputs, in order, before the logits.
+    """The graph with all uint8 tensors of layers as additional outputs, in order, before the logits.
 
-    They lie between QuantizeLinear and DequantizeLinear, so all fusions stay possible, and know no layout.
+    They lie between QuantizeLinear and DequantizeLinear, so all fusions remain possible.
     """
     nodes = graph.graph.node
     read = {node.input[0] for node in nodes if node.op_type == "DequantizeLinear"}
@@ -77,7 +77,7 @@ def with_stored_tensors(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class _Subject:
-    """One graph: what this machine answers with the setting on, and what others answer."""
+    """One graph with the answers of this machine and of the others."""
 
     def __init__(self, data: bytes, patches: npt.NDArray[np.uint8], limit_s: float) -> None:
         self.data, self.patches, self.limit_s = data, patches, limit_s
@@ -100,11 +100,11 @@ class _Subject:
         return case
 
     def _first_difference(self, cpu: str, setting: bool, logits: npt.NDArray[np.float32]) -> Document:
-        """The first tensor with other bits, its operator on that CPU, and whether saturation explains it."""
+        """The first tensor with different bits, its operator on that CPU, and whether saturation explains it."""
         model = with_stored_tensors(self.graph)
         data, names = model.SerializeToString(), [output.name for output in model.graph.output]
         here, there = self._replay(data, NATIVE, setting=True), self._replay(data, cpu, setting=setting)
-        # Were other kernels chosen for the sake of the added outputs, they would say nothing of the replay.
+        # If the added outputs changed the choice of kernels, they would not represent the replay.
         if _unequal(here.tensors["logits"], self.expected).any() or _unequal(there.tensors["logits"], logits).any():
             return {"tensor": None}
         name = next(name for name in names if _unequal(there.tensors[name], here.tensors[name]).any())
@@ -123,14 +123,14 @@ class _Subject:
 
 
 def _unequal(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Where bits differ."""
+    """Mask of differing bits."""
     word = f"u{a.itemsize}"
     unequal: npt.NDArray[np.bool_] = np.ascontiguousarray(a).view(word) != np.ascontiguousarray(b).view(word)
     return unequal
 
 
 def _operator(optimized: bytes, tensor: str) -> str:
-    """The operator that computes a tensor, behind transposes that only change its layout."""
+    """The operator that computes a tensor, skipping transposes that only change its layout."""
     producers = {name: node for node in onnx.ModelProto.FromString(optimized).graph.node for name in node.output}
     node = producers[tensor]
     while node.op_type == "Transpose" and node.input[0] in producers:
@@ -161,7 +161,7 @@ def _cpu_flags() -> set[str]:
 
 
 def section(document: Document) -> list[str]:
-    """Markdown: replays by graph, CPU and setting; what differs first, and why; the static proof."""
+    """Markdown: replays by graph, CPU and setting; the first difference and its cause; the static proof."""
     d: Any = document
     return [*_replays(d), "", *_findings(d), "", *_proofs(d)]
 

@@ -1,4 +1,4 @@
-"""The page of results: tables and plots, from the JSON files alone."""
+"""Writes docs/results.md with its tables and plots from the JSON files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ went to test was chosen on valid."""
 
 
 def write(results: Path, page: Path) -> list[Path]:
-    """Write the page and its plots; experiments that have no JSON file are named as not run.
+    """Write the page and its plots; experiments without a JSON file are listed as not run.
 
     Returns:
         The files written.
@@ -198,7 +198,7 @@ def pareto_section(document: Any) -> list[str]:
 
 
 def table1_section(document: Any) -> list[str]:
-    """Mean ± standard deviation over seeds, as the paper has it."""
+    """Mean ± standard deviation over seeds, as in the paper."""
 
     def shown(shares: list[float]) -> str:
         spread = f" ± {100 * np.std(shares, ddof=1):.2f}" if len(shares) > 1 else ""
