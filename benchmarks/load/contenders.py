@@ -65,8 +65,8 @@ class Contender:
 
 RAW, DECODE, NONE = "onnxruntime alone", "onnxruntime and decoding", "Rosette, none"
 CONTENDERS = (
-    Contender(RAW, "no server, no decoding: a thread for each core calls one session of one thread", "raw"),
-    Contender(DECODE, "the same, and each time the image is decoded: raw + decode", "raw+decode"),
+    Contender(RAW, "no server, no decoding: one thread per core calls a session of one thread", "raw"),
+    Contender(DECODE, "the same, with decoding of the image for each call: raw + decode", "raw+decode"),
     Contender(NONE, "`POST /predict?rotations=none`, raw body; keys, quality check and database on", "rosette"),
     Contender("Rosette, none, multipart", "the same as a form", "rosette", form="multipart"),
     Contender("Rosette, full", "`POST /predict?rotations=full`, raw body", "rosette", rotations="full"),

@@ -174,9 +174,9 @@ def _replays(d: Any) -> list[str]:
         for graph, cpu in dict.fromkeys((row["graph"], row["cpu"]) for row in d["rows"])
     ]
     return [
-        f"How many of the {d['patches']} golden patches get the very bits that this machine ({d['machine']}, {vnni}) "
-        f"gives them with `{SETTING}` on; where not all do, also the largest change of a logit. The other CPUs, none "
-        f"of them with VNNI, are emulated by {d['emulator'] or f'{EMULATOR}, which was not there'}.",
+        f"The number of the {d['patches']} golden patches with the same bits as on this machine ({d['machine']}, "
+        f"{vnni}) with `{SETTING}` on; if not all, also the largest change of a logit. The other CPUs, all without "
+        f"VNNI, are emulated by {d['emulator'] or f'{EMULATOR}, which was not installed'}.",
         "",
         *table(["graph", "CPU", *(f"setting {word}" for word in SETTINGS.values())], rows),
     ]
@@ -202,8 +202,8 @@ def _findings(d: Any) -> list[str]:
         nehalem = [row for row in rows if row["cpu"] == "Nehalem"]
         if not proof["proven"] and nehalem and not any(row in differing for row in nehalem):
             lines.append(
-                f"- {graph} on Nehalem: equal bits beyond the bound are no proof. By onnxruntime's source, its kernels "
-                "for such CPUs widen before they multiply on Linux, but may not on other systems."
+                f"- {graph} on Nehalem: equal bits beyond the bound are not guaranteed. According to its source, "
+                "onnxruntime's kernels for such CPUs widen before they multiply on Linux, but may not on other systems."
             )
     return lines + [
         f"- {row['graph']}, {_case(row)}: not run: {row['not_run']}." for row in d["rows"] if "not_run" in row
@@ -216,25 +216,26 @@ def _case(row: Any) -> str:
 
 def _why(first: Any) -> str:
     if first["tensor"] is None:
-        return "which operator differs is not known, for with its tensors as outputs the graph answers otherwise."
+        return "the differing operator is not known, because the graph with its tensors as outputs gives other answers."
     said = (
-        f"the first with other bits is `{first['tensor']}` ({first['unequal']:,} of {first['values']:,} values): "
-        f"number {first['before'] + 1} of those that layers read and store, computed by {first['operator']}."
+        f"the first tensor with different bits is `{first['tensor']}` ({first['unequal']:,} of {first['values']:,} "
+        f"values): number {first['before'] + 1} of the layers' tensors, computed by {first['operator']}."
     )
     if first["neighbours"] is None:
-        return f"{said} It has no weights, so they are not the cause."
+        return f"{said} It has no weights, so weights are not the cause."
     limit = f"{'beyond' if first['neighbours'] > INT16.max else 'within'} int16's {INT16.max:,}"
     said += f" Its weights allow sums of two products up to {first['neighbours']:,}, {limit}."
     if first["unequal_to_saturated"] is None:
         return said
     if first["unequal_to_saturated"] == first["unequal_to_exact"] == 0:
         return (
-            f"{said} Recomputed with these sums cut to int16, every value is that CPU's; with exact ones, every value "
-            "is this machine's: saturation is the whole cause."
+            f"{said} Recomputed with these sums saturated at int16, all values are those of that CPU; with exact sums, "
+            "all values are those of this machine: saturation is the only cause."
         )
     return (
-        f"{said} Recomputed with these sums cut to int16, {first['unequal_to_saturated']:,} values are not that CPU's; "
-        f"with exact ones, {first['unequal_to_exact']:,} are not this machine's: saturation does not explain it."
+        f"{said} Recomputed with these sums saturated at int16, {first['unequal_to_saturated']:,} values differ from "
+        f"that CPU; with exact sums, {first['unequal_to_exact']:,} differ from this machine: saturation does not "
+        "explain it."
     )
 
 
@@ -242,7 +243,7 @@ def _proofs(d: Any) -> list[str]:
     proven = [graph for graph, proof in d["graphs"].items() if proof["proven"]]
     unproven = [graph for graph, proof in d["graphs"].items() if not proof["proven"]]
     verdicts = [
-        f"{', '.join(proven)}: no kernel can saturate, whatever the patch, so all sums are exact." if proven else "",
+        f"{', '.join(proven)}: no kernel can saturate for any patch, so all sums are exact." if proven else "",
         f"{', '.join(unproven)}: kernels that add two products in int16 may saturate." if unproven else "",
     ]
     rows = [
@@ -257,12 +258,12 @@ def _proofs(d: Any) -> list[str]:
         for graph, p in d["graphs"].items()
     ]
     return [
-        "AVX-512 without VNNI cannot be emulated here; for it, and for every patch that is not golden, the evidence is "
+        "AVX-512 without VNNI cannot be emulated here; for it, and for all other patches, the evidence is the bound on "
         "the weights. A kernel without VNNI adds the products of two neighbouring weights with activations of at most "
-        f"255 in int16, exactly up to {INT16.max:,}. *Neighbours*: largest 255·(|w1|+|w2|) over weights of one output "
-        "channel that lie side by side, at even and odd positions, filters read pixel by pixel (onnxruntime's order) "
-        "and channel by channel, depthwise ones included. *Any two*: over all pairs of one output channel; the proof "
-        "rests on this, for it holds in any order.",
+        f"255 in int16, exactly up to {INT16.max:,}. *Neighbours*: largest 255·(|w1|+|w2|) over neighbouring weights "
+        "of one output channel, at even and odd positions, with filters read pixel by pixel (onnxruntime's order) and "
+        "channel by channel, including depthwise ones. *Any two*: over all pairs of one output channel; this is the "
+        "proof, because it holds in any order.",
         "",
         *table(["graph", "layers", "neighbours", "largest in", "any two", "≤ 32,767"], rows),
         "",

@@ -186,12 +186,12 @@ def _perturbed_section(d: Any) -> list[str]:
     thresholds = ", ".join(f"{name} {threshold:.3f}" for name, threshold in d["thresholds"].items())
     return [
         f"**Perturbations** of {d['n']:,} validation patches, {d['positive']:,} of them positive, drawn at random from "
-        f"`{d['source']}`; each is answered as it is and perturbed. In PCam's Parquet shards patches are JPEG at "
-        "quality 75 already, so that JPEG here is a second encoding (Pillow, 4:2:0). Stain: haematoxylin, eosin and "
-        "DAB are scaled and shifted at random by up to this strength, as the augmentation does. *Flipped*: calls that "
+        f"`{d['source']}`; each is classified unperturbed and perturbed. In PCam's Parquet shards patches are JPEG at "
+        "quality 75 already, so JPEG here is a second encoding (Pillow, 4:2:0). Stain: haematoxylin, eosin and "
+        "DAB are scaled and shifted at random by up to this strength, as the augmentation does. *Flipped*: labels that "
         f"change at the manifest's threshold ({thresholds}), which was chosen on unperturbed validation patches. "
-        "Brackets: 95 % by bootstrap over patches. Patches are not slides: which of them share one is not known, so "
-        "that the intervals are too narrow.",
+        "Brackets: 95 % by bootstrap over patches. Patches of one slide are not independent, and the slides are not "
+        "known, so the intervals are too narrow.",
         "",
         *_table(d["rows"], "perturbation"),
         "",
@@ -207,11 +207,11 @@ def _twins_section(t: Any) -> list[str]:
         for split, counts in t["encodings"].items()
     )
     return [
-        "**Lossless twins**: patches that are there as JPEG and, with the same id, lossless; from JPEG to lossless. "
-        f"What the data say of the JPEGs: {kinds} (*jpeg-original*: as found, *jpeg-q75-from-lossless*: encoded here). "
-        f"They differ from the lossless pixels by {t['grey_levels']['lossless']:.2f} grey levels on average, and by "
-        f"{t['grey_levels']['encoded']:.2f} from what Pillow makes of those at quality {TWIN_QUALITY}. Networks were "
-        "trained on the JPEGs of the train twins: only the valid twins are new to them. Test twins are not read.",
+        "**Lossless twins**: patches that exist as JPEG and, with the same id, lossless; changes from JPEG to "
+        f"lossless. Encodings of the JPEGs: {kinds} (*jpeg-original*: as found, *jpeg-q75-from-lossless*: encoded "
+        f"here). They differ from the lossless pixels by {t['grey_levels']['lossless']:.2f} grey levels on average, "
+        f"and by {t['grey_levels']['encoded']:.2f} from Pillow's encoding at quality {TWIN_QUALITY}. Networks were "
+        "trained on the JPEGs of the train twins; only the valid twins are new to them. Test twins are not read.",
         "",
         *_table(t["rows"], "twins"),
         "",
@@ -253,7 +253,7 @@ def _finding(network: str, figures: dict[str, Any]) -> str:
     worse = [name for name, f in figures.items() if f["accuracy_change"]["high"] < 0]
     better = [name for name, f in figures.items() if f["accuracy_change"]["low"] > 0]
     return (
-        f"- {network}: the fewest calls flip with {least}, the most with {most}. Accuracy falls beyond its interval in "
+        f"- {network}: the fewest labels flip with {least}, the most with {most}. Accuracy falls significantly in "
         f"{_counted(worse, figures)} and rises in {_counted(better, figures)}."
     )
 
@@ -263,8 +263,8 @@ def _comparison(first: str, other: str, excess: dict[str, Any]) -> str:
     less = [name for name, interval in excess.items() if interval["high"] < 0]
     largest = max(excess.values(), key=lambda interval: abs(interval["value"]))
     return (
-        f"- {first} against {other}, paired: p changes more on average, beyond the interval, in "
-        f"{_counted(more, excess)} and less in {_counted(less, excess)}; the largest difference is "
+        f"- {first} against {other}, paired: the mean change of p is significantly larger in "
+        f"{_counted(more, excess)} and smaller in {_counted(less, excess)}; the largest difference is "
         f"{cell(largest, '+.4f')}."
     )
 

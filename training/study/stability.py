@@ -179,8 +179,8 @@ def section(d: Any) -> list[str]:
     ]
     columns = ("perturbation", "network", "mean change of p", "labels changed, %", "change of accuracy, points")
     lines = [
-        f"**Where the grid lies**: {d['n']:,} patches of {d['split']}, one orientation, labels at equal logits; shifts "
-        "are the mean over four directions, with reflected edges. Brackets: 95 % by bootstrap over patches.",
+        f"**Position of the grid**: {d['n']:,} patches of {d['split']}, one orientation, labels at equal logits; "
+        "shifts are the mean over four directions, with reflected edges. Brackets: 95 % by bootstrap over patches.",
         "",
         *table(columns, cells),
     ]
@@ -190,6 +190,6 @@ def section(d: Any) -> list[str]:
             share = cell(figures["positive"], ".1f", 100) if figures["positive"] else "none"
             lines.append(
                 f"- {network}: {figures['assessable']:,} of {figures['tiles']:,} tiles are assessable; "
-                f"called positive, %: {share}."
+                f"share classified as positive, %: {share}."
             )
     return lines
