@@ -44,9 +44,9 @@ def parse_model(data: bytes) -> ModelProto:
     try:
         model = ModelProto.FromString(data)
     except DecodeError as error:
-        raise ArtifactError(f"the file's {len(data):,} bytes are no ONNX model (truncated?): {error}") from error
+        raise ArtifactError(f"the file's {len(data):,} bytes are not an ONNX model (truncated?): {error}") from error
     if not model.HasField("graph"):
-        raise ArtifactError(f"the file's {len(data):,} bytes hold no ONNX graph")
+        raise ArtifactError(f"the file's {len(data):,} bytes have no ONNX graph")
     return model
 
 

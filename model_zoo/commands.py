@@ -59,7 +59,7 @@ def _manifest_of(path: Path) -> Manifest:
         with path.open("rb") as file:
             return parse(file.read(MAX_BYTES + 1))[1]
     except ArtifactError as error:
-        raise typer.BadParameter(f"{path} is no artifact: {error}") from error
+        raise typer.BadParameter(f"{path} is not an artifact: {error}") from error
 
 
 def _verify_file(path: Path) -> Report:

@@ -83,7 +83,7 @@ def decode(name: str, png: bytes) -> Patch:
                 raise GoldenCaseError(f"golden case {name!r} is {found}, expected {SIDE}×{SIDE} RGB")
             return np.array(image, dtype=np.uint8)
     except (OSError, SyntaxError) as error:
-        raise GoldenCaseError(f"golden case {name!r} is no readable PNG: {error}") from error
+        raise GoldenCaseError(f"golden case {name!r} is not a readable PNG: {error}") from error
 
 
 def to_bits(logits: Logits) -> tuple[str, str]:

@@ -27,7 +27,7 @@ def check_weights(model: ModelProto) -> str:
                 raise RefusedError(f"a scale of {named(node)} is not a positive finite number")
         if node.op_type == "QuantizeLinear":
             if stored(initializers, node, 2).dtype != np.uint8:
-                raise RefusedError(f"{named(node)} does not quantize to uint8, as all activations must")
+                raise RefusedError(f"{named(node)} does not quantize to uint8, which all activations need")
         elif node.op_type in ("Conv", "Gemm"):
             source = producers.get(node.input[1])
             if source is None or source.op_type != "DequantizeLinear":
@@ -60,7 +60,7 @@ def check_integer_graph(optimized: ModelProto) -> str:
         if node.op_type not in INTEGER_OPERATORS or node.domain not in ("", "ai.onnx", "com.microsoft"):
             raise RefusedError(
                 f"float {named(node)} is left after optimization: its bits depend on the CPU. Put a "
-                "QuantizeLinear/DequantizeLinear pair of its own before each of its inputs and after its output"
+                "separate QuantizeLinear/DequantizeLinear pair before each of its inputs and after its output"
             )
         if node.op_type == "DequantizeLinear" or (node.op_type == "QGemm" and not any(node.input[7:])):
             real.update(dict.fromkeys(node.output, node))

@@ -38,7 +38,7 @@ class Network:
         self._session = ort.InferenceSession(data, session_options(threads), providers=["CPUExecutionProvider"])
         metadata = self._session.get_modelmeta().custom_metadata_map
         if MANIFEST_KEY not in metadata:
-            raise ValueError(f"the model {self.sha256} has no {MANIFEST_KEY!r} in its metadata: it is no artifact")
+            raise ValueError(f"the model {self.sha256} has no {MANIFEST_KEY!r} in its metadata: it is not an artifact")
         self.manifest = parse_manifest(metadata[MANIFEST_KEY])
 
     def logits(self, patches: Patch) -> Logits:

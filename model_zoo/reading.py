@@ -58,5 +58,5 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(entries) != len(pairs):
         keys = [key for key, _ in pairs]
         repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ManifestError(f"the manifest holds the key {repeated[:MAX_WORDS]!r} twice in one object")
+        raise ManifestError(f"the manifest holds the key {repeated[:MAX_WORDS]!r} twice in an object")
     return entries

@@ -74,7 +74,7 @@ class _Subject:
     def graph_hash(self) -> str:
         actual, expected = graph_sha256(self.model), self.manifest.graph_sha256
         if actual != expected:
-            raise RefusedError(f"the graph hashes to {actual}, the manifest says {expected}: one of them was changed")
+            raise RefusedError(f"the graph hashes to {actual}, the manifest says {expected}: one of them has changed")
         return actual
 
     def opens(self) -> str:

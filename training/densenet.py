@@ -109,7 +109,7 @@ def load_expanded(file: Path) -> P4MDenseNet:
                 _copy_norm(unit.norm, arrays, f"{name}.norm")
                 _fold_regular(unit.convolution, arrays[f"{name}.conv.weight"], f"{name}.conv")
     except KeyError as missing:
-        raise WeightsError(f"{file} holds no array {missing}: it is no expanded P4M-DenseNet") from missing
+        raise WeightsError(f"{file} holds no array {missing}: it is not an expanded P4M-DenseNet") from missing
     except RuntimeError as error:
         raise WeightsError(f"{file}: {error}") from error
     return network.eval()

@@ -275,7 +275,7 @@ def card(run: Path, int8: Path, fp32: Path) -> str:
             "",
             *metrics_table({"INT8": manifest, "float32": _manifest(fp32)}),
             "",
-            "Half of valid chose the epoch, the other half fitted temperature, threshold, band and limit. Where a",
+            "One half of valid chose the epoch, the other half fitted temperature, threshold, band and limit. If a",
             "split holds other patches than the official file, or encoded again, its scores are not PCam's own.",
             "",
             "## Learning curve",

@@ -158,7 +158,7 @@ def test_show_refuses_what_is_no_artifact(tmp_path: Path) -> None:
     junk.write_bytes(b"junk")
     result = invoke("models", "show", junk)
     assert result.exit_code == 2
-    assert "is no artifact" in " ".join(result.output.replace("│", " ").split())
+    assert "is not an artifact" in " ".join(result.output.replace("│", " ").split())
 
 
 def test_demo_patch_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:

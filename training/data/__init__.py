@@ -52,7 +52,7 @@ def load(folder: Path, split: SplitName) -> Patches:
         DataError: if it has the split twice, or the data are invalid; names the file, the row and the error.
     """
     if not folder.is_dir():
-        raise MissingSplitError(f"{folder} is no folder, so it holds no {split!r} split: name the folder with the data")
+        raise MissingSplitError(f"{folder} is not a folder and has no {split!r} split: name the folder with the data")
     roots = [folder, *(nested for name in NESTED if (nested := folder / name).is_dir())]
     found = [split_of for root in roots for layout in LAYOUTS if (split_of := layout.find(root, split))]
     if not found:
@@ -127,7 +127,7 @@ def _missing(folder: Path, roots: list[Path], split: SplitName) -> str:
     if packed:
         return f"{said}{packed.name} is an archive; unpack it"
     if split == "test" and any(entry.name == kaggle.LABELS for entry in entries):
-        return f"{said}Kaggle publishes no labels of its test patches; use valid, or PCam's official test files"
+        return f"{said}Kaggle publishes no labels for its test patches; use valid, or PCam's official test files"
     for place in (root / split for root in roots):
         if place.is_dir() and (held := visible(place)):
             return (

@@ -8,8 +8,8 @@ KINDS = {
     b"\x1f\x8b": "is compressed by gzip: add .gz to its name and unpack it (gunzip)",
     b"PK\x03\x04": "is a ZIP archive: unpack it",
     b"version https://git-lfs": "is a Git LFS pointer without its content: run git lfs pull",
-    b"\x89HDF\r\n\x1a\n": "is an HDF5 file that is cut or damaged: download or copy it again",
-    b"PAR1": "is a Parquet file that is cut or damaged: download or copy it again",
+    b"\x89HDF\r\n\x1a\n": "is an HDF5 file that is truncated or damaged: download or copy it again",
+    b"PAR1": "is a Parquet file that is truncated or damaged: download or copy it again",
 }
 AGAIN = "download or copy it again"
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
@@ -42,4 +42,4 @@ def fault_of(start: bytes, expected: str) -> str:
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
         return f"is a web page, expected {expected}: the download failed; fetch the file itself again"
     found = next((kind for magic, kind in KINDS.items() if start.startswith(magic)), None)
-    return found or f"is no {expected} file, or is damaged: {AGAIN}"
+    return found or f"is not a valid {expected} file: {AGAIN}"

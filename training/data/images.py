@@ -42,7 +42,7 @@ def _decode(encoded: bytes | Path, origin: str) -> Pixels:
         try:
             encoded = encoded.read_bytes()
         except FileNotFoundError as error:
-            raise DataError(f"{origin} is listed, and is not there: restore the file or remove its row") from error
+            raise DataError(f"{origin} is listed but missing: restore the file or remove its row") from error
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             wrong = _wrong_form(image)

@@ -83,7 +83,7 @@ def verdict(
     for file, total, axis in ((x, sums[0], "x"), (y, sums[1], "y")):
         if known.get(total, (split, axis)) != (split, axis):
             right = NAME.format(split=known[total][0], axis=known[total][1])
-            raise DataError(f"{file.name} is PCam's official {right} by its MD5 sum: give it its own name back")
+            raise DataError(f"{file.name} is PCam's official {right} by its MD5 sum: rename it to this name")
     images, labels = (total in known for total in sums)
     if images and labels:
         return Verdict(True, (f"{x.name} and {y.name} are PCam's official files (MD5 compared)",))
@@ -93,4 +93,4 @@ def verdict(
             "download the labels again, or rename both files if the labels are your own"
         )
     note = f"{x.name} has the name and size of PCam's official file, but another MD5 sum ({sums[0]}): "
-    return Verdict(False, (f"{note}it was written anew or is damaged; download it again if you did not write it",))
+    return Verdict(False, (f"{note}it was stored again or is damaged; download it again if you did not store it",))

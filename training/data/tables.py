@@ -34,7 +34,7 @@ def rows_of(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str,
             for row in reader:
                 line = f"{file.name} line {reader.line_num}"
                 if None in row or None in row.values():
-                    raise DataError(f"{line} has not the {len(found)} cells of the header: correct the row")
+                    raise DataError(f"{line} does not have the {len(found)} cells of the header: correct the row")
                 yield line, row
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file.name} {fault(file, 'CSV')} ({error})") from error

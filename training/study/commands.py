@@ -22,10 +22,10 @@ TIERS = ("cpu", "gpu")
 Tier = Annotated[str, typer.Option(help="Budget: cpu (the fast topology) or gpu (the accurate one, longer).")]
 Runs = Annotated[Path, typer.Option(help="Folder for trained networks, each named by the hash of its settings.")]
 Out = Annotated[Path, typer.Option(help="Folder for the JSON files of results.")]
-Jobs = Annotated[int, typer.Option(min=1, help="Networks trained at once.")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of each.")]
-Train = Annotated[bool, typer.Option(help="Train what is missing; with --no-train it is shown as not run.")]
-Test = Annotated[bool, typer.Option(help="Also measure on test: once, for the published table.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Number of networks trained in parallel.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads per network.")]
+Train = Annotated[bool, typer.Option(help="Train missing networks; with --no-train they are shown as not run.")]
+Test = Annotated[bool, typer.Option(help="Also measure on test; only for a published table.")]
 PRECISIONS = {"int8": "INT8", "float32": "float32"}
 RUNS, RESULTS, CORES = Path("runs/study"), Path("docs/results"), os.cpu_count() or 1
 
@@ -107,7 +107,7 @@ def efficiency(
     budget = cells.TIERS[_known(tier)]
     best = experiments.best_equivariant(budget, runs, load(data, "valid"))
     if best is None:
-        raise typer.BadParameter(f"{runs} does not hold the whole grid: run `rosette study grid` first")
+        raise typer.BadParameter(f"{runs} does not contain the whole grid: run `rosette study grid` first")
     if train:
         _train(cells.data_efficiency(budget, best), data, runs, jobs, threads)
     typer.echo(f"Wrote {save(out, 'efficiency', experiments.data_efficiency(tier, runs, data, test=test))}")
@@ -199,7 +199,7 @@ def robustness(
     ],
     data: Data,
     out: Out = RESULTS,
-    test: Annotated[bool, typer.Option("--test", help="Shift and turn the test patches in place of valid's.")] = False,
+    test: Annotated[bool, typer.Option("--test", help="Shift and turn test patches instead of valid's.")] = False,
     slide: Annotated[
         Path | None, typer.Option(help="Slide of other tissue whose tiles are classified.", exists=True)
     ] = None,
@@ -232,7 +232,7 @@ def anchors(
     ],
     data: Data,
     out: Out = RESULTS,
-    test: Annotated[bool, typer.Option("--test", help="Also read the test split; once per published table.")] = False,
+    test: Annotated[bool, typer.Option("--test", help="Also read the test split; only for a published table.")] = False,
 ) -> None:
     """Measure released artifacts, on both bases, and their teachers."""
     from training.study import anchors as experiment
