@@ -159,7 +159,7 @@ CASES: Cases = {
     "WILDS's image missing": (
         "wilds",
         remove(WILDS),
-        rf"{WILDS} \(metadata\.csv line 9\) is listed but missing is not there",
+        rf"{WILDS} \(metadata\.csv line 9\) is listed but missing",
     ),
     "WILDS's label 2": (
         "wilds",

@@ -77,7 +77,7 @@ CASES: Cases = {
     "Parquet cut": (
         "parquet",
         cut("train.parquet"),
-        r"train\.parquet is a Parquet file that is truncated or damaged: down",
+        r"train\.parquet is a Parquet file that is truncated or damaged: d",
     ),
     "Parquet empty": ("parquet", content("valid.parquet", b""), r"valid\.parquet is empty, expected Parquet"),
     "Parquet an LFS pointer": (
