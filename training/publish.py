@@ -276,7 +276,7 @@ def card(run: Path, int8: Path, fp32: Path) -> str:
             *metrics_table({"INT8": manifest, "float32": _manifest(fp32)}),
             "",
             "One half of valid chose the epoch, the other half fitted temperature, threshold, band and limit. If the",
-            "patches of a split differ from the official file, or were encoded again, its scores are not PCam's scores.",
+            "patches of a split differ from the official file, or were encoded again, its scores are not PCam's.",
             "",
             "## Learning curve",
             "",
