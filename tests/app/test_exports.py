@@ -1,4 +1,4 @@
-"""Recorded answers as files: what stands in them, who may have them, and that somebody had them."""
+"""Exports: content, roles, and audit rows."""
 
 from __future__ import annotations
 

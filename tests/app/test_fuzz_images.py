@@ -1,4 +1,4 @@
-"""Thousands of spoilt images: each is answered, or refused with a name, and none of them leaves a trace."""
+"""Thousands of damaged images: each is answered or refused with a name, without side effects."""
 
 from __future__ import annotations
 

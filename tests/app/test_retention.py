@@ -1,4 +1,4 @@
-"""What is kept no longer goes, with all that hangs on it, and the audit trail says so."""
+"""Old predictions are deleted with all dependent rows, with an audit row."""
 
 from __future__ import annotations
 

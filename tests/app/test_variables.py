@@ -1,4 +1,4 @@
-"""Environment variables that are almost settings, and those that others use."""
+"""Environment variables that are almost settings, and those of other programs."""
 
 from __future__ import annotations
 

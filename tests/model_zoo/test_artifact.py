@@ -1,4 +1,4 @@
-"""The one-file format: what is written reads back, and what is no artifact is refused in words."""
+"""The file format: artifacts are read back as written, and other files are refused with a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process without rights: what it tries all the same, the kernel refuses; and where it cannot be had, it is said."""
+"""The sandbox: the kernel refuses forbidden operations; without a sandbox there is an error."""
 
 from __future__ import annotations
 

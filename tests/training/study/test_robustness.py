@@ -1,4 +1,4 @@
-"""Robustness on synthetic patches: the shipped artifact and its float twin, perturbed, and beside lossless twins."""
+"""Robustness on synthetic patches: the shipped artifact and its float twin, perturbations and lossless twins."""
 
 from __future__ import annotations
 
