@@ -73,7 +73,7 @@ def test_neither_reading_nor_writing_changes_the_model(data: bytes) -> None:
 
 @pytest.mark.parametrize("junk", [b"not an onnx file", b"\xff" * 100, b""])
 def test_what_is_no_model_is_refused(junk: bytes) -> None:
-    with pytest.raises(ArtifactError, match="no ONNX"):
+    with pytest.raises(ArtifactError, match="ONNX"):
         parse(junk)
 
 
