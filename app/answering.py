@@ -9,9 +9,7 @@ from functools import partial
 from math import inf
 from time import perf_counter
 
-from app.diagnosis.orbit import Rotations
 from app.diagnosis.scale import Mpp
-from app.diagnosis.shifts import Shifts
 from app.inference.model import Answered, Model
 from app.inference.pool import TOGETHER, Pool, Task
 from app.problems import IdempotencyMismatch, ImageProblem, Problem, RecordsUnavailable, unexpected
@@ -22,6 +20,8 @@ from app.records.writer import Outcome, Writer
 from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
 from app.work import Reply, Threads, call_in
+from model_zoo.orbit import Rotations
+from model_zoo.shifts import Shifts
 
 
 @dataclass(frozen=True, slots=True)

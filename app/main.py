@@ -31,7 +31,6 @@ from app.api.connection import Connection
 from app.api.head import Head
 from app.api.observation import Failures, Observation
 from app.api.thin import Admission, Shortcut
-from app.diagnosis.report import NOTICE
 from app.prefix import Prefix
 from app.records.retention import keep_no_longer
 from app.records.witness import log_head
@@ -40,6 +39,7 @@ from app.settings import Settings
 from app.version import version
 from app.web import pages, paths
 from app.web.errors import refused
+from model_zoo.notice import NOTICE
 
 OPEN_PATHS = ("/livez", "/readyz")
 

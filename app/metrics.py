@@ -21,12 +21,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from app.diagnosis.reasons import Code
 from app.inference.model import Answered
 from app.inference.pool import Pool
 from app.records.writer import Writer
 from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
+from model_zoo.reasons import Code
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NO_ROUTE = "none"

@@ -13,7 +13,6 @@ from app.access.lookup import LOOKUPS, Lookup
 from app.access.sessions import Sessions
 from app.access.throttle import FailedTries, KeyRates
 from app.answering import Answering
-from app.diagnosis.engine import ModelError
 from app.inference.model import Answered, Model
 from app.inference.pool import Pool
 from app.memory import use_few_arenas
@@ -38,6 +37,7 @@ from app.registry.signatures import TrustedKeys
 from app.settings import Settings
 from app.telemetry import Tracing
 from app.work import Threads
+from model_zoo.opening import ModelError
 
 IO_THREADS = 4
 # Connections of the thread that follows activations, of the shadow's, of an upload, of the readiness check, of the

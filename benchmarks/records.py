@@ -26,7 +26,6 @@ from sqlalchemy import Engine, insert
 from uuid_utils.compat import uuid7
 
 from app.diagnosis.example import EXAMPLE
-from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
 from app.records.database import open_database, transaction
 from app.records.entry import Entry, insert_new
@@ -36,6 +35,7 @@ from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.row import row
 from app.records.tables import predictions
+from model_zoo.orbit import Rotations
 
 YEAR = timedelta(days=365)
 START = datetime(2025, 1, 1, tzinfo=UTC)

@@ -16,6 +16,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY alembic alembic
 COPY app app
 COPY model_zoo model_zoo
+COPY slides slides
 COPY training training
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
  && /opt/build/bin/pip --python /opt/rosette install --no-cache-dir --no-compile --no-index --no-deps /dist/*.whl \

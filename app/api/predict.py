@@ -17,11 +17,11 @@ from app.api.body import FIELD, MULTIPART, RAW_TYPES, BodyReader, MppField
 from app.api.filters import IDENTIFIER
 from app.api.idempotency import REPLAYED, IdempotencyKey, idempotency_key_of
 from app.api.thin import client_gone, query
-from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
 from app.diagnosis.scale import IGNORE, LEAST_STATED, MOST_STATED, Mpp, parse_mpp
-from app.diagnosis.shifts import Shifts
 from app.services import Services, services_of
+from model_zoo.orbit import Rotations
+from model_zoo.shifts import Shifts
 
 router = APIRouter(tags=["predictions"])
 

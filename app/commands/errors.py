@@ -9,8 +9,8 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.diagnosis.engine import ModelError
 from app.problems import Problem
+from model_zoo.opening import ModelError
 
 
 @contextmanager

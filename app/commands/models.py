@@ -13,7 +13,7 @@ from rich.table import Table
 
 from app.commands.database import shell_actor, the_database
 from app.commands.errors import readable_errors
-from app.diagnosis.engine import Engine, ModelError
+from app.diagnosis.engine import Engine
 from app.problems import ArtifactRefused
 from app.records.audit import AuditTrail
 from app.records.models import ModelEntry
@@ -22,6 +22,7 @@ from app.registry.registry import Registry, Upload
 from app.registry.signatures import TrustedKeys, new_private_key, public_key, sign
 from app.settings import Settings
 from model_zoo.commands import show_files, verify_files
+from model_zoo.opening import ModelError
 from model_zoo.proof import Step
 
 models = typer.Typer(help="Look into artifacts, sign them, and put them into service.", no_args_is_help=True)

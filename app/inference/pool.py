@@ -20,15 +20,15 @@ from weakref import ref
 from anyio import to_thread
 
 from app import problems
-from app.diagnosis.engine import ModelError
-from app.diagnosis.orbit import Rotations
 from app.diagnosis.scale import Mpp
-from app.diagnosis.shifts import Shifts
 from app.inference.frames import Header
 from app.inference.model import Answered, Model
 from app.inference.worker import Worker, WorkerEnded
 from app.problems import Busy, ClientGone, ImageProblem
 from app.work import Reply
+from model_zoo.opening import ModelError
+from model_zoo.orbit import Rotations
+from model_zoo.shifts import Shifts
 
 TOGETHER = 8
 RETRY_S = 1.0

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
-from app.diagnosis.engine import ModelError
 from app.inference.frames import FrameError, Frames, Header, frame, read
 from app.inference.model import Model
 from model_zoo.manifest import Manifest
+from model_zoo.opening import ModelError
 from model_zoo.proof import Report, Step
 
 PATIENCE_S = 60.0

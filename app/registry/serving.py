@@ -11,7 +11,6 @@ from time import monotonic
 
 from sqlalchemy import Engine as Database
 
-from app.diagnosis.engine import ModelError
 from app.inference.model import Model
 from app.inference.pool import Pool
 from app.inference.worker import WorkerEnded
@@ -21,6 +20,7 @@ from app.records.audit import Actor
 from app.records.database import transaction
 from app.records.models import Activation
 from app.registry.registry import Registry
+from model_zoo.opening import ModelError
 
 POLL_S = 0.5
 RETRY_S = 10.0

@@ -8,7 +8,6 @@ from functools import partial
 
 from anyio import to_thread
 
-from app.diagnosis.orbit import Rotations
 from app.diagnosis.scale import IGNORE
 from app.inference.model import Answered, Model
 from app.inference.pool import Outcome, Pool, Task
@@ -16,6 +15,7 @@ from app.problems import Problem
 from app.records.shadow_scores import Score, ShadowScores
 from app.registry.serving import Serving
 from app.work import Reply
+from model_zoo.orbit import Rotations
 
 QUEUE = 64
 TOGETHER = 4

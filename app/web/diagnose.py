@@ -16,8 +16,6 @@ from app.api.filters import IDENTIFIER
 from app.api.predict import StatedMpp, receive_patch
 from app.api.query import KnownParameters
 from app.api.thin import client_gone
-from app.diagnosis.orbit import Rotations
-from app.diagnosis.shifts import Shifts
 from app.problems import Problem
 from app.services import Services, services_of
 from app.web.errors import PageRoute
@@ -25,6 +23,8 @@ from app.web.forms import check_script
 from app.web.paths import home
 from app.web.rendering import HEADERS, fragment, may, page
 from app.web.view import view
+from model_zoo.orbit import Rotations
+from model_zoo.shifts import Shifts
 
 OUTCOME, ANSWERED, REFUSED = "X-Rosette-Outcome", "answered", "refused"
 

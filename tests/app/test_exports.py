@@ -18,7 +18,6 @@ from sqlalchemy import Engine, insert, text
 
 from app.access.caller import Role
 from app.api.exports import ACTION
-from app.diagnosis.orbit import Rotations
 from app.records.audit import Entry
 from app.records.exports import CSV, CSV_COLUMNS, JSONL, TOGETHER, piece
 from app.records.filters import EVERYTHING, Filter
@@ -26,6 +25,7 @@ from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.row import row
 from app.records.tables import predictions
+from model_zoo.orbit import Rotations
 from tests.app.conftest import RunningServer, answer_of, assert_problem
 from tests.conftest import ROOT
 

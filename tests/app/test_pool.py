@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from app.diagnosis.engine import Engine, ModelError
-from app.diagnosis.orbit import Rotations
+from app.diagnosis.engine import Engine
 from app.diagnosis.report import Answer
 from app.inference.model import Answered, Model
 from app.inference.pool import Outcome, Pool, Task
 from app.problems import Busy, ClientGone, Problem, WrongSize
 from app.work import Reply
+from model_zoo.opening import ModelError
+from model_zoo.orbit import Rotations
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import encoded
 

@@ -12,7 +12,6 @@ from time import monotonic
 import pytest
 from sqlalchemy import Connection, Engine, event, select, text
 
-from app.diagnosis.orbit import Rotations
 from app.problems import IdempotencyMismatch, Problem, RecordsUnavailable
 from app.records.backlog import Backlog
 from app.records.entry import Entry, Recorded
@@ -22,6 +21,7 @@ from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.tables import patches, predictions
 from app.records.writer import Outcome, Writer
+from model_zoo.orbit import Rotations
 from tests.app.conftest import answer_of, entry_of, write
 
 MOMENT = datetime(2030, 1, 1, tzinfo=UTC)

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from app.diagnosis.engine import Engine
-from app.diagnosis.orbit import Rotations
 from model_zoo.golden import GoldenCaseError, golden_patches, patch_of
 from model_zoo.manifest import Manifest
 from model_zoo.network import Network, probability
+from model_zoo.orbit import Rotations
 from model_zoo.proof import Report
 from model_zoo.reading import ManifestError, parse_manifest
 from model_zoo.summary import facts, metrics_table
