@@ -26,7 +26,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose key came with a request, and from which address (empty until the guard has filled it in)."""
+    """Whose key came with a request, and from which address (empty until the gate has filled it in)."""
 
     key_id: str
     role: Role

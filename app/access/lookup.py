@@ -29,10 +29,14 @@ class Lookup:
         keys: who may come in.
         failed_tries: who must wait before another key is looked up.
         sessions: of people who have come in.
+
+    Attributes:
+        known: whose key this is, if it was confirmed lately; for the event loop.
     """
 
     def __init__(self, keys: Keys, failed_tries: FailedTries, sessions: Sessions) -> None:
         self._keys = keys
+        self.known = keys.cache.known
         self._failed_tries = failed_tries
         self._sessions = sessions
         self._limiter = CapacityLimiter(LOOKUPS)

@@ -22,7 +22,7 @@ class FrameError(ValueError):
 
 def frame(header: Header, attachments: Sequence[bytes] = ()) -> bytes:
     """One message; its length comes first."""
-    text = to_json(header | {_SIZES: [len(each) for each in attachments]})
+    text = to_json(header | {_SIZES: list(map(len, attachments))})
     return b"".join((_PREFIX.pack(len(text), sum(map(len, attachments))), text, *attachments))
 
 

@@ -12,7 +12,7 @@ from time import monotonic
 from sqlalchemy import Engine as Database
 
 from app.inference.model import Model
-from app.inference.pool import Pool
+from app.inference.processes import Processes
 from app.inference.worker import WorkerEnded
 from app.problems import ModelUnusable, NoModel, Problem, UnknownModel
 from app.records import models
@@ -61,13 +61,13 @@ class Serving:
     Args:
         database: where activations are.
         registry: the models.
-        pool: opens them, and answers.
+        processes: open them.
     """
 
-    def __init__(self, database: Database, registry: Registry, pool: Pool) -> None:
+    def __init__(self, database: Database, registry: Registry, processes: Processes) -> None:
         self._database = database
         self._registry = registry
-        self._pool = pool
+        self._processes = processes
         self._refused: dict[str, _Refusal] = {}
         self._wanted: tuple[int, str | None] | None = None
         self._following = threading.Lock()
@@ -153,7 +153,7 @@ class Serving:
         model = self._model_of(active_id, proved) or self.state.model or self._first_of(earlier)
         shadow = self._model_of(shadow_id)
         self.state = State(model, shadow, self._error(active_id, shadow_id, model))
-        self._pool.drop_unused()
+        self._processes.drop_unused()
         return self.state
 
     def _error(self, active_id: str | None, shadow_id: str | None, model: Model | None) -> str:
@@ -218,7 +218,7 @@ class Serving:
         """
         entry, data = self._registry.checked_data(model_id)
         try:
-            model = self._pool.open(data)
+            model = self._processes.open(data)
         except (ModelError, WorkerEnded):
             raise
         except Exception as error:  # whatever is wrong with a model must not stop the one that serves

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
-from app.access.guard import session_token
+from app.access.gate import session_token
 from app.problems import InvalidParameter, Problem, Unauthorized
 from app.web.paths import LOGIN, home
 from app.web.rendering import HEADERS, page
@@ -37,7 +37,7 @@ class PageRoute(APIRoute):
 
 
 def refused(scope: Scope, problem: Problem) -> Response:
-    """The answer to a request for a page that the guard did not let through: browsers are sent to sign in."""
+    """The answer to a request for a page that the gate did not let through: browsers are sent to sign in."""
     request = Request(scope)
     if "text/html" not in request.headers.get("accept", ""):
         return problem.response()

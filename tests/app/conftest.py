@@ -167,7 +167,7 @@ class RunningServer:
 @contextmanager
 def standing_still(running: RunningServer) -> Iterator[None]:
     """No inference process goes on until the block ends."""
-    pids = running.services.pool.pids
+    pids = running.services.processes.pids
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
@@ -184,7 +184,9 @@ def all_at_work(running: RunningServer, png: bytes) -> Iterator[None]:
     with ThreadPoolExecutor(pool.size) as threads:
         with standing_still(running):
             headers = {"Content-Type": "image/png"}
-            asked = [threads.submit(running.client.post, "/predict", content=png, headers=headers) for _ in pool.pids]
+            asked = [
+                threads.submit(running.client.post, "/predict", content=png, headers=headers) for _ in range(pool.size)
+            ]
             deadline = monotonic() + 120
             while pool.running < pool.size:
                 assert monotonic() < deadline

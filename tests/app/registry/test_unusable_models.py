@@ -167,7 +167,7 @@ def test_an_inference_process_that_dies_over_a_model_leaves_the_old_one_serving(
 ) -> None:
     with RunningServer(tmp_path, artifact_path) as server, ThreadPoolExecutor(1) as threads:
         upload(server.client, fast)
-        [worker] = server.services.pool._workers
+        [worker] = server.services.processes._workers
         os.kill(worker.pid, signal.SIGSTOP)
         asked = threads.submit(server.client.post, f"/admin/models/{id_of(fast)}/activate")
         deadline = monotonic() + 60

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.problems import Busy
-from app.work import Threads
+from app.threads import Threads
 
 
 @contextmanager

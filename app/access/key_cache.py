@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from threading import Lock
 
 from app.access.caller import Caller
@@ -27,21 +30,20 @@ class Verdict:
     confirmed_at: float
     fresh_until: float
 
-    def fresh(self, now: float) -> bool:
-        return now < self.fresh_until
 
-
-class Verdicts:
+class KeyCache:
     """The verdicts used last, by the SHA-256 of the key; safe to use from several threads.
 
     How long a look into a dictionary takes tells nothing here: nobody can choose the bits of a SHA-256.
 
     Args:
         grace_s: seconds after its last confirmation for which a verdict is remembered.
+        clock: seconds since the epoch.
     """
 
-    def __init__(self, grace_s: float) -> None:
+    def __init__(self, grace_s: float, clock: Callable[[], float] = time.time) -> None:
         self._grace_s = grace_s
+        self._clock = clock
         self._verdicts: OrderedDict[str, Verdict] = OrderedDict()
         self._lock = Lock()
         self._revocations = 0
@@ -50,6 +52,12 @@ class Verdicts:
     def revocations(self) -> int:
         """How often a key was forgotten; :meth:`keep` wants it as it was before the database was asked."""
         return self._revocations
+
+    def known(self, presented: bytes) -> Caller | None:
+        """Whose key this is, if it was confirmed within 60 seconds; takes microseconds."""
+        now = self._clock()
+        verdict = self.find(sha256(presented).hexdigest(), now)
+        return verdict.caller if verdict is not None and now < verdict.fresh_until else None
 
     def find(self, digest: str, now: float) -> Verdict | None:
         """The verdict for a key, unless it is too old, or the key has expired."""
