@@ -1,18 +1,21 @@
 """Is a patch fit to be assessed? Tissue, sharpness and stain within the disc that the network sees.
 
 All sums are of integers (in float64 below 2^53), so that the order of pixels cannot change them: the
-measures are the same to the last bit for every quarter turn and reflection of a patch.
+measures are the same to the last bit for every quarter turn and reflection of a patch, and whether NumPy
+or the compiled loops of ``_kernels.c`` take the sums.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import NamedTuple
 
 import numpy as np
 
+from model_zoo import kernels
 from model_zoo.manifest import QualityReference, Triple
-from model_zoo.turns import SIDE, Patch
+from model_zoo.turns import SIDE, Patch, check_patch
 
 TISSUE_OPTICAL_DENSITY = 0.08
 
@@ -57,6 +60,23 @@ def measure(patch: Patch, reference: QualityReference) -> Quality:
     return Quality(tissue_fraction, sharpness, distance, assessable)
 
 
+class Sums(NamedTuple):
+    """Sums over one patch's disc.
+
+    Attributes:
+        pixels: number of tissue pixels.
+        red, green, blue: their optical density, in units of 2^-16.
+        laplacian, squares: the Laplacian of luma and its square, over the disc without the patch's edge.
+    """
+
+    pixels: int
+    red: int
+    green: int
+    blue: int
+    laplacian: int
+    squares: int
+
+
 def tissue_statistics(patch: Patch) -> tuple[float, float, Triple | None]:
     """Tissue fraction, sharpness and the tissue's mean optical density per channel (None without tissue).
 
@@ -64,19 +84,34 @@ def tissue_statistics(patch: Patch) -> tuple[float, float, Triple | None]:
 
     Args:
         patch: uint8 [96, 96, 3].
+
+    Raises:
+        ValueError: if the patch has another shape or type.
     """
+    check_patch(patch)
+    sums = compiled_sums(patch) if kernels.COMPILED else numpy_sums(patch)
+    unit = sums.pixels * _UNIT
+    mean = (sums.red / unit, sums.green / unit, sums.blue / unit) if sums.pixels else None
+    sharpness = (_INNER_SIZE * sums.squares - sums.laplacian**2) / _INNER_SIZE**2
+    return sums.pixels / _DISC_SIZE, sharpness, mean
+
+
+def compiled_sums(patch: Patch) -> Sums:
+    """The sums by ``_kernels.c``, where :data:`kernels.COMPILED`."""
+    return Sums(*kernels.quality_sums(np.ascontiguousarray(patch), _OPTICAL_DENSITY, _TISSUE))
+
+
+def numpy_sums(patch: Patch) -> Sums:
+    """The sums by NumPy."""
     planes = np.ascontiguousarray(patch.reshape(-1, 3).T)
     density = _OPTICAL_DENSITY.take(planes, mode="clip")
     tissue = (density[0] + density[1] + density[2] > _TISSUE) & _DISC
-    pixels = int(np.count_nonzero(tissue))
     density *= tissue
     red, green, blue = density.sum(axis=1, dtype=np.int32).tolist()  # below 2^31: 9216 · 157 836
-    unit = pixels * _UNIT
-    mean = (red / unit, green / unit, blue / unit) if pixels else None
-    return pixels / _DISC_SIZE, _sharpness(planes.reshape(3, SIDE, SIDE)), mean
+    return Sums(int(np.count_nonzero(tissue)), red, green, blue, *_laplacian_sums(planes.reshape(3, SIDE, SIDE)))
 
 
-def _sharpness(planes: Patch) -> float:
+def _laplacian_sums(planes: Patch) -> tuple[int, int]:
     red, green, blue = planes
     luma = red * np.uint16(77)
     luma += green * np.uint16(150)
@@ -89,8 +124,7 @@ def _sharpness(planes: Patch) -> float:
     laplacian -= 4 * grey[1:-1, 1:-1]
     laplacian *= _INNER
     values = laplacian.reshape(-1).astype(np.float64)
-    total, square = int(values.sum()), int(values.dot(values))
-    return (_INNER_SIZE * square - total**2) / _INNER_SIZE**2
+    return int(values.sum()), int(values.dot(values))
 
 
 def stain_distance(density: Triple, mean: Triple, precision: tuple[Triple, Triple, Triple]) -> float:
