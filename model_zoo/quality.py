@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model_zoo import kernels
 from model_zoo.manifest import QualityReference, Triple
-from model_zoo.turns import SIDE, Patch
+from model_zoo.turns import SIDE, Patch, check_patch
 
 TISSUE_OPTICAL_DENSITY = 0.08
 
@@ -62,6 +64,23 @@ def judged(tissue_fraction: float, sharpness: float, density: Triple | None, ref
     return Quality(tissue_fraction, sharpness, distance, assessable)
 
 
+class Sums(NamedTuple):
+    """Sums over one patch's disc.
+
+    Attributes:
+        pixels: number of tissue pixels.
+        red, green, blue: their optical density, in units of 2^-16.
+        laplacian, squares: the Laplacian of luma and its square, over the disc without the patch's edge.
+    """
+
+    pixels: int
+    red: int
+    green: int
+    blue: int
+    laplacian: int
+    squares: int
+
+
 def tissue_statistics(patch: Patch) -> tuple[float, float, Triple | None]:
     """Tissue fraction, sharpness and the tissue's mean optical density per channel (None without tissue).
 
@@ -69,30 +88,36 @@ def tissue_statistics(patch: Patch) -> tuple[float, float, Triple | None]:
 
     Args:
         patch: uint8 [96, 96, 3].
+
+    Raises:
+        ValueError: if the patch has another shape or type.
     """
+    check_patch(patch)
+    sums = compiled_sums(patch) if kernels.COMPILED else numpy_sums(patch)
+    return statistics_of(sums)
+
+
+def compiled_sums(patch: Patch) -> Sums:
+    """The sums by ``_kernels.c``, where :data:`kernels.COMPILED`."""
+    return Sums(*kernels.quality_sums(np.ascontiguousarray(patch), OPTICAL_DENSITY, TISSUE))
+
+
+def numpy_sums(patch: Patch) -> Sums:
+    """The sums by NumPy."""
     planes = np.ascontiguousarray(patch.reshape(-1, 3).T)
     density = OPTICAL_DENSITY.take(planes, mode="clip")
     tissue = (density[0] + density[1] + density[2] > TISSUE) & _DISC
-    pixels = int(np.count_nonzero(tissue))
     density *= tissue
     red, green, blue = density.sum(axis=1, dtype=np.int32).tolist()  # below 2^31: 9216 · 157 836
-    return statistics_of(pixels, (red, green, blue), *_laplacian_sums(planes.reshape(3, SIDE, SIDE)))
+    return Sums(int(np.count_nonzero(tissue)), red, green, blue, *_laplacian_sums(planes.reshape(3, SIDE, SIDE)))
 
 
-def statistics_of(
-    pixels: int, density: tuple[int, int, int], total: int, square: int
-) -> tuple[float, float, Triple | None]:
-    """What :func:`tissue_statistics` gives, from the sums over the disc.
-
-    Args:
-        pixels: of tissue.
-        density: sums of ``OPTICAL_DENSITY`` over them, per channel.
-        total, square: sums of the Laplacian of luma and of its square, a pixel within the patch's edge.
-    """
-    red, green, blue = density
-    unit = pixels * _UNIT
-    mean = (red / unit, green / unit, blue / unit) if pixels else None
-    return pixels / _DISC_SIZE, (_INNER_SIZE * square - total**2) / _INNER_SIZE**2, mean
+def statistics_of(sums: Sums) -> tuple[float, float, Triple | None]:
+    """What :func:`tissue_statistics` gives, from the sums over the disc."""
+    unit = sums.pixels * _UNIT
+    mean = (sums.red / unit, sums.green / unit, sums.blue / unit) if sums.pixels else None
+    sharpness = (_INNER_SIZE * sums.squares - sums.laplacian**2) / _INNER_SIZE**2
+    return sums.pixels / _DISC_SIZE, sharpness, mean
 
 
 def laplacian(planes: Patch) -> NDArray[np.int16]:

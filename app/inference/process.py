@@ -126,6 +126,7 @@ def _outcome(
     if case_id is not None or slide_id is not None:
         answer = answer.model_copy(update={"case_id": case_id, "slide_id": slide_id})
     values = row(answer, rotations, key_id="")
+    values["created_at"] = answer.created_at.isoformat()
     text: str = values.pop("answer")
     timing = answer.timing_ms
     return {"values": values, "times_ms": [timing.decode, timing.quality, timing.infer]}, text.encode()
