@@ -80,14 +80,14 @@ class Metrics:
         )
         consistency = Counter(
             "rosette_consistency",
-            "Predictions recorded, by what turning the patch did.",
+            "Predictions recorded, by the consistency of their turns.",
             ("result",),
             registry=registry,
         )
         self._consistency = {verdict: consistency.labels(name) for verdict, name in _CONSISTENCY.items()}
         reasons = Counter(
             "rosette_reasons",
-            "Predictions recorded that a person should look at or that were not assessable, by reason.",
+            "Predictions recorded that need review or are not assessable, by reason.",
             ("reason",),
             registry=registry,
         )
@@ -161,7 +161,7 @@ class _State(Collector):
     def collect(self) -> Iterator[Metric]:
         pool = self._pool
         yield GaugeMetricFamily("rosette_workers", "Inference processes.", pool.size)
-        yield GaugeMetricFamily("rosette_workers_running", "Inference processes that are at work.", pool.running)
+        yield GaugeMetricFamily("rosette_workers_running", "Inference processes that are busy.", pool.running)
         yield GaugeMetricFamily("rosette_queue_depth", "Requests that wait for an inference process.", pool.waiting)
         yield CounterMetricFamily(
             "rosette_workers_replaced", "Inference processes that ended unexpectedly.", self._processes.replaced
@@ -172,10 +172,10 @@ class _State(Collector):
         )
         yield GaugeMetricFamily(
             "rosette_journalled",
-            "Answers in this process's journal that the database lacks.",
+            "Answers in this process's journal that are not in the database yet.",
             self._writer.backlog.size,
         )
-        info = InfoMetricFamily("rosette_model", "The model that answers.")
+        info = InfoMetricFamily("rosette_model", "The active model.")
         if (model := self._serving.state.model) is not None:
             name, version = model.manifest.name, model.manifest.version
             info.add_metric([], {"name": name, "version": version, "sha256": model.sha256})

@@ -1,4 +1,4 @@
-"""The prediction log in SQLite: whether a long one takes as many rows in a second, and what a page of it costs.
+"""Insert rate and page queries of a long prediction log in SQLite.
 
     python benchmarks/records.py --rows 1000000
 
@@ -40,13 +40,13 @@ from model_zoo.orbit import Rotations
 YEAR = timedelta(days=365)
 START = datetime(2025, 1, 1, tzinfo=UTC)
 PAGE, TOGETHER, REPEATS = 50, 10_000, 15
-COMMITS, ROUNDS, BEYOND, GROUPS = 100, 20, 5, (1, 3, 16)  # 5 of 20 ratios lie beyond each end of the interval
+COMMITS, ROUNDS, BEYOND, GROUPS = 100, 20, 5, (1, 3, 16)  # 5 of 20 ratios lie outside of each end of the interval
 KEYS, MODELS, SLIDE, CASE = 5, 4, 100, 500
 DECISIONS, SHARES = ("negative", "positive", "review", "not_assessable"), (0.75, 0.149, 0.1, 0.001)
 
 
 def rows(number: int) -> Iterator[dict[str, Any]]:
-    """A year of answers: one model after the other, keys by turns, decisions by chance."""
+    """A year of answers: models in sequence, alternating keys, random decisions."""
     template = row(Answer.model_validate(EXAMPLE), Rotations.FULL, "")
     decisions = np.random.default_rng(0).choice(DECISIONS, number, p=SHARES)
     for place in range(number):
@@ -70,7 +70,7 @@ def rows(number: int) -> Iterator[dict[str, Any]]:
 
 
 def fill(engine: Engine, number: int) -> float:
-    """Insert the rows; gives the seconds it took."""
+    """Insert the rows; returns the seconds it took."""
     start, source = time.perf_counter(), rows(number)
     while together := list(islice(source, TOGETHER)):
         with engine.begin() as connection:
@@ -79,7 +79,7 @@ def fill(engine: Engine, number: int) -> float:
 
 
 def commit_rate(engine: Engine, together: int) -> float:
-    """Rows committed in a second, so many at a time, each commit on the disk."""
+    """Rows committed per second in groups of this size, each commit on disk."""
     template = row(Answer.model_validate(EXAMPLE), Rotations.FULL, "key-0")
     seconds = 0.0
     for _ in range(COMMITS):
@@ -96,7 +96,7 @@ def commit_rate(engine: Engine, together: int) -> float:
 
 
 def compare_rates(small: Engine, large: Engine, together: int) -> str:
-    """Rates of a new log and of a long one, by turns; of their ratio, the median and a 96 % interval of it."""
+    """Rates of a new and of a long log, measured alternately; median of the ratio with a 96 % interval."""
     pairs = [(commit_rate(small, together), commit_rate(large, together)) for _ in range(ROUNDS)]
     ratios = sorted(after / before for before, after in pairs)
     low, high = ratios[BEYOND], ratios[-1 - BEYOND]

@@ -1,4 +1,4 @@
-"""Teachers: networks that have learnt elsewhere, and the logits that they give to the views of training patches."""
+"""Teachers: trained networks and their logits for the views of training patches."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Teacher:
     """A network that labels patches.
 
     Attributes:
-        sha256: of the file that its weights come from.
-        difference: uint8 [N, 96, 96, 3] to the difference of its two logits, float32 [N].
+        sha256: of the file with its weights.
+        difference: function from uint8 [N, 96, 96, 3] to the difference of the two logits, float32 [N].
     """
 
     name: str
@@ -42,7 +42,7 @@ class Teacher:
 
 
 def open_teacher(file: Path, training_patches: Images) -> Teacher:
-    """A teacher from its file.
+    """Open a teacher from its file.
 
     Args:
         file: an artifact, which answers by the mean over its group's turns, or the expanded P4M-DenseNet (``.npz``),
@@ -62,7 +62,7 @@ def open_teacher(file: Path, training_patches: Images) -> Teacher:
 
 @torch.no_grad()
 def adapt(network: nn.Module, images: Images) -> nn.Module:
-    """Re-estimate the running statistics of batch norm on these patches (AdaBN), in place; gives the network.
+    """Re-estimate the running statistics of batch norm on these patches (AdaBN), in place; returns the network.
 
     Source: Li et al. 2018, *Adaptive Batch Normalization for practical domain adaptation*.
     """
@@ -103,7 +103,7 @@ def _orbit_difference(network: Network, images: Images) -> Floats:
 
 
 def labelled(teacher: Teacher, images: Images, number: int, seed: int, cache: Path, data_sha256: str) -> Floats:
-    """The teacher's logit differences for one view of all patches, float32 [N]; computed once and kept in ``cache``."""
+    """The teacher's logit differences for one view of all patches, float32 [N]; cached in ``cache``."""
     key = sha256(f"{teacher.sha256} {data_sha256} {number} {seed}".encode()).hexdigest()[:16]
     file = cache / f"{teacher.name}-view{number}-{key}.npy"
     if file.exists():

@@ -1,4 +1,4 @@
-"""``/audit``: who did what, and whether that record is whole."""
+"""``/audit``: the audit trail and its verification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``/cases``: the log, one answer, two answers beside each other, and what people decided."""
+"""``/cases``: the recorded answers, one answer, two answers compared, and reviews."""
 
 from __future__ import annotations
 
@@ -175,4 +175,4 @@ def _id(text: str) -> UUID:
 
 
 def _unknown(text: str) -> UnknownPrediction:
-    return UnknownPrediction(f"There is no answer {text[:64]} that this key may see.")
+    return UnknownPrediction(f"There is no answer {text[:64]} that this key may read.")

@@ -1,4 +1,4 @@
-"""``/``: patches are dropped, pasted or chosen, and answered one by one."""
+"""``/``: classifies dropped, pasted or chosen patches one by one."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def answer_patch(
     slide_id: Annotated[str | None, Query(pattern=IDENTIFIER)] = None,
     mpp: Annotated[StatedMpp, Query()] = None,
 ) -> Response:
-    """A part of the page: the answer, or why there is none. A file that is no patch is an outcome like others: 200."""
+    """A fragment of the page: the answer or the problem. The status is 200 also for a refused file."""
     check_script(request)
     try:
         [image], stated = await admit(request, services, request.app.state.patch_reader, caller, mpp)

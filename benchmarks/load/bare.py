@@ -1,8 +1,8 @@
-"""Rosette's engine behind uvicorn and nothing else: no keys, no database, no checks of the request.
+"""Rosette's engine behind uvicorn only: no keys, no database, no checks of the request.
 
     ARTIFACT=model_zoo/NAME.int8.onnx uvicorn benchmarks.load.bare:app
 
-What it leaves out is what a request pays for being let in, bounded and recorded.
+The difference to Rosette is the cost of admission, limits and records.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ migrate(open_database({url!r}))
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("nonsense", "no SQLAlchemy URL"),
+        ("nonsense", "not a SQLAlchemy URL"),
         ("mysql://host/name", "names mysql, expected sqlite or postgresql"),
         ("sqlite://", "without a file"),
         ("sqlite:///:memory:", "without a file"),

@@ -153,7 +153,7 @@ def test_an_artifact_without_a_reference_says_so(database: Engine, manifest: Man
     add(database, NOW - DAY / 2, 3, spread)
     for figure in windows_of(database)["day"].figures:
         assert (figure.predictions, figure.verdict, figure.psi) == (3, "no_reference", None)
-        assert figure.meaning == "no reference in this artifact"
+        assert figure.meaning == "the artifact has no reference"
 
 
 def test_models_are_kept_apart_and_silent_ones_left_out(database: Engine, manifest: Manifest) -> None:

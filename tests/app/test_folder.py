@@ -117,7 +117,7 @@ def test_a_folder_without_files_is_said(tmp_path: Path, artifact_path: Path) -> 
     (tmp_path / ".DS_Store").touch()
     done = run(tmp_path, "--model", artifact_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "holds no files" in done.stderr
+    assert "contains no files" in done.stderr
 
 
 def test_names_that_are_no_text_are_written_all_the_same(tmp_path: Path, artifact_path: Path) -> None:

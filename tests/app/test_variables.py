@@ -50,7 +50,7 @@ def test_what_is_almost_a_setting_is_refused_with_the_setting(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, meant: str
 ) -> None:
     monkeypatch.setenv(variable, "30")
-    with pytest.raises(ValidationError, match=rf"{variable} is no setting: did you mean {meant}\?"):
+    with pytest.raises(ValidationError, match=rf"{variable} is not a setting: did you mean {meant}\?"):
         Settings(home=tmp_path)
 
 

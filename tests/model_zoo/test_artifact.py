@@ -189,9 +189,9 @@ def test_a_damaged_golden_patch_is_refused(network: Network) -> None:
     first, second = network.manifest.golden_cases[:2]
     with pytest.raises(GoldenCaseError, match=f"golden case '{first.name}': the pixels hash to"):
         patch_of(first.model_copy(update={"png": second.png}))
-    with pytest.raises(GoldenCaseError, match="is no readable PNG"):
+    with pytest.raises(GoldenCaseError, match="is not a readable PNG"):
         patch_of(first.model_copy(update={"png": first.png[:500]}))
-    with pytest.raises(GoldenCaseError, match="is no readable PNG"):
+    with pytest.raises(GoldenCaseError, match="is not a readable PNG"):
         patch_of(first.model_copy(update={"png": b"GIF89a"}))
     grey = BytesIO()
     Image.new("L", (95, 96)).save(grey, format="PNG")

@@ -1,4 +1,4 @@
-// Patches from a drop, a paste or a choice: asked about two at a time, each answer put in its place.
+// Sends dropped, pasted or chosen patches, two at a time, and inserts each answer.
 import { showPatch } from "./picture.js";
 
 const { root } = document.documentElement.dataset; // a proxy's prefix
@@ -175,7 +175,7 @@ files.addEventListener("change", () => {
 });
 form.addEventListener("submit", (event) => event.preventDefault());
 
-// A drop beside the field must not open the file in place of the page.
+// A drop outside of the field must not open the file instead of the page.
 for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
 addEventListener("dragover", () => drop.classList.add("over"));
 addEventListener("dragleave", (event) => {

@@ -255,7 +255,7 @@ def test_a_kernel_that_refuses_makes_it_unavailable(call: str) -> None:
     )
     done = run(forbid + TRY)
     assert done.returncode == 0, done.stderr.decode()
-    assert done.stdout.startswith(b"the kernel refuses to take rights away: ")
+    assert done.stdout.startswith(b"the kernel refuses to drop privileges: ")
 
 
 def test_rights_that_are_left_are_noticed() -> None:

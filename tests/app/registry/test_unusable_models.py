@@ -96,7 +96,7 @@ def test_a_row_that_does_not_load_is_not_activated(
         problem = assert_problem(server.client.post(f"/admin/models/{model_id}/activate"), 409, "model-unusable")
         assert "was not activated" in problem["detail"]
         said = rosette("models", "activate", model_id[:12], code=1, ROSETTE_HOME=str(tmp_path / "home"))
-        assert "cannot be loaded here, so that it was not activated" in said
+        assert "cannot be loaded here, so it was not activated" in said
         assert "Traceback" not in said
         assert number_of_activations(server.services.database) == 1
         assert server.client.get("/readyz").json()["status"] == "ready"

@@ -85,7 +85,7 @@ def test_figures_are_those_of_the_networks_answers(folder: Path, networks: dict[
     assert "5 validation patches" in text
     assert "train: 1 kind-1, 1 kind-2; valid: 1 kind-1" in text
     assert text.count("| JPEG quality 50 |") == len(networks)
-    assert "Patches are not slides" in text
+    assert "Patches of one slide are not independent" in text
 
 
 def test_twins_are_matched_by_id_and_test_is_not_read(folder: Path) -> None:
