@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+_MARK = "rosette.head"
+
+
+def is_head(scope: Scope) -> bool:
+    """Whether a request that looks like GET was HEAD, so that what only its body needs can be left out."""
+    return _MARK in scope
+
 
 class Head:
     """Middleware: answers HEAD as GET would be answered, without the body.
@@ -23,7 +30,7 @@ class Head:
         async def send_without_body(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        asked = {**scope, "method": "GET"}
+        asked = {**scope, "method": "GET", _MARK: True}
         try:
             await self.app(asked, receive, send_without_body)
         finally:
