@@ -116,8 +116,8 @@ def test_curl_posts_with_http2(server: RunningServer, png: bytes, tmp_path: Path
 
 
 def test_javas_own_client_posts(server: RunningServer, png: bytes, tmp_path: Path, logits: list[float]) -> None:
-    if shutil.which("java") is None or shutil.which("javac") is None:
-        pytest.skip("no Java Development Kit is installed: on Debian, the package openjdk-17-jdk-headless")
+    if shutil.which("java") is None:
+        pytest.skip("no Java is installed: on Debian, the package default-jre-headless")
     (tmp_path / "patch.png").write_bytes(png)
     (tmp_path / "Post.java").write_text(JAVA_CLIENT)
     command = ["java", "Post.java", f"{server.url}/predict", server.key, "patch.png"]
