@@ -98,6 +98,14 @@ def test_a_refusal_reaches_who_offers_http_2(server: RunningServer, png: bytes, 
     assert (status, problem["type"]) == (401, "/problems/unauthorized")
 
 
+def test_http_2_without_an_offer_is_refused_by_its_name(server: RunningServer) -> None:
+    with connected(server) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        status, _, problem = response_of(connection)
+    assert (status, problem["type"]) == (400, "/problems/malformed-request")
+    assert problem["detail"].startswith("expected HTTP/1.1, found HTTP/2")
+
+
 def test_curl_posts_with_http2(server: RunningServer, png: bytes, tmp_path: Path, logits: list[float]) -> None:
     if shutil.which("curl") is None or "HTTP2" not in subprocess.check_output(["curl", "--version"], text=True):
         pytest.skip("no curl with HTTP/2 is installed")
