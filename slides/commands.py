@@ -49,8 +49,8 @@ def score(
         typer.Option(help="Of which cells the turns are measured; auto: of doubtful and hot ones."),
     ] = SlideRotations.AUTO,
     shifts: Annotated[
-        SlideShifts, typer.Option(help="Of which cells eight shifts of 4 px are measured, too.")
-    ] = SlideShifts.NONE,
+        SlideShifts, typer.Option(help="Of which cells eight shifts of 4 px are measured, likewise.")
+    ] = SlideShifts.AUTO,
     processes: Annotated[
         int | None, typer.Option(min=1, max=256, help="How many processes score; by default one for each core.")
     ] = None,
