@@ -15,14 +15,17 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from model_zoo.notice import NOTICE
 from slides.cells import State, read_run
+from slides.export_commands import commands as export_commands
 from slides.opened import Model, open_model, open_slide
 from slides.patch import patch_of, write_patch
 from slides.pool import Pool
+from slides.products import write
 from slides.run import Heard, score_slide
 from slides.score import Measures, SlideRotations, SlideShifts
 from slides.verify import verify_run
 
 slide = typer.Typer(help="Score whole slides, without a server.", no_args_is_help=True)
+slide.add_typer(export_commands)
 
 _Model = Annotated[Path | None, typer.Option(metavar="FILE", help="The artifact; by default the shipped one.")]
 _Mpp = Annotated[
@@ -129,6 +132,7 @@ def _scored(
     try:
         with open_slide(path, model.manifest, mpp) as opened:
             folder = score_slide(path, out, opened, model, measures, pool, heard)
+        write(folder)
         say(f"{path.name}: {_counted(folder)}; {folder}")
     except (ValueError, OSError, MemoryError) as error:
         say(f"rosette: {path}: {str(error) or type(error).__name__}")
