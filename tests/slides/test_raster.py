@@ -38,7 +38,8 @@ def test_a_level_near_the_scale_is_used_as_stored_else_the_next_finer_one(
     mpp: float, downsamples: tuple[float, ...], level: int, factor: float
 ) -> None:
     found = plan(levels(*downsamples), WHOLE, mpp, 0.97)
-    assert (found.level, found.factor) == (level, pytest.approx(factor))
+    assert found.level == level
+    assert found.factor == pytest.approx(factor)
     assert found.filter == ("none" if found.factor == 1 else "area")
     assert found.microns_per_pixel == pytest.approx(mpp * found.ratio)
 
@@ -79,6 +80,8 @@ def test_a_pixel_is_the_mean_over_the_area_that_it_covers(raster: Raster) -> Non
     made, _ = raster.read(Rectangle(0, 0, 150, 150))
     factor = Fraction(raster.plan.factor)
     cover = np.zeros((150, 300))
+    low: Fraction
+    high: Fraction
     for pixel in range(150):
         low, high = pixel * factor, (pixel + 1) * factor
         for source in range(floor(low), ceil(high)):
