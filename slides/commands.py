@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -132,7 +133,7 @@ def _scored(
     try:
         with open_slide(path, model.manifest, mpp) as opened:
             folder = score_slide(path, out, opened, model, measures, pool, heard)
-        write(folder)
+            write(folder, patch_at=partial(patch_of, opened))
         say(f"{path.name}: {_counted(folder)}; {folder}")
     except (ValueError, OSError, MemoryError) as error:
         say(f"rosette: {path}: {str(error) or type(error).__name__}")
