@@ -65,7 +65,7 @@ def test_regions_are_geojson_in_level_0_pixels(folder: Path) -> None:
     assert (read["type"], read["rosette"]["notice"], read["rosette"]["scope"]) == (
         "FeatureCollection",
         NOTICE,
-        "unknown",
+        None,
     )
     assert feature["geometry"] == {
         "type": "Polygon",
