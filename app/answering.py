@@ -201,14 +201,12 @@ class PredictionService:
         self._pool.enter(len(asked))
         try:
             answers = await self._pool.run(job)
-            answered = perf_counter()
-            recorded = await self._writer.write(
-                [
-                    Entry({**answer.values, "key_id": each.key_id}, repeatable, each.image if self._store else None)
-                    for (each, repeatable), answer in zip(asked, answers, strict=True)
-                    if isinstance(answer, Prediction)
-                ]
-            )
+            answered, entries = perf_counter(), []
+            for (each, repeatable), answer in zip(asked, answers, strict=True):
+                if isinstance(answer, Prediction):
+                    row = {**answer.values, "key_id": each.key_id}
+                    entries.append(Entry(row, repeatable, each.image if self._store else None))
+            recorded = await self._writer.write(entries)
         finally:
             self._pool.leave(len(asked))
         record_s = perf_counter() - answered

@@ -12,11 +12,19 @@ from starlette.responses import Response
 from app import problems
 from app.access.caller import Caller
 from app.access.dependencies import MayPredict
-from app.answering import PredictionRequest
 from app.api import errors
 from app.api.admission import admit, client_gone
 from app.api.body import FIELD, MULTIPART, BatchReader, MppField
-from app.api.predict import IMAGE, MPP, OF_BODIES, IdempotencyKey, Parameters, idempotency_key_of, parameters_of
+from app.api.predict import (
+    IMAGE,
+    MPP,
+    OF_BODIES,
+    IdempotencyKey,
+    Parameters,
+    idempotency_key_of,
+    parameters_of,
+    prediction_request,
+)
 from app.diagnosis.report import Answer
 from app.problems import BodyTooLarge, EmptyBody, InvalidParameter, Problem, ProblemBody
 from app.records.entry import Recorded
@@ -79,18 +87,10 @@ async def predict_batch(
         images, mpp = await admit(request, services, state.batch_reader, caller, parameters.mpp, state.batches)
         results: list[Recorded | Problem | None] = [_unfit(image, services.settings.max_body_bytes) for image in images]
         fit = [index for index, result in enumerate(results) if result is None]
+        keys = [f"{idempotency_key} {index}" if idempotency_key else None for index in fit]
         asked = [
-            PredictionRequest(
-                images[index],
-                parameters.rotations,
-                caller.key_id,
-                parameters.case_id,
-                parameters.slide_id,
-                f"{idempotency_key} {index}" if idempotency_key else None,
-                parameters.shifts,
-                mpp=mpp,
-            )
-            for index in fit
+            prediction_request(images[index], caller, parameters, key, mpp)
+            for index, key in zip(fit, keys, strict=True)
         ]
         answers = await services.answering.answer_all(asked, client_gone(request))
     finally:

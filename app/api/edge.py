@@ -71,7 +71,7 @@ class Edge:
             except Exception:
                 if response.status is not None:
                     raise
-                failures.exception("%s %s failed", method_of(scope), route_of(seen))
+                failures.exception("%s %s failed", method_of(scope), getattr(seen.get("route"), "path_format", None))
                 await problems.unexpected().response()(seen, receive, response.send)
         finally:
             if seen is not scope and "route" in seen:
@@ -79,7 +79,8 @@ class Edge:
             self._note(scope, response.status, perf_counter() - start, span)
 
     def _note(self, scope: Scope, status: int | None, seconds: float, span: Span | None) -> None:
-        method, route, state = method_of(scope), route_of(scope), scope["state"]
+        method, state = method_of(scope), scope["state"]
+        route = getattr(scope.get("route"), "path_format", None)
         self._metrics.request(route, method, status, seconds)
         problem = state.get(problems.STATE)
         if problem:
@@ -137,11 +138,6 @@ def method_of(scope: Scope) -> str:
     """A request's method, if it is a known one."""
     method: str = scope["method"]
     return method if method in METHODS else OTHER_METHOD
-
-
-def route_of(scope: Scope) -> str | None:
-    """The template of the route that a request came to, such as ``/predictions/{prediction_id}``."""
-    return getattr(scope.get("route"), "path_format", None)
 
 
 def _log_access(

@@ -19,7 +19,7 @@ from app.api.body import FIELD, MULTIPART, RAW_TYPES, MppField, PatchReader
 from app.api.filters import IDENTIFIER
 from app.api.query import query_parser
 from app.diagnosis.report import Answer
-from app.diagnosis.scale import IGNORE, LEAST_STATED, MOST_STATED, parse_mpp
+from app.diagnosis.scale import IGNORE, LEAST_STATED, MOST_STATED, Mpp, parse_mpp
 from app.problems import InvalidParameter
 from app.services import Services
 from app.settings import Settings
@@ -129,6 +129,22 @@ def idempotency_key_of(request: Request) -> str | None:
     return values[0]
 
 
+def prediction_request(
+    image: bytes, caller: Caller, parameters: Parameters, idempotency_key: str | None, mpp: Mpp
+) -> PredictionRequest:
+    """What is asked about one patch."""
+    return PredictionRequest(
+        image,
+        parameters.rotations,
+        caller.key_id,
+        parameters.case_id,
+        parameters.slide_id,
+        idempotency_key,
+        parameters.shifts,
+        mpp,
+    )
+
+
 def patch_reader(settings: Settings) -> PatchReader:
     """Of one patch."""
     return PatchReader(settings.max_body_bytes, settings.body_timeout_s, Parameters.model_fields)
@@ -159,16 +175,7 @@ async def predict(
     parameters = parameters_of(request.scope["query_string"])
     idempotency_key = idempotency_key_of(request)
     [image], mpp = await admit(request, services, state.patch_reader, caller, parameters.mpp)
-    asked = PredictionRequest(
-        image,
-        parameters.rotations,
-        caller.key_id,
-        parameters.case_id,
-        parameters.slide_id,
-        idempotency_key,
-        parameters.shifts,
-        mpp=mpp,
-    )
+    asked = prediction_request(image, caller, parameters, idempotency_key, mpp)
     recorded = await services.answering.answer(asked, client_gone(request))
     headers = {REPLAYED: "true"} if recorded.replayed else None
     return Response(recorded.text, headers=headers, media_type="application/json")

@@ -51,14 +51,13 @@ class Committer:
             if any(map(_request_of, entries)):
                 with self._connection.begin():
                     return insert_new(self._connection, entries)
-            _insert_plain(self._connection, entries)
+            return _insert_plain(self._connection, entries)
         except SQLAlchemyError as error:
             self.close()
             raise unavailable(error) from error
         except self._error as error:
             self._give_up()
             raise unavailable(error) from error
-        return [Recorded(entry.values["answer"]) for entry in entries]
 
     def close(self) -> None:
         """Give the connection back."""
@@ -75,16 +74,18 @@ class Committer:
         self.close()
 
 
-def _insert_plain(connection: Connection, entries: Sequence[Entry]) -> None:
+def _insert_plain(connection: Connection, entries: Sequence[Entry]) -> list[Recorded | IdempotencyMismatch]:
     driver: Any = connection.connection.dbapi_connection
     sqlite = connection.dialect.name == "sqlite"
     statement, parameters_of = _insertion(connection.dialect, predictions)
     rows, images = [], []
+    recorded: list[Recorded | IdempotencyMismatch] = []
     for entry in entries:
         moment = entry.values["created_at"].astimezone(UTC)
         if sqlite:  # as SQLAlchemy stores it
             moment = moment.replace(tzinfo=None).isoformat(" ", "microseconds")
         rows.append(parameters_of({**entry.values, "created_at": moment}))
+        recorded.append(Recorded(entry.values["answer"]))
         if entry.patch is not None:
             images.append({"prediction_id": entry.values["id"], "data": entry.patch})
     cursor = driver.cursor()
@@ -101,6 +102,7 @@ def _insert_plain(connection: Connection, entries: Sequence[Entry]) -> None:
         driver.rollback()  # here: closed while the error still refers to the cursor, SQLite would keep its lock
         raise
     cursor.close()
+    return recorded
 
 
 @cache

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from queue import Empty, SimpleQueue
 from time import monotonic
 
@@ -23,6 +24,8 @@ from app.records.keeper import Keeper
 
 COMMIT_GROUP = 256
 PATIENCE_S = 2.0
+
+_entry_of = attrgetter("entry")
 
 log = logging.getLogger("rosette.records")
 
@@ -134,7 +137,7 @@ class Writer(Availability):
     def _commit(self, group: list[_Pending]) -> None:
         self._committing = (monotonic(), group)
         try:
-            outcomes: Sequence[Outcome] = self._committer.commit([pending.entry for pending in group])
+            outcomes: Sequence[Outcome] = self._committer.commit(list(map(_entry_of, group)))
         except RecordsUnavailable as problem:
             self._committing = None
             if refuses_for_good(problem):

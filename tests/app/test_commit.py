@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, text
@@ -18,7 +19,7 @@ from model_zoo.orbit import Rotations
 from tests.app.conftest import answer_of, entry_of
 
 MOMENT = datetime(2030, 1, 1, 12, 30, 0, 602_000, tzinfo=UTC)
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "an answer": {},
     "not assessable": {"label": None, "probability": None, "decision": "not_assessable"},
     "an orbit": {"basis": "orbit", "orbit_logits": (-1.5, 0.25), "case_id": "case-1", "slide_id": None},
@@ -37,7 +38,7 @@ def entries_of(patch: bytes | None, request: bool) -> list[Entry]:
 def stored(database: Engine, table: str, key: str) -> list[tuple[object, ...]]:
     """The rows as the database itself has them, without SQLAlchemy's types."""
     with database.connect() as connection:
-        rows = connection.execute(text(f"SELECT * FROM {table} ORDER BY {key}")).all()
+        rows = list(connection.execute(text(f"SELECT * FROM {table} ORDER BY {key}")))
         if database.dialect.name == "sqlite":
             kinds = ", ".join(f"typeof({name})" for name in rows[0]._mapping)
             rows += connection.execute(text(f"SELECT {kinds} FROM {table} ORDER BY {key}")).all()

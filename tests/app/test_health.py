@@ -139,7 +139,7 @@ def test_readiness_is_found_out_once_a_second_however_many_ask(
         checks.append(threading.current_thread().name)
         check_writable(database, size)
 
-    monkeypatch.setattr("app.records.writer.check_writable", counted)
+    monkeypatch.setattr("app.records.availability.check_writable", counted)
     answers: list[int] = []
     askers = [
         threading.Thread(target=lambda: answers.append(httpx.get(f"{server.url}/readyz").status_code))
