@@ -40,7 +40,7 @@ from model_zoo.orbit import Rotations
 
 YEAR = timedelta(days=365)
 START = datetime(2025, 1, 1, tzinfo=UTC)
-PAGE, TOGETHER, REPEATS = 50, 10_000, 15
+PAGE, GROUP, REPEATS = 50, 10_000, 15
 COMMITS, ROUNDS, BEYOND, GROUPS = 100, 20, 5, (1, 3, 16)  # 5 of 20 ratios lie outside of each end of the interval
 KEYS, MODELS, SLIDE, CASE = 5, 4, 100, 500
 DECISIONS, SHARES = ("negative", "positive", "review", "not_assessable"), (0.75, 0.149, 0.1, 0.001)
@@ -73,7 +73,7 @@ def rows(number: int) -> Iterator[dict[str, Any]]:
 def fill(engine: Engine, number: int) -> float:
     """Insert the rows; returns the seconds it took."""
     start, source = time.perf_counter(), rows(number)
-    while together := list(islice(source, TOGETHER)):
+    while together := list(islice(source, GROUP)):
         with engine.begin() as connection:
             connection.execute(insert(predictions), together)
     return time.perf_counter() - start
@@ -139,7 +139,7 @@ def main(number: int) -> None:
         migrate(engine)
         seconds = fill(engine, number)
         size = sum(file.stat().st_size for file in Path(folder).iterdir()) / 2**20
-        print(f"{number} rows in {seconds:.1f} s, {TOGETHER} a commit: {number / seconds:.0f} rows/s; {size:.0f} MB")
+        print(f"{number} rows in {seconds:.1f} s, {GROUP} a commit: {number / seconds:.0f} rows/s; {size:.0f} MB")
         new = open_database(f"sqlite:///{Path(folder) / 'new.db'}")
         migrate(new)
         for together in GROUPS:

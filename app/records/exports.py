@@ -18,7 +18,7 @@ from app.records.tables import predictions
 
 Values = tuple[Any, ...]
 
-TOGETHER = 500
+MAX_ROWS = 500
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 CSV_COLUMNS = tuple(column for column in predictions.columns if column.name != "answer")
 
@@ -58,8 +58,8 @@ def piece(log: PredictionLog, file: Format, wanted: Filter, cursor: str | None =
     Raises:
         RecordsUnavailable: if the database fails.
     """
-    rows = log.rows((predictions.c.id, *file.columns), TOGETHER, wanted, cursor)
-    return Piece(file.text([tuple(row[1:]) for row in rows]), len(rows), rows[-1][0] if len(rows) == TOGETHER else None)
+    rows = log.rows((predictions.c.id, *file.columns), MAX_ROWS, wanted, cursor)
+    return Piece(file.text([tuple(row[1:]) for row in rows]), len(rows), rows[-1][0] if len(rows) == MAX_ROWS else None)
 
 
 def _csv(rows: Sequence[Values]) -> str:

@@ -22,7 +22,7 @@ ACTION = "predictions.retention"
 CONFIRMED = "clock.confirm"
 HOUR_S = 60 * 60.0
 PAUSE_S = 0.1
-TOGETHER = 1000
+MAX_ROWS = 1000
 
 logger = logging.getLogger("rosette.records")
 
@@ -87,7 +87,7 @@ class Retention:
             return 0
         too_old = first_id(self.check_clock() - timedelta(days=self._days))
         columns = predictions.c
-        query = select(columns.id, columns.created_at).where(columns.id < too_old).order_by(columns.id).limit(TOGETHER)
+        query = select(columns.id, columns.created_at).where(columns.id < too_old).order_by(columns.id).limit(MAX_ROWS)
         with self._audit.transaction() as connection:
             found = connection.execute(query).all()
             if not found:

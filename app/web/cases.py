@@ -29,7 +29,7 @@ from app.web.wanted import FILTERS, NAMES, Wanted, wanted
 from model_zoo.decision import Decision, Label
 from model_zoo.reasons import Code
 
-TOGETHER = 50
+PAGE_SIZE = 50
 
 router = APIRouter(prefix="/cases", include_in_schema=False, route_class=PageRoute)
 TheServices = Annotated[Services, Depends(services_of)]
@@ -47,7 +47,7 @@ async def list_cases(
     reviewer = may(caller, Role.REVIEW)
 
     def read() -> dict[str, Any]:
-        found = services.browsing.page(form.order, TOGETHER, form.filter, form.cursor)
+        found = services.browsing.page(form.order, PAGE_SIZE, form.filter, form.cursor)
         verdicts = services.browsing.verdicts([row.id for row in found.rows]) if reviewer else {}
         return {"found": found, "verdicts": verdicts}
 

@@ -1,4 +1,4 @@
-"""``/admin/keys`` and ``rosette keys``: keys made, listed and revoked."""
+"""``/admin/keys`` and ``rosette keys``: create, list and revoke keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit trail: what it holds, who cannot change it, and how a change is found all the same."""
+"""The audit trail: its content, its protection, and the detection of changes."""
 
 from __future__ import annotations
 

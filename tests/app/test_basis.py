@@ -1,4 +1,4 @@
-"""What a decision is based on: the patch as given, or all turns of it together."""
+"""The basis of a decision: the patch as given, or all turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of answers, in every order and without a gap."""
+"""Lists of answers in every order, without gaps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commits that are on the disk when they return, and migrations that run once."""
+"""Commits are on the disk when they return; migrations run once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recent answers are compared with the reference that the artifact brings."""
+"""Drift: recent answers compared with the reference of the artifact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which predictions a filter finds, in what order, and by which index."""
+"""Filters of predictions: results, order and index use."""
 
 from __future__ import annotations
 

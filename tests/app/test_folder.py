@@ -1,4 +1,4 @@
-"""``rosette predict FOLDER``, by the installed command: every file is a row."""
+"""``rosette predict FOLDER`` with the installed command: every file is a row."""
 
 from __future__ import annotations
 

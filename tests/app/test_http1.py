@@ -1,4 +1,4 @@
-"""HTTP/1.1 as other clients speak it: offers of HTTP/2, transfer codings, malformed chunks, trailers."""
+"""HTTP/1.1 of other clients: offers of HTTP/2, transfer codings, malformed chunks, trailers."""
 
 from __future__ import annotations
 

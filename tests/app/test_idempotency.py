@@ -1,4 +1,4 @@
-"""A request that is sent twice is answered once."""
+"""A repeated request is answered and recorded once."""
 
 from __future__ import annotations
 

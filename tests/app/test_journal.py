@@ -1,4 +1,4 @@
-"""The journal's files: whole or not at all, locked while they are somebody's, and never silently short."""
+"""Journal files: complete or absent, locked while in use, and damage is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys: who gets in, for how long, and what of them is stored."""
+"""Keys: validity, expiry, and what is stored."""
 
 from __future__ import annotations
 

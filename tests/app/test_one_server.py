@@ -1,4 +1,4 @@
-"""One server for each SQLite file; who may read it; a database of a later version; descriptors and connections."""
+"""One server per SQLite file; file modes; a newer database; descriptors and connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each kind of orbit measures, implies, and costs."""
+"""What each kind of orbit measures and implies, and its cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image files are kept with their predictions where the administrator wants it, and only there."""
+"""Image files are stored with predictions only if the setting is on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inference processes: the same answers as in one's own process, in order, bounded, and replaced when they end."""
+"""Inference processes: same answers as in one process, in order, bounded, and replaced when they end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The probability at a site's own prevalence stands beside the raw one, and decides nothing."""
+"""The probability at the site's prevalence is stated beside the raw one and does not affect the decision."""
 
 from __future__ import annotations
 

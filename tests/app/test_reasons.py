@@ -1,4 +1,4 @@
-"""Reasons are data: a code, what was found, its bound, and a text that is made in one place."""
+"""Reasons as data: code, value, limit, and a text from one place."""
 
 from __future__ import annotations
 

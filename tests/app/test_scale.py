@@ -1,4 +1,4 @@
-"""A file that states another scale than the model's is refused; the caller's own figure counts in its place."""
+"""A file with another scale than the model's is refused; the caller's statement replaces the file's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answers to a patch whose grid lies a few pixels elsewhere."""
+"""Answers at offsets of a few pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many rows in one commit; and no row lost or doubled while the database hangs, refuses or is away."""
+"""Group commit; no row is lost or doubled while the database hangs, refuses or is unavailable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backup, wipe, restore: the same answers, models, keys and audit trail; a damaged backup changes nothing."""
+"""Backup, deletion, restore: same answers, models, keys and audit trail; a damaged backup changes nothing."""
 
 from __future__ import annotations
 

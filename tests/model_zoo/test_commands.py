@@ -1,4 +1,4 @@
-"""The command line: lazily loaded, readable, and its exit status tells."""
+"""The command line: lazy loading, readable output, exit status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answer to a patch depends on that patch alone: by a rule for each operator, and by trying it out."""
+"""An answer depends on its own patch only: rules for operators, and trials."""
 
 from __future__ import annotations
 

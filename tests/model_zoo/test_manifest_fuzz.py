@@ -1,4 +1,4 @@
-"""Whatever a manifest says, it is refused with a typed error, or answers can be made with it."""
+"""Any manifest is refused with a typed error, or is usable."""
 
 from __future__ import annotations
 

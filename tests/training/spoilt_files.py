@@ -1,4 +1,4 @@
-"""Spoilt folders in the layouts of PCam, Kaggle and WILDS, in folders of images, and in none."""
+"""Damaged folders in the layouts of PCam, Kaggle and WILDS, in folders of images, and in none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spoilt folders in Hugging Face's layout."""
+"""Damaged folders in Hugging Face's layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run goes on although its last checkpoint is cut, and does not claim a network that it does not have."""
+"""A run continues after its last checkpoint is damaged, and reports a missing best checkpoint."""
 
 from __future__ import annotations
 

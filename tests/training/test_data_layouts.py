@@ -1,4 +1,4 @@
-"""What users' data folders look like, and how each layout is read."""
+"""Users' data folders in every layout."""
 
 from __future__ import annotations
 

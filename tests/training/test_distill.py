@@ -1,4 +1,4 @@
-"""Views repeat themselves, teachers are asked once, and a student follows them."""
+"""Views are reproducible, teachers run once, and a student learns from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compiled kernels do what PyTorch's operators do."""
+"""The compiled kernels match PyTorch's operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pages show of an answer: what decided, why a person should look, and the answers at nine offsets."""
+"""An answer on a page: basis, reasons, and the answers at nine offsets."""
 
 from __future__ import annotations
 

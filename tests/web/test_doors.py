@@ -1,4 +1,4 @@
-"""Who gets to which page, and what a browser can be made to do."""
+"""Access to the pages, and attacks on browsers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people do at the pages, in a real browser."""
+"""User flows in a real browser."""
 
 from __future__ import annotations
 

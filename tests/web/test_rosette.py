@@ -1,4 +1,4 @@
-"""The rosette tells what was measured."""
+"""The rosette shows the measured values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every text of the pages stands in one place."""
+"""All texts of the pages are in one place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages say when the server is in trouble."""
+"""The pages during failures of the server."""
 
 from __future__ import annotations
 

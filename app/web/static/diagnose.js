@@ -9,7 +9,7 @@ const drop = document.querySelector("#drop");
 const files = document.querySelector("#files");
 const list = document.querySelector("#list");
 const words = page.dataset;
-const TOGETHER = 2;
+const PARALLEL = 2;
 const RETRIES = 20;
 
 const waiting = [];
@@ -55,7 +55,7 @@ function enqueue(job) {
 }
 
 function next() {
-  while (running < TOGETHER && waiting.length) {
+  while (running < PARALLEL && waiting.length) {
     running += 1;
     ask(waiting.shift()).finally(() => {
       running -= 1;

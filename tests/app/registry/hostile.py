@@ -1,4 +1,4 @@
-"""Hostile and mistaken uploads, each made from a real artifact, and the step that must refuse it."""
+"""Hostile and invalid uploads, each made from a real artifact, with the step that must refuse it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry over HTTP: upload, look, activate, roll back, retire, shadow."""
+"""The registry over HTTP: upload, list, activate, roll back, retire, shadow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signatures: what one key signed, another did not."""
+"""Signatures are accepted only from trusted keys."""
 
 from __future__ import annotations
 

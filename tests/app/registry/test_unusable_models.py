@@ -1,4 +1,4 @@
-"""A model that cannot be loaded, however it came into the database, never stops the one that serves, nor a start."""
+"""A model that cannot be loaded never stops the current one, nor a start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vetting: the shipped artifacts pass, every hostile one is refused for its reason, and nothing is left behind."""
+"""Vetting: the shipped artifacts pass, every hostile one is refused for its reason, and nothing remains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replays under emulation, what differs there and why, and the proof from the weights."""
+"""Replays under emulation, the first difference and its cause, and the proof from the weights."""
 
 from __future__ import annotations
 
