@@ -32,6 +32,7 @@ if sys.argv[1] == "numpy":
 elif sys.argv[1] == "portable":
     from pathlib import Path
     import model_zoo
+    sys.path.append("scripts")
     import hatch_build
     folder = Path(sys.argv[2])
     assert hatch_build.compiled(Path.cwd(), folder)
