@@ -16,7 +16,8 @@ RUN python -m venv /opt/build \
  && python -m venv --without-pip /opt/rosette \
  && /opt/build/bin/pip --python /opt/rosette install --no-cache-dir --no-compile --require-hashes --only-binary :all: \
     -r docker/training-requirements.txt
-COPY pyproject.toml hatch_build.py README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
+COPY scripts/hatch_build.py scripts/
 COPY alembic alembic
 COPY app app
 COPY model_zoo model_zoo

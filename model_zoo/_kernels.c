@@ -4,8 +4,12 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 enum { SIDE = 96, PIXELS = SIDE * SIDE, ROW = SIDE * 3, TAPS = 4, UNIT_BITS = 14 };
+enum { EDGE = TAPS - 1, PADDED = SIDE + 2 * EDGE };
 
 static int has_size(const Py_buffer *view, Py_ssize_t size, const char *name)
 {
@@ -99,54 +103,83 @@ static PyObject *quality_sums(PyObject *module, PyObject *arguments)
 
 /* Turns */
 
-static int clipped(int coordinate)
+/* A patch whose edge pixels are repeated so far that a place at most EDGE outside has all its taps; red, green, blue, 0. */
+typedef uint8_t Padded[PADDED][PADDED][4];
+
+static int clipped(int coordinate, int least, int most)
 {
-    return coordinate < 0 ? 0 : coordinate >= SIDE ? SIDE - 1 : coordinate;
+    return coordinate < least ? least : coordinate > most ? most : coordinate;
 }
 
-static uint8_t rounded(int32_t sum)
+static void pad(const uint8_t *patch, Padded padded)
 {
-    int32_t value = (sum + (1 << (UNIT_BITS - 1))) >> UNIT_BITS;
-    return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+    for (int y = 0; y < PADDED; y++)
+        for (int x = 0; x < PADDED; x++) {
+            const uint8_t *p = patch + ROW * clipped(y - EDGE, 0, SIDE - 1) + 3 * clipped(x - EDGE, 0, SIDE - 1);
+            padded[y][x][0] = p[0];
+            padded[y][x][1] = p[1];
+            padded[y][x][2] = p[2];
+            padded[y][x][3] = 0;
+        }
 }
 
-/* One pixel, from four pixels of each of four rows. */
-static inline void weigh(const uint8_t *const rows[TAPS], const int columns[TAPS], const int16_t *weights, uint8_t *out)
+#ifdef __SSE2__
+
+/* Adds two taps of a row: pairs holds red, red, green, green, blue, blue, 0, 0 in its lower half. */
+#define ADD_TAPS(sum, pairs, weights, k) \
+    _mm_add_epi32(sum, _mm_madd_epi16(_mm_unpacklo_epi8(pairs, zero), _mm_shuffle_epi32(weights, 0x55 * (k))))
+
+/* One pixel, from the 4x4 pixels at a place of the padded patch. */
+static inline void weigh(uint8_t (*from)[4], const int16_t *weights, uint8_t *out)
 {
-    int32_t red = 0, green = 0, blue = 0;
+    const __m128i zero = _mm_setzero_si128();
+    __m128i first = _mm_set1_epi32(1 << (UNIT_BITS - 1)), second = zero;
+#pragma GCC unroll 2
+    for (int i = 0; i < TAPS; i += 2, from += 2 * PADDED, weights += 2 * TAPS) {
+        __m128i factors = _mm_loadu_si128((const __m128i *)weights);
+        __m128i upper = _mm_loadu_si128((const __m128i *)from), lower = _mm_loadu_si128((const __m128i *)(from + PADDED));
+        __m128i upper_next = _mm_srli_si128(upper, 4), lower_next = _mm_srli_si128(lower, 4);
+        first = ADD_TAPS(first, _mm_unpacklo_epi8(upper, upper_next), factors, 0);
+        second = ADD_TAPS(second, _mm_unpackhi_epi8(upper, upper_next), factors, 1);
+        first = ADD_TAPS(first, _mm_unpacklo_epi8(lower, lower_next), factors, 2);
+        second = ADD_TAPS(second, _mm_unpackhi_epi8(lower, lower_next), factors, 3);
+    }
+    __m128i rounded = _mm_srai_epi32(_mm_add_epi32(first, second), UNIT_BITS);
+    rounded = _mm_packs_epi32(rounded, rounded);
+    uint32_t pixel = (uint32_t)_mm_cvtsi128_si32(_mm_packus_epi16(rounded, rounded));
+    out[0] = (uint8_t)pixel;
+    out[1] = (uint8_t)(pixel >> 8);
+    out[2] = (uint8_t)(pixel >> 16);
+}
+
+#else
+
+static inline void weigh(uint8_t (*from)[4], const int16_t *weights, uint8_t *out)
+{
+    int32_t red = 1 << (UNIT_BITS - 1), green = red, blue = red;
 #pragma GCC unroll 4
     for (int i = 0; i < TAPS; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < TAPS; j++) {
             int32_t weight = weights[TAPS * i + j];
-            const uint8_t *p = rows[i] + 3 * columns[j];
-            red += weight * p[0];
-            green += weight * p[1];
-            blue += weight * p[2];
+            red += weight * from[PADDED * i + j][0];
+            green += weight * from[PADDED * i + j][1];
+            blue += weight * from[PADDED * i + j][2];
         }
-    out[0] = rounded(red);
-    out[1] = rounded(green);
-    out[2] = rounded(blue);
+    out[0] = (uint8_t)clipped(red >> UNIT_BITS, 0, 255);
+    out[1] = (uint8_t)clipped(green >> UNIT_BITS, 0, 255);
+    out[2] = (uint8_t)clipped(blue >> UNIT_BITS, 0, 255);
 }
+
+#endif
 
 static void interpolate(const uint8_t *patch, const int16_t *places, const int16_t *weights, uint8_t *out)
 {
-    for (int i = 0; i < PIXELS; i++, weights += TAPS * TAPS, out += 3) {
-        int y = places[2 * i], x = places[2 * i + 1];
-        if (y >= 0 && x >= 0 && y <= SIDE - TAPS && x <= SIDE - TAPS) {
-            const uint8_t *p = patch + ROW * y + 3 * x;
-            const uint8_t *const rows[TAPS] = {p, p + ROW, p + 2 * ROW, p + 3 * ROW};
-            const int columns[TAPS] = {0, 1, 2, 3};
-            weigh(rows, columns, weights, out);
-        } else {
-            const uint8_t *rows[TAPS];
-            int columns[TAPS];
-            for (int k = 0; k < TAPS; k++) {
-                rows[k] = patch + ROW * clipped(y + k);
-                columns[k] = clipped(x + k);
-            }
-            weigh(rows, columns, weights, out);
-        }
+    Padded padded;
+    pad(patch, padded);
+    for (int i = 0; i < PIXELS; i++) {
+        int y = clipped(places[2 * i], -EDGE, SIDE - 1), x = clipped(places[2 * i + 1], -EDGE, SIDE - 1);
+        weigh(&padded[y + EDGE][x + EDGE], weights + TAPS * TAPS * i, out + 3 * i);
     }
 }
 

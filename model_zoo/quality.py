@@ -1,14 +1,14 @@
 """Is a patch fit to be assessed? Tissue, sharpness and stain within the disc that the network sees.
 
 All sums are of integers (in float64 below 2^53), so that the order of pixels cannot change them: the
-measures are the same to the last bit for every quarter turn and reflection of a patch.
+measures are the same to the last bit for every quarter turn and reflection of a patch, and whether NumPy
+or the compiled loops of ``_kernels.c`` take the sums.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from model_zoo import kernels
 from model_zoo.manifest import QualityReference, Triple
 from model_zoo.turns import SIDE, Patch, check_patch
+
+Sums = tuple[int, tuple[int, int, int], int, int]
 
 TISSUE_OPTICAL_DENSITY = 0.08
 
@@ -64,23 +66,6 @@ def judged(tissue_fraction: float, sharpness: float, density: Triple | None, ref
     return Quality(tissue_fraction, sharpness, distance, assessable)
 
 
-class Sums(NamedTuple):
-    """Sums over one patch's disc.
-
-    Attributes:
-        pixels: number of tissue pixels.
-        red, green, blue: their optical density, in units of 2^-16.
-        laplacian, squares: the Laplacian of luma and its square, over the disc without the patch's edge.
-    """
-
-    pixels: int
-    red: int
-    green: int
-    blue: int
-    laplacian: int
-    squares: int
-
-
 def tissue_statistics(patch: Patch) -> tuple[float, float, Triple | None]:
     """Tissue fraction, sharpness and the tissue's mean optical density per channel (None without tissue).
 
@@ -93,31 +78,41 @@ def tissue_statistics(patch: Patch) -> tuple[float, float, Triple | None]:
         ValueError: if the patch has another shape or type.
     """
     check_patch(patch)
-    sums = compiled_sums(patch) if kernels.COMPILED else numpy_sums(patch)
-    return statistics_of(sums)
+    return statistics_of(*(compiled_sums(patch) if kernels.COMPILED else numpy_sums(patch)))
 
 
 def compiled_sums(patch: Patch) -> Sums:
-    """The sums by ``_kernels.c``, where :data:`kernels.COMPILED`."""
-    return Sums(*kernels.quality_sums(np.ascontiguousarray(patch), OPTICAL_DENSITY, TISSUE))
+    """The sums for :func:`statistics_of`, where :data:`model_zoo.kernels.COMPILED`."""
+    found = kernels.quality_sums(np.ascontiguousarray(patch), OPTICAL_DENSITY, TISSUE)
+    pixels, red, green, blue, total, square = found
+    return pixels, (red, green, blue), total, square
 
 
 def numpy_sums(patch: Patch) -> Sums:
-    """The sums by NumPy."""
+    """The sums for :func:`statistics_of`, by NumPy."""
     planes = np.ascontiguousarray(patch.reshape(-1, 3).T)
     density = OPTICAL_DENSITY.take(planes, mode="clip")
     tissue = (density[0] + density[1] + density[2] > TISSUE) & _DISC
+    pixels = int(np.count_nonzero(tissue))
     density *= tissue
     red, green, blue = density.sum(axis=1, dtype=np.int32).tolist()  # below 2^31: 9216 · 157 836
-    return Sums(int(np.count_nonzero(tissue)), red, green, blue, *_laplacian_sums(planes.reshape(3, SIDE, SIDE)))
+    return pixels, (red, green, blue), *_laplacian_sums(planes.reshape(3, SIDE, SIDE))
 
 
-def statistics_of(sums: Sums) -> tuple[float, float, Triple | None]:
-    """What :func:`tissue_statistics` gives, from the sums over the disc."""
-    unit = sums.pixels * _UNIT
-    mean = (sums.red / unit, sums.green / unit, sums.blue / unit) if sums.pixels else None
-    sharpness = (_INNER_SIZE * sums.squares - sums.laplacian**2) / _INNER_SIZE**2
-    return sums.pixels / _DISC_SIZE, sharpness, mean
+def statistics_of(
+    pixels: int, density: tuple[int, int, int], total: int, square: int
+) -> tuple[float, float, Triple | None]:
+    """What :func:`tissue_statistics` gives, from the sums over the disc.
+
+    Args:
+        pixels: of tissue.
+        density: sums of ``OPTICAL_DENSITY`` over them, per channel.
+        total, square: sums of the Laplacian of luma and of its square, a pixel within the patch's edge.
+    """
+    red, green, blue = density
+    unit = pixels * _UNIT
+    mean = (red / unit, green / unit, blue / unit) if pixels else None
+    return pixels / _DISC_SIZE, (_INNER_SIZE * square - total**2) / _INNER_SIZE**2, mean
 
 
 def laplacian(planes: Patch) -> NDArray[np.int16]:

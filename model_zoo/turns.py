@@ -92,7 +92,7 @@ def _factors(group: Group, element: int) -> tuple[float, bool, int]:
 
 
 def _permute(patch: Patch, reflected: bool, quarters: int, out: Patch) -> None:
-    if kernels.COMPILED:
+    if kernels.COMPILED and (reflected or quarters):
         kernels.permuted(patch, *_strides(reflected, quarters), out)
     else:
         out[...] = _permuted(patch, reflected, quarters)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_zoo.manifest import QualityReference, Triple
-from model_zoo.quality import DISC, OPTICAL_DENSITY, TISSUE, Quality, Sums, judged, laplacian, statistics_of
+from model_zoo.quality import DISC, OPTICAL_DENSITY, TISSUE, Quality, judged, laplacian, statistics_of
 from model_zoo.turns import SIDE
 from slides.reader import Pixels
 
@@ -40,7 +40,7 @@ def qualities(
         pixels, red = _parts(first, _COUNT_BITS)
         green, blue = _parts(second, _DENSITY_BITS)
         total, square = _signed_parts(third)
-        fraction, sharpness, density = statistics_of(Sums(pixels, red, green, blue, total, square))
+        fraction, sharpness, density = statistics_of(pixels, (red, green, blue), total, square)
         found.append((judged(fraction, sharpness, density, reference), density))
     return found
 

@@ -18,7 +18,13 @@ def steps(tmp_path: Path) -> list[str]:
     """What ``make serve`` would run in a fresh checkout."""
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    for name in ("Makefile", "pyproject.toml", "hatch_build.py", "model_zoo/_kernels.c", "docker/requirements.txt"):
+    for name in (
+        "Makefile",
+        "pyproject.toml",
+        "scripts/hatch_build.py",
+        "model_zoo/_kernels.c",
+        "docker/requirements.txt",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     command = ["make", "--dry-run", f"PYTHON={sys.executable}", "serve"]

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -13,8 +14,9 @@ import pytest
 
 from tests.conftest import ROOT
 
-FILES = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE")
-FOLDERS = ("alembic", "app", "model_zoo", "training")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+FILES = ("pyproject.toml", "README.md", "LICENSE")
+FOLDERS = (*PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"], "alembic", "scripts")
 
 
 def built(tmp_path: Path, compiler: str) -> tuple[str, list[str]]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,11 +29,21 @@ from hashlib import sha256
 import numpy as np
 if sys.argv[1] == "numpy":
     sys.modules["model_zoo._kernels"] = None
+elif sys.argv[1] == "portable":
+    from pathlib import Path
+    import model_zoo
+    sys.path.append("scripts")
+    import hatch_build
+    folder = Path(sys.argv[2])
+    assert hatch_build.compiled(Path.cwd(), folder)
+    model_zoo.__path__.insert(0, str(folder / "model_zoo"))
+    import model_zoo._kernels
+    assert Path(model_zoo._kernels.__file__).is_relative_to(folder)
 from model_zoo import kernels
 from model_zoo.quality import tissue_statistics
 from model_zoo.symmetry import Group
 from model_zoo.turns import turns
-assert kernels.COMPILED == (sys.argv[1] == "compiled")
+assert kernels.COMPILED == (sys.argv[1] != "numpy")
 digest, group = sha256(), Group.parse("D12")
 for patch in np.random.default_rng(16).integers(150, 256, (3, 96, 96, 3), np.uint8):
     digest.update(repr(tissue_statistics(patch)).encode())
@@ -45,12 +56,16 @@ def noise() -> Patch:
     return np.random.default_rng(1).integers(0, 256, (96, 96, 3), np.uint8)
 
 
-def digest(loops: str, *emulator: str) -> str:
-    """Of the measures and turns of some patches, in a process of its own, by ``"compiled"`` or ``"numpy"`` loops."""
-    command = [*emulator, sys.executable, "-c", DIGEST, loops]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def digest(loops: str, folder: Path, *emulator: str, **environment: str) -> str:
+    """Of the measures and turns of some patches, in a process of its own.
+
+    Args:
+        loops: ``"compiled"``, ``"portable"`` (compiled to ``folder`` by this process) or ``"numpy"``.
+    """
+    command = [*emulator, sys.executable, "-c", DIGEST, loops, str(folder)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stdout.splitlines()[-1]
 
 
 @st.composite
@@ -89,18 +104,28 @@ def test_tissue_has_the_same_sums_and_rotations() -> None:
         assert np.array_equal(interpolated(patch, 30.0), numpy_interpolated(patch, 30.0))
 
 
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return digest("numpy", tmp_path_factory.mktemp("numpy"))
+
+
 @needs_kernels
-def test_both_ways_have_the_same_bits() -> None:
-    assert digest("compiled") == digest("numpy")
+def test_both_ways_have_the_same_bits(tmp_path: Path, expected: str) -> None:
+    assert digest("compiled", tmp_path) == expected
+
+
+@pytest.mark.skipif(not HAS_COMPILER, reason="no C compiler")
+def test_code_without_vector_instructions_has_the_same_bits(tmp_path: Path, expected: str) -> None:
+    assert digest("portable", tmp_path, CFLAGS="-U__SSE2__") == expected
 
 
 @needs_kernels
 @pytest.mark.parametrize("cpu", ["Nehalem", "Haswell"])
-def test_other_cpus_have_the_same_bits(cpu: str) -> None:
+def test_other_cpus_have_the_same_bits(tmp_path: Path, cpu: str, expected: str) -> None:
     emulator = shutil.which("qemu-x86_64")
     if emulator is None:
         pytest.skip("no qemu-x86_64: install the package qemu-user")
-    assert digest("compiled", emulator, "-cpu", cpu) == digest("numpy")
+    assert digest("compiled", tmp_path, emulator, "-cpu", cpu) == expected
 
 
 @pytest.mark.parametrize("shape", [(96, 96), (48, 192, 3), (96, 96, 4)])

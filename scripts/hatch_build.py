@@ -37,7 +37,7 @@ def compiled(root: Path, folder: Path) -> Path | None:
     extension = Extension("model_zoo._kernels", [str(root / SOURCE)], extra_compile_args=FLAGS)
     command = build_ext(Distribution({"name": "rosette", "ext_modules": [extension]}))
     command.build_lib = str(folder)
-    command.build_temp = str(root / "build")
+    command.build_temp = str(folder / "build")
     command.force = True
     try:
         command.ensure_finalized()
