@@ -7,6 +7,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--custom-compile-command "make lock"
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses logical --maxprocesses 4
+KERNELS := scripts/hatch_build.py model_zoo/_kernels.c
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -67,7 +68,7 @@ format: .venv/.test ## Fix style automatically
 	$(BIN)/ruff format
 
 clean: ## Remove everything that can be rebuilt; keeps the server's data
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov model_zoo/_kernels.*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/pip:
@@ -75,12 +76,12 @@ clean: ## Remove everything that can be rebuilt; keeps the server's data
 	@"$(PYTHON)" -m venv --clear .venv || { rm -rf .venv; \
 		echo "$(PYTHON) cannot create a virtual environment (on Debian and Ubuntu: apt-get install python3-venv)"; exit 1; }
 
-.venv/.serve: pyproject.toml docker/requirements.txt | .venv/bin/pip
+.venv/.serve: pyproject.toml docker/requirements.txt $(KERNELS) | .venv/bin/pip
 	$(PIP) --require-hashes --requirement docker/requirements.txt
 	$(PIP) --no-deps --editable .
 	@touch $@
 
-.venv/.test: pyproject.toml scripts/install-torch | .venv/bin/pip
+.venv/.test: pyproject.toml scripts/install-torch $(KERNELS) | .venv/bin/pip
 	scripts/install-torch $(BIN)/python
 	$(PIP) --editable '.[training,dev]'
 	@touch .venv/.serve $@

@@ -28,5 +28,10 @@ def accepted(headers: Iterable[tuple[bytes, bytes]]) -> str:
     Args:
         headers: as in an ASGI scope, names in lower case.
     """
-    presented = [value for name, value in headers if name == _NAME]
-    return presented[0].decode("ascii") if len(presented) == 1 and _FIT.fullmatch(presented[0]) else new()
+    presented = None
+    for name, value in headers:
+        if name == _NAME:
+            if presented is not None:
+                return new()
+            presented = value
+    return presented.decode("ascii") if presented and _FIT.fullmatch(presented) else new()

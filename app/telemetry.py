@@ -10,7 +10,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from app.inference.model import Answered
+from app.inference.model import Prediction
 from app.version import version
 
 PATH = "/v1/traces"
@@ -73,7 +73,7 @@ class Tracing:
             span.set_status(StatusCode.ERROR)
         span.end()
 
-    def answered(self, answer: Answered, record_s: float) -> None:
+    def answered(self, answer: Prediction, record_s: float) -> None:
         """Create spans for the stages of a just recorded answer; call in the request's task.
 
         Args:

@@ -26,16 +26,17 @@ from sqlalchemy import Engine, insert
 from uuid_utils.compat import uuid7
 
 from app.diagnosis.example import EXAMPLE
-from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
-from app.records.database import open_database, transaction
-from app.records.entry import Entry, insert_new
+from app.records.commit import Committer
+from app.records.database import open_database
+from app.records.entry import Entry
 from app.records.exports import CSV, JSONL, piece
 from app.records.filters import EVERYTHING, Filter, first_id
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.row import row
 from app.records.tables import predictions
+from model_zoo.orbit import Rotations
 
 YEAR = timedelta(days=365)
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -81,7 +82,7 @@ def fill(engine: Engine, number: int) -> float:
 def commit_rate(engine: Engine, together: int) -> float:
     """Rows committed per second in groups of this size, each commit on disk."""
     template = row(Answer.model_validate(EXAMPLE), Rotations.FULL, "key-0")
-    seconds = 0.0
+    seconds, committer = 0.0, Committer(engine)
     for _ in range(COMMITS):
         now = datetime.now(UTC)
         group = [
@@ -89,9 +90,9 @@ def commit_rate(engine: Engine, together: int) -> float:
             for _ in range(together)
         ]
         start = time.perf_counter()
-        with transaction(engine) as connection:
-            insert_new(connection, group)
+        committer.commit(group)
         seconds += time.perf_counter() - start
+    committer.close()
     return COMMITS * together / seconds
 
 

@@ -6,6 +6,10 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
+# For model_zoo/_kernels.c. Debian's own Python has its headers in a package of their own.
+RUN headers=$(python -c 'import sysconfig; print(sysconfig.get_path("include"))') && apt-get update \
+ && apt-get install -y --no-install-recommends gcc libc6-dev $([ -e "$headers/Python.h" ] || echo python3-dev) \
+ && rm -rf /var/lib/apt/lists/*
 COPY docker/build-requirements.txt docker/requirements.txt docker/
 RUN python -m venv /opt/build \
  && /opt/build/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r docker/build-requirements.txt \
@@ -13,11 +17,14 @@ RUN python -m venv /opt/build \
  && /opt/build/bin/pip --python /opt/rosette install --no-cache-dir --no-compile --require-hashes --only-binary :all: \
     -r docker/requirements.txt
 COPY pyproject.toml README.md LICENSE ./
+COPY scripts/hatch_build.py scripts/
 COPY alembic alembic
 COPY app app
 COPY model_zoo model_zoo
+COPY slides slides
 COPY training training
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
+ && ls /dist/*-linux_*.whl \
  && /opt/build/bin/pip --python /opt/rosette install --no-cache-dir --no-compile --no-index --no-deps /dist/*.whl
 RUN cd /opt/rosette/lib/python3*/site-packages \
  && find . -type d \( -name tests -o -name test \) -prune -exec rm -rf {} + \

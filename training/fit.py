@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from training.augment import jitter_stain, reencode, refocus, shift_and_zoom, turn_at_random
 from training.checkpoints import KeepPrevious, latest_checkpoint
 from training.data import Patches, halves_of_valid, load_to_fit
+from training.denormals import without_denormals
 from training.distill import Distillation, Lessons, learn_from
 from training.mobilenetv2 import MobileNetV2, Topology
 from training.precision import Precision, choose_precision
@@ -60,7 +61,8 @@ class Recipe:
         start_sha256: of the file with the initial weights; empty for weights drawn by ``seed``.
         schedule: of the learning rate: ``one-cycle``; or, for a training in segments,
             ``constant`` (after a warm-up) and ``decay`` (from the peak to 0, after a warm-up).
-        shift_px: largest random shift, see :func:`training.augment.shift_and_zoom`; not of teachers' views.
+        shift_px: largest random shift, see :func:`training.augment.shift_and_zoom`. A teachers' view that is shifted
+            further keeps their answer, so that the student's does not depend on where the grid of pixels lay.
         zoom: largest random change of the scale, likewise.
         jpeg: share of the patches that are re-encoded, see :func:`training.augment.reencode`.
         precision: ``bf16-mixed``, ``32-true``, or ``auto`` for the faster one on this machine.
@@ -145,11 +147,11 @@ class Classifier(L.LightningModule):
         self.network = MobileNetV2(topology)
         self.recipe = recipe
 
-    def _augmented(self, images: Tensor, *, moved: bool) -> Tensor:
-        """uint8 [N, 96, 96, 3] → float [N, 3, 96, 96] in [0, 1]; patches that are ``moved`` already are not shifted."""
+    def _augmented(self, images: Tensor) -> Tensor:
+        """uint8 [N, 96, 96, 3] → float [N, 3, 96, 96] in [0, 1]."""
         recipe, device = self.recipe, images.device
         seed = int(torch.randint(2**31, ()))
-        if (recipe.shift_px or recipe.zoom) and not moved:
+        if recipe.shift_px or recipe.zoom:
             shifted = shift_and_zoom(images.cpu().numpy(), recipe.shift_px, recipe.zoom, seed)
             images = torch.from_numpy(shifted).to(device)
         x = turn_at_random(images.permute(0, 3, 1, 2))
@@ -161,12 +163,12 @@ class Classifier(L.LightningModule):
 
     def loss(self, batch: Batch, *, augment: bool) -> tuple[Tensor, Tensor]:
         images, labels, soft = batch
-        distilled = augment and self.recipe.distillation is not None
-        x = self._augmented(images, moved=distilled) if augment else images.permute(0, 3, 1, 2).float() / 255
+        taught = self.recipe.distillation if augment else None
+        x = self._augmented(images) if augment else images.permute(0, 3, 1, 2).float() / 255
         logits = self.network(x.contiguous(memory_format=torch.channels_last)).float()
         loss = F.cross_entropy(logits, labels)
-        if distilled and self.recipe.distillation is not None:
-            loss = self.recipe.distillation.mixed(loss, logits, soft)
+        if taught is not None:
+            loss = taught.mixed(loss, logits, soft)
         return loss, (logits.argmax(1) == labels).float().mean()
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
@@ -313,7 +315,8 @@ def fit(
         decay = max(0.0, 1 - AVERAGING_STRIDE / (recipe.averaged * steps))
         callbacks.insert(0, EMAWeightAveraging(decay=decay, update_every_n_steps=AVERAGING_STRIDE))
     classifier = Classifier(topology, recipe)
-    precision = choose_precision(recipe.precision, classifier, recipe.batch_size)
+    with without_denormals():
+        precision = choose_precision(recipe.precision, classifier, recipe.batch_size)
     gc.freeze()  # Garbage collection over torch's and e2cnn's objects costs 5 % of the time.
     fitter = L.Trainer(
         max_epochs=recipe.epochs,
@@ -325,12 +328,13 @@ def fit(
     )
     if started is not None:
         classifier.network.load_state_dict(started.state_dict())
-    fitter.fit(
-        classifier,
-        _loader(train, recipe.batch_size, shuffle=True, lessons=lessons),
-        _loader(material.choosing, 256, shuffle=False),
-        ckpt_path=checkpoint,
-    )
+    with without_denormals():
+        fitter.fit(
+            classifier,
+            _loader(train, recipe.batch_size, shuffle=True, lessons=lessons),
+            _loader(material.choosing, 256, shuffle=False),
+            ckpt_path=checkpoint,
+        )
     return Path(best.best_model_path)
 
 

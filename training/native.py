@@ -19,7 +19,10 @@ import torch
 from torch import Tensor
 
 FOLDER = Path(__file__).parent
-FLAGS = ["-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fopenmp", "-shared", "-fPIC"]
+# The parts of -ffast-math: with that flag itself, or -funsafe-math-optimizations, gcc links code that makes the whole
+# process round denormals to zero as soon as the library is loaded.
+ARITHMETIC = ["-fno-math-errno", "-fassociative-math", "-freciprocal-math", "-fno-signed-zeros", "-fno-trapping-math"]
+FLAGS = ["-O3", "-march=native", *ARITHMETIC, "-fopenmp", "-shared", "-fPIC"]
 
 
 @cache
@@ -30,7 +33,8 @@ def kernels() -> ctypes.CDLL | None:
         return None
     headers, sources = (sorted(FOLDER.glob(pattern)) for pattern in ("*.h", "*.c"))
     machine = Path("/proc/cpuinfo").read_bytes()[:4096]
-    key = hashlib.sha256(b"".join(file.read_bytes() for file in (*headers, *sources)) + machine).hexdigest()[:16]
+    content = b"".join(file.read_bytes() for file in (*headers, *sources))
+    key = hashlib.sha256(content + " ".join(FLAGS).encode() + machine).hexdigest()[:16]
     cache_dir = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rosette"
     library = cache_dir / f"kernels-{key}.so"
     if not library.exists():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +16,7 @@ from model_zoo.network import Network
 from model_zoo.symmetry import Group
 from model_zoo.turns import turn
 from training.batchnorm import FieldBatchNorm
+from training.denormals import without_denormals
 from training.densenet import load_expanded
 from training.views import view
 
@@ -80,19 +80,9 @@ def _pixels(images: Images) -> torch.Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
 
 
-@contextmanager
-def _without_denormals() -> Iterator[None]:
-    """Biases of 1e-40 behind a ReLU make the P4M-DenseNet three times slower; the CPU's state is restored."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-
-
 @torch.no_grad()
 def _torch_difference(network: nn.Module, images: Images) -> Floats:
-    with _without_denormals():
+    with without_denormals():
         chunks = [network(_pixels(images[i : i + CHUNK])) for i in range(0, len(images), CHUNK)]
     logits = torch.cat(chunks).numpy()
     difference: Floats = logits[:, 1] - logits[:, 0]

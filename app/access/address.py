@@ -16,11 +16,12 @@ def client_address(scope: Scope) -> str:
     A proxy's value need not be an address; an IPv4 address mapped to IPv6 is returned as IPv4.
     """
     client = scope.get("client")
-    return _address(client[0]) if client else UNKNOWN
+    return address_of(client[0]) if client else UNKNOWN
 
 
 @lru_cache(1024)
-def _address(text: str) -> str:
+def address_of(text: str) -> str:
+    """An IP address as it is compared and logged; ``unknown`` if it is none."""
     try:
         address: IPv4Address | IPv6Address = ip_address(text.partition("%")[0])
     except ValueError:

@@ -26,7 +26,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """The owner of the request's key, and the address (empty until the guard sets it)."""
+    """The owner of the request's key, and the address (empty until the gate sets it)."""
 
     key_id: str
     role: Role

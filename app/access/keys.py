@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 
 from app.access.caller import OWN_KEY_ID, Caller, Role
-from app.access.verdicts import FRESH_S, Verdict, Verdicts
+from app.access.key_cache import FRESH_S, KeyCache, Verdict
 from app.problems import InvalidParameter, KeyRevoked, LastAdminKey, RecordsUnavailable, UnknownKey
 from app.records.audit import SERVER, Actor, AuditTrail, Event
 from app.records.database import transaction
@@ -84,6 +84,9 @@ class Keys:
         own_key: the administrator's own key.
         grace_s: seconds after its last confirmation for which a key is accepted while the database is unavailable.
         clock: seconds since the epoch.
+
+    Attributes:
+        cache: the keys that were confirmed lately.
     """
 
     def __init__(
@@ -98,24 +101,22 @@ class Keys:
         self._audit = audit
         self._own = _digest(own_key.encode()) if own_key is not None else None
         self._clock = clock
-        self._verdicts = Verdicts(grace_s)
+        self.cache = KeyCache(grace_s, clock)
 
     def known(self, presented: bytes) -> Caller | None:
         """The caller, if the key was confirmed within 60 seconds; takes microseconds."""
-        now = self._clock()
-        verdict = self._verdicts.find(_digest(presented), now)
-        return verdict.caller if verdict and verdict.fresh(now) else None
+        return self.cache.known(presented)
 
     def remembered(self, presented: bytes) -> bool:
         """Whether the key was confirmed within the grace period, so that it is not a guess."""
-        return self._verdicts.find(_digest(presented), self._clock()) is not None
+        return self.cache.find(_digest(presented), self._clock()) is not None
 
     def caller(self, presented: bytes) -> Caller | None:
         """The caller; None for an unknown key. Queries the database if :meth:`known` returns None."""
         known = self.known(presented)
         if known is not None:
             return known
-        digest, revocations = _digest(presented), self._verdicts.revocations
+        digest, revocations = _digest(presented), self.cache.revocations
         try:
             verdict = self._look_up(presented, digest)
         except RecordsUnavailable:
@@ -123,18 +124,18 @@ class Keys:
                 raise
             return trusted
         if verdict is None:
-            self._verdicts.drop(digest)
+            self.cache.drop(digest)
             return None
-        self._verdicts.keep(digest, verdict, revocations)
+        self.cache.keep(digest, verdict, revocations)
         return verdict.caller
 
     def trusted(self, presented: bytes) -> Caller | None:
         """The caller, if confirmed within the grace period; then valid for 5 seconds without a query."""
-        digest, now, revocations = _digest(presented), self._clock(), self._verdicts.revocations
-        remembered = self._verdicts.find(digest, now)
+        digest, now, revocations = _digest(presented), self._clock(), self.cache.revocations
+        remembered = self.cache.find(digest, now)
         if remembered is None:
             return None
-        self._verdicts.keep(digest, replace(remembered, fresh_until=now + RETRY_S), revocations)
+        self.cache.keep(digest, replace(remembered, fresh_until=now + RETRY_S), revocations)
         return remembered.caller
 
     def holder(self, key_id: str) -> Verdict | None:
@@ -183,7 +184,7 @@ class Keys:
             with self._audit.transaction() as connection:
                 return self._revoke(connection, key_id, actor)
         finally:
-            self._verdicts.revoke(key_id)
+            self.cache.revoke(key_id)
 
     def listing(self) -> list[KeyEntry]:
         """Every key, oldest first."""

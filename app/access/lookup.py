@@ -29,10 +29,14 @@ class Lookup:
         keys: the valid keys.
         failed_tries: the rate limit of wrong keys.
         sessions: the open sessions.
+
+    Attributes:
+        known: returns the caller, if the key was confirmed recently; for the event loop.
     """
 
     def __init__(self, keys: Keys, failed_tries: FailedTries, sessions: Sessions) -> None:
         self._keys = keys
+        self.known = keys.cache.known
         self._failed_tries = failed_tries
         self._sessions = sessions
         self._limiter = CapacityLimiter(LOOKUPS)

@@ -80,10 +80,14 @@ class KeyRates:
     Args:
         rate: patches per second; None for no limit.
         clock: seconds from an arbitrary start.
+
+    Attributes:
+        limited: whether there is a limit.
     """
 
     def __init__(self, rate: float | None, clock: Callable[[], float] = monotonic) -> None:
         self._rate = rate
+        self.limited = bool(rate)
         self._buckets = TokenBuckets(max(1.0, rate), 1 / rate, clock) if rate else None
 
     def check(self, key_id: str) -> None:

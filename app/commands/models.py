@@ -13,7 +13,7 @@ from rich.table import Table
 
 from app.commands.database import shell_actor, the_database
 from app.commands.errors import readable_errors
-from app.diagnosis.engine import Engine, ModelError
+from app.diagnosis.engine import Engine
 from app.problems import ArtifactRefused
 from app.records.audit import AuditTrail
 from app.records.models import ModelEntry
@@ -22,6 +22,7 @@ from app.registry.registry import Registry, Upload
 from app.registry.signatures import TrustedKeys, new_private_key, public_key, sign
 from app.settings import Settings
 from model_zoo.commands import show_files, verify_files
+from model_zoo.opening import ModelError
 from model_zoo.proof import Step
 
 models = typer.Typer(help="Inspect, sign, upload and activate models.", no_args_is_help=True)
@@ -83,7 +84,7 @@ def activate_model(model_id: ModelId) -> None:
     with readable_errors():
         registry = _registry()
         entry = _resolved(registry, model_id)
-        _prove(registry, entry)
+        _prove(registry, entry, "it was not activated")
         registry.activate(entry.id, shell_actor())
         typer.echo(f"{_named(entry)} is active.")
 
@@ -94,7 +95,7 @@ def roll_back() -> None:
     with readable_errors():
         registry = _registry()
         if earlier := registry.earlier():
-            _prove(registry, earlier)
+            _prove(registry, earlier, "it was not activated")
         activation = registry.roll_back(shell_actor())
         typer.echo(f"{_named(registry.find(activation.model_id))} is active.")
 
@@ -117,6 +118,8 @@ def shadow_model(
     with readable_errors():
         registry = _registry()
         entry = _resolved(registry, model_id) if model_id else None
+        if entry:
+            _prove(registry, entry, "it did not become the shadow")
         registry.shadow(entry.id if entry else None, shell_actor())
         typer.echo(f"{_named(entry)} is the shadow." if entry else "There is no shadow.")
 
@@ -150,8 +153,8 @@ def _registry() -> Registry:
     return Registry(database, AuditTrail(database), TrustedKeys.parse(Settings().trusted_keys or ""))
 
 
-def _prove(registry: Registry, entry: ModelEntry) -> None:
-    """Check that a model can be loaded on this machine, before it is activated.
+def _prove(registry: Registry, entry: ModelEntry, consequence: str) -> None:
+    """Check that a model can be loaded on this machine, before servers are told to load it.
 
     Raises:
         ValueError: if it cannot be loaded.
@@ -160,7 +163,7 @@ def _prove(registry: Registry, entry: ModelEntry) -> None:
     try:
         Engine.open(registry.checked_data(entry.id)[1])
     except ModelError as error:
-        raise ValueError(f"{_named(entry)} cannot be loaded here, so it was not activated: {error}") from error
+        raise ValueError(f"{_named(entry)} cannot be loaded here, so that {consequence}: {error}") from error
 
 
 def _resolved(registry: Registry, beginning: str) -> ModelEntry:

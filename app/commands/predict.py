@@ -17,13 +17,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.commands.errors import readable_errors
 from app.commands.results import Result, write_csv, write_json, write_table
-from app.diagnosis.engine import Engine, shipped_artifacts
-from app.diagnosis.orbit import Rotations
+from app.diagnosis.engine import Engine
 from app.diagnosis.report import Answer
 from app.diagnosis.scale import Mpp, parse_mpp
-from app.diagnosis.shifts import Shifts
 from app.problems import BodyTooLarge, EmptyBody, Problem
 from app.settings import Settings
+from model_zoo.opening import shipped_artifacts
+from model_zoo.orbit import Rotations
+from model_zoo.shifts import Shifts
 
 
 class Style(StrEnum):

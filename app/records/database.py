@@ -81,10 +81,18 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         raise unavailable(error) from error
 
 
-def unavailable(error: SQLAlchemyError) -> RecordsUnavailable:
-    """The problem for a database error, without the statement and its parameters."""
+def unavailable(error: Exception) -> RecordsUnavailable:
+    """The problem for an error of SQLAlchemy's or of the driver's, without the statement and its parameters."""
     cause = getattr(error, "orig", None) or error
     return RecordsUnavailable(f"The database failed ({type(cause).__name__}), so nothing was answered: try again.")
+
+
+def refuses_for_good(problem: RecordsUnavailable) -> bool:
+    """Whether the database answered that it will never take these rows."""
+    cause = problem.__cause__
+    error = getattr(cause, "orig", None) or cause
+    # Both drivers name their errors as PEP 249 does.
+    return any(kind.__name__ in {"DataError", "IntegrityError"} for kind in type(error).__mro__)
 
 
 def _keep_private(path: str, *_: Any) -> None:

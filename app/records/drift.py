@@ -14,10 +14,10 @@ from typing import Any, get_args
 
 from sqlalchemy import Column, ColumnElement, Connection, Engine, and_, exists, func, select
 
-from app.diagnosis.basis import Basis
 from app.records.database import transaction
 from app.records.filters import first_id
 from app.records.tables import models, predictions
+from model_zoo.basis import Basis
 from model_zoo.manifest import Bins, Reference
 
 WINDOWS = {"day": timedelta(days=1), "week": timedelta(days=7)}

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, literal
 
-from app.diagnosis.reasons import DECISION_OF
 from app.records.tables import predictions
+from model_zoo.reasons import DECISION_OF
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -8,9 +8,9 @@ from math import sqrt
 
 from sqlalchemy import Engine, case, func, insert, select
 
-from app.diagnosis.basis import Basis
 from app.records.database import transaction
 from app.records.tables import shadow_scores
+from model_zoo.basis import Basis
 
 _Z95 = 1.959964
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    text,
 )
 
 
@@ -107,8 +108,11 @@ predictions = Table(
         "ix_predictions_model_sha256_id",
         *("model_sha256", "id", "probability", "max_deviation", "consistent", "stain_distance", "basis"),
     ),
-    Index(None, "slide_id", "id"),
-    Index(None, "case_id", "id"),
+    # Only of predictions that name one.
+    *(
+        Index(f"ix_predictions_{name}_id", name, "id", sqlite_where=text(named), postgresql_where=text(named))
+        for name, named in (("slide_id", "slide_id IS NOT NULL"), ("case_id", "case_id IS NOT NULL"))
+    ),
     Index(None, "patch_sha256", "id"),
 )
 

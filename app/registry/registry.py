@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from sqlalchemy import Connection
 from sqlalchemy import Engine as Database
 
-from app.diagnosis.engine import Engine, ModelError
+from app.diagnosis.engine import Engine
 from app.problems import ArtifactRefused, ModelInUse, NothingToRollBackTo, UnknownModel
 from app.records import models
 from app.records.audit import SERVER, Actor, AuditTrail, Event
@@ -21,6 +21,7 @@ from app.records.models import Activation, ModelEntry
 from app.registry.signatures import SignatureRefusedError, TrustedKeys, parse_signature
 from app.registry.vetting import Verdict, vet
 from model_zoo.network import Network
+from model_zoo.opening import ModelError
 from model_zoo.proof import Step
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from app.diagnosis.engine import ModelError, shipped_artifacts
 from app.registry.registry import Registry
 from app.registry.serving import Serving
+from model_zoo.opening import ModelError, shipped_artifacts
 
 log = logging.getLogger("rosette.models")
 

@@ -11,9 +11,8 @@ from time import monotonic
 
 from sqlalchemy import Engine as Database
 
-from app.diagnosis.engine import ModelError
 from app.inference.model import Model
-from app.inference.pool import Pool
+from app.inference.processes import Processes
 from app.inference.worker import WorkerEnded
 from app.problems import ModelUnusable, NoModel, Problem, UnknownModel
 from app.records import models
@@ -21,6 +20,7 @@ from app.records.audit import Actor
 from app.records.database import transaction
 from app.records.models import Activation
 from app.registry.registry import Registry
+from model_zoo.opening import ModelError
 
 POLL_S = 0.5
 RETRY_S = 10.0
@@ -61,13 +61,13 @@ class Serving:
     Args:
         database: contains the activations.
         registry: the models.
-        pool: opens models and runs them.
+        processes: open models and run them.
     """
 
-    def __init__(self, database: Database, registry: Registry, pool: Pool) -> None:
+    def __init__(self, database: Database, registry: Registry, processes: Processes) -> None:
         self._database = database
         self._registry = registry
-        self._pool = pool
+        self._processes = processes
         self._refused: dict[str, _Refusal] = {}
         self._wanted: tuple[int, str | None] | None = None
         self._following = threading.Lock()
@@ -128,17 +128,44 @@ class Serving:
             return self._registry.roll_back(actor)
         return self._activate(earlier.id, lambda: self._registry.roll_back(actor))
 
+    def start_shadow(self, model_id: str, actor: Actor) -> None:
+        """Prove a model here, and then let it score live patches on every server of this database.
+
+        It takes the place of any other.
+
+        Raises:
+            UnknownModel, ModelInUse: if there is none, it has been retired, or it is the one that serves.
+            ModelUnusable: if it cannot be loaded here; nothing is changed.
+        """
+        with self._following:
+            proved = self._proved(model_id, "it did not become the shadow")
+            self._registry.shadow(model_id, actor)
+            self._follow(proved)
+
+    def stop_shadow(self, actor: Actor) -> None:
+        """Let no model score beside the active one."""
+        self._registry.shadow(None, actor)
+        self.follow()
+
     def _activate(self, model_id: str, commit: Callable[[], Activation]) -> Activation:
         with self._following:
-            try:
-                proved = self._loaded(model_id) or self._open(model_id)
-            except (ModelError, WorkerEnded) as error:
-                raise ModelUnusable(
-                    f"The model {model_id[:12]} cannot be loaded here, so it was not activated: {error}"
-                ) from error
+            proved = self._proved(model_id, "it was not activated")
             activation = commit()
             self._follow(proved)
             return activation
+
+    def _proved(self, model_id: str, consequence: str) -> Model:
+        """A model that can be used here.
+
+        Raises:
+            ModelUnusable: with the consequence, if it cannot be.
+        """
+        try:
+            return self._loaded(model_id) or self._open(model_id)
+        except (ModelError, WorkerEnded) as error:
+            raise ModelUnusable(
+                f"The model {model_id[:12]} cannot be loaded here, so that {consequence}: {error}"
+            ) from error
 
     def _follow(self, proved: Model | None = None) -> State:
         with transaction(self._database) as connection:
@@ -151,9 +178,9 @@ class Serving:
             self._refused.clear()
             self._wanted = wanted
         model = self._model_of(active_id, proved) or self.state.model or self._first_of(earlier)
-        shadow = self._model_of(shadow_id)
+        shadow = self._model_of(shadow_id, proved)
         self.state = State(model, shadow, self._error(active_id, shadow_id, model))
-        self._pool.drop_unused()
+        self._processes.drop_unused()
         return self.state
 
     def _error(self, active_id: str | None, shadow_id: str | None, model: Model | None) -> str:
@@ -218,7 +245,7 @@ class Serving:
         """
         entry, data = self._registry.checked_data(model_id)
         try:
-            model = self._pool.open(data)
+            model = self._processes.open(data)
         except (ModelError, WorkerEnded):
             raise
         except Exception as error:  # an error in a model must not stop the current one

@@ -15,8 +15,6 @@ from app.api.exports import export
 from app.api.predictions import own_key
 from app.api.query import KnownParameters
 from app.api.reviews import MAX_NOTE
-from app.diagnosis.reasons import Code
-from app.diagnosis.report import Decision, Label
 from app.problems import InvalidParameter, UnknownPrediction
 from app.records.browsing import AMONG, Order
 from app.records.exports import CSV, JSONL, Format
@@ -28,6 +26,8 @@ from app.web.rendering import HEADERS, may, page
 from app.web.strings import t
 from app.web.view import View, view
 from app.web.wanted import FILTERS, NAMES, Wanted, wanted
+from model_zoo.decision import Decision, Label
+from model_zoo.reasons import Code
 
 PAGE_SIZE = 50
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
-from app.access.guard import session_token
+from app.access.gate import session_token
 from app.problems import InvalidParameter, Problem, Unauthorized
 from app.web.paths import LOGIN, home
 from app.web.rendering import HEADERS, page

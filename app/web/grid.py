@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.diagnosis.shifts import DISTANCE_PX, ShiftReport
+from model_zoo.shifts import DISTANCE_PX, ShiftReport
 
 SIDE, GAP = 60.0, 4.0
 

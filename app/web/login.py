@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app.access.address import client_address
 from app.access.caller import Caller
-from app.access.guard import session_token
+from app.access.gate import session_token
 from app.access.sessions import COOKIE
 from app.api.query import KnownParameters
 from app.problems import TooManyTries, Unauthorized

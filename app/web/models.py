@@ -91,8 +91,7 @@ async def roll_back(request: Request, caller: MayAdminister, _: NoParameters, se
 @router.post("/shadow/stop")
 async def stop_shadow(request: Request, caller: MayAdminister, _: NoParameters, services: TheServices) -> Response:
     await read_form(request, services.settings.body_timeout_s)
-    await services.io.run(partial(services.registry.shadow, None, caller.actor))
-    await services.io.run(services.serving.follow)
+    await services.io.run(partial(services.serving.stop_shadow, caller.actor))
     return _to("unshadow")
 
 
@@ -156,8 +155,7 @@ async def start_shadow(
     request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str
 ) -> Response:
     await read_form(request, services.settings.body_timeout_s)
-    await services.io.run(partial(services.registry.shadow, model_id, caller.actor))
-    await services.io.run(services.serving.follow)
+    await services.io.run(partial(services.serving.start_shadow, model_id, caller.actor))
     return _to("shadow")
 
 

@@ -14,11 +14,11 @@ from starlette.responses import HTMLResponse, Response
 
 from app.access.caller import Caller, Role
 from app.access.sessions import Session
-from app.diagnosis.report import NOTICE
 from app.prefix import ROOT
 from app.version import version
 from app.web.assets import url
 from app.web.strings import metric_name, t, titled
+from model_zoo.notice import NOTICE
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "

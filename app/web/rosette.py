@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import cos, radians, sin
 
-from app.diagnosis.report import ConsistencyReport
+from model_zoo.decision import ConsistencyReport
 
 HOLE, RIM, LABELS = 30.0, 124.0, 141.0
 _STEP_DEG = 5

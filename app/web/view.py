@@ -8,12 +8,12 @@ from functools import lru_cache
 from typing import Any
 
 from app.diagnosis import past
-from app.diagnosis.basis import Basis
 from app.diagnosis.report import Answer
 from app.problems import UnknownModel
 from app.services import Services
 from app.web.grid import Cell, shift_grid
 from app.web.rosette import Rosette, rosette
+from model_zoo.basis import Basis
 
 BAR_LEFT, BAR_WIDTH = 10.0, 300.0
 

@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from app.api.filters import IDENTIFIER
-from app.diagnosis.reasons import Code
-from app.diagnosis.report import Decision, Label
 from app.records.browsing import AMONG, Order
 from app.records.filters import Filter
 from app.web.strings import t
+from model_zoo.decision import Decision, Label
+from model_zoo.reasons import Code
 
 FILTERS = ("decision", "reason", "label", "case_id", "slide_id", "model", "key", "patch", "since", "until")
 NAMES = (*FILTERS, "sort", "cursor")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from app.diagnosis.engine import Engine
-from app.diagnosis.orbit import Rotations
+from model_zoo.orbit import Rotations
 
 _engine = Engine.load(Path(os.environ["ARTIFACT"]))
 _threads = ThreadPoolExecutor(int(os.environ.get("CORES", os.cpu_count() or 1)))

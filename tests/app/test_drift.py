@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 from app.access.caller import Role
 from app.commands.drift import drift
-from app.diagnosis.orbit import Rotations
 from app.problems import RecordsUnavailable
 from app.records.drift import FRESH_S, Drift, FigureDrift, ModelDrift, WindowDrift, compare, psi
 from app.records.migrations import migrate
@@ -23,6 +22,7 @@ from app.records.row import row
 from app.records.tables import models, predictions
 from model_zoo.artifact import parse
 from model_zoo.manifest import Bins, Manifest, Reference
+from model_zoo.orbit import Rotations
 from tests.app.conftest import Clock, RunningServer, answer_of, assert_problem
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -115,6 +115,15 @@ WHOLE: dict[str, tuple[Callable[[], bytes | bytearray], type[problems.ImageProbl
         problems.Animation,
         "an Aperio SVS slide of 2 images.*cut patches",
     ),
+    "fluorescence composite": (
+        lambda: tiff(
+            np.dstack([PIXELS, PIXELS, PIXELS[..., :1]]).astype(np.uint16),
+            photometric="minisblack",
+            planarconfig="contig",
+        ),
+        problems.WrongMode,
+        "a composite of 7 grayscale channels.*H&E",
+    ),
     "JPEG 2000": (lambda: imagecodecs.jpeg2k_encode(PIXELS), problems.NotAnImage, "a JPEG 2000 file"),
     "JPEG XL": (lambda: imagecodecs.jpegxl_encode(PIXELS), problems.NotAnImage, "a JPEG XL file"),
     "WebP": (lambda: imagecodecs.webp_encode(PIXELS), problems.NotAnImage, "a WebP file"),

@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import Engine, event, select, text
 
 from app.access.caller import OWN_KEY_ID, Caller, Role
+from app.access.key_cache import SIZE, KeyCache, Verdict
 from app.access.keys import KeyEntry, Keys
-from app.access.verdicts import SIZE, Verdict, Verdicts
 from app.problems import InvalidParameter, KeyRevoked, LastAdminKey, RecordsUnavailable, UnknownKey
 from app.records.audit import Actor, AuditTrail, Entry
 from app.records.migrations import migrate
@@ -290,7 +290,7 @@ def test_as_many_verdicts_are_kept_as_fit_and_those_used_last() -> None:
     def verdict(number: int) -> Verdict:
         return Verdict(Caller(str(number), Role.READ, "x"), None, 0, 60)
 
-    verdicts = Verdicts(900)
+    verdicts = KeyCache(900)
     for number in range(SIZE):
         verdicts.keep(str(number), verdict(number), verdicts.revocations)
     assert verdicts.find("0", 1) == verdict(0)

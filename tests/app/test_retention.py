@@ -17,7 +17,6 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import Engine, Table, func, insert, select, update
 
-from app.diagnosis.orbit import Rotations
 from app.records.audit import SERVER, AuditTrail
 from app.records.database import open_database
 from app.records.idempotency import Repeatable, fingerprint
@@ -29,6 +28,7 @@ from app.records.row import row
 from app.records.shadow_scores import Score, ShadowScores
 from app.records.tables import idempotency, models, patches, predictions, reviews, shadow_scores
 from app.settings import Settings
+from model_zoo.orbit import Rotations
 from tests.app.conftest import RunningServer, answer_of, entry_of, write
 
 DAY = timedelta(days=1)

@@ -31,6 +31,13 @@ def test_the_kernels_are_for_bfloat16_alone() -> None:
     assert not suits(torch.zeros(1))
 
 
+@pytest.mark.usefixtures("compiled")
+def test_the_kernels_leave_small_numbers_as_they_are() -> None:
+    assert kernels() is not None
+    smallest = float("5e-324")
+    assert smallest * 1.0 > 0
+
+
 def test_rows_are_a_view_of_channels_last_memory() -> None:
     x = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
     assert rows(x).data_ptr() == x.data_ptr()

@@ -12,8 +12,8 @@ from playwright.sync_api import expect
 from sqlalchemy import update
 
 from app.access.caller import Role
-from app.diagnosis.report import NOTICE
 from app.records.tables import sessions
+from model_zoo.notice import NOTICE
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import RunningServer, encoded
 from tests.app.registry.conftest import id_of, serving

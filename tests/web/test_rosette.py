@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from app.diagnosis.example import EXAMPLE
-from app.diagnosis.report import ConsistencyReport
 from app.web.rosette import HOLE, RIM, Rosette, rosette
+from model_zoo.decision import ConsistencyReport
 
 
 def drawn(threshold: float | None = 0.4, **changes: Any) -> Rosette:

@@ -7,8 +7,10 @@ from io import BytesIO
 from typing import BinaryIO
 
 import numpy as np
-import onnxruntime as ort
 from PIL import Image
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
+import onnxruntime as ort
 
 SIDE = 96
 
