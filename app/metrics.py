@@ -21,12 +21,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from app.diagnosis.reasons import Code
-from app.inference.model import Answered
+from app.inference.model import Prediction
 from app.inference.pool import Pool
+from app.inference.processes import Processes
 from app.records.writer import Writer
 from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
+from model_zoo.reasons import Code
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NO_ROUTE = "none"
@@ -47,12 +48,15 @@ class Metrics:
 
     Args:
         pool: whose queue is shown.
+        processes: whose losses are shown.
         serving: whose model is shown.
         shadow: whose losses are shown.
         writer: whose journal is shown.
     """
 
-    def __init__(self, pool: Pool, serving: Serving, shadow: ShadowScorer, writer: Writer) -> None:
+    def __init__(
+        self, pool: Pool, processes: Processes, serving: Serving, shadow: ShadowScorer, writer: Writer
+    ) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("rosette_requests", "Requests.", ("route", "method", "status"), registry=registry)
         self._series: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
@@ -76,21 +80,21 @@ class Metrics:
         )
         consistency = Counter(
             "rosette_consistency",
-            "Predictions recorded, by what turning the patch did.",
+            "Predictions recorded, by the consistency of their turns.",
             ("result",),
             registry=registry,
         )
         self._consistency = {verdict: consistency.labels(name) for verdict, name in _CONSISTENCY.items()}
         reasons = Counter(
             "rosette_reasons",
-            "Predictions recorded that a person should look at or that were not assessable, by reason.",
+            "Predictions recorded that need review or are not assessable, by reason.",
             ("reason",),
             registry=registry,
         )
         self._reasons = {code: reasons.labels(code) for code in get_args(Code)}
         self._problems = Counter("rosette_problems", "Problems answered.", ("problem",), registry=registry)
         ProcessCollector(registry=registry)
-        registry.register(_State(pool, serving, shadow, writer))
+        registry.register(_State(pool, processes, serving, shadow, writer))
 
     def request(self, route: str | None, method: str, status: int | None, seconds: float) -> None:
         """Count a request.
@@ -117,7 +121,7 @@ class Metrics:
         """Note how long one stage of a prediction took."""
         self._stages[stage].observe(seconds)
 
-    def answered(self, answer: Answered, record_s: float) -> None:
+    def answered(self, answer: Prediction, record_s: float) -> None:
         """Count a prediction and its stages.
 
         Args:
@@ -125,11 +129,12 @@ class Metrics:
             record_s: seconds until it was.
         """
         values = answer.values
-        self.stage("decode", answer.decode_ms / 1000)
-        self.stage("quality", answer.quality_ms / 1000)
-        self.stage("infer", answer.infer_ms / 1000)
-        self.stage("record", record_s)
-        self.stage("total", values["total_ms"] / 1000 + record_s)
+        stages = self._stages
+        stages["decode"].observe(answer.decode_ms / 1000)
+        stages["quality"].observe(answer.quality_ms / 1000)
+        stages["infer"].observe(answer.infer_ms / 1000)
+        stages["record"].observe(record_s)
+        stages["total"].observe(values["total_ms"] / 1000 + record_s)
         model = values["model_name"], values["model_version"]
         self._predictions.labels(values["decision"], values["basis"], *model).inc()
         for code in values["reason_codes"].split():
@@ -144,19 +149,22 @@ class Metrics:
 class _State(Collector):
     """What is so at the moment of asking."""
 
-    def __init__(self, pool: Pool, serving: Serving, shadow: ShadowScorer, writer: Writer) -> None:
+    def __init__(
+        self, pool: Pool, processes: Processes, serving: Serving, shadow: ShadowScorer, writer: Writer
+    ) -> None:
         self._writer = writer
         self._pool = pool
+        self._processes = processes
         self._serving = serving
         self._shadow = shadow
 
     def collect(self) -> Iterator[Metric]:
         pool = self._pool
         yield GaugeMetricFamily("rosette_workers", "Inference processes.", pool.size)
-        yield GaugeMetricFamily("rosette_workers_running", "Inference processes that are at work.", pool.running)
+        yield GaugeMetricFamily("rosette_workers_running", "Inference processes that are busy.", pool.running)
         yield GaugeMetricFamily("rosette_queue_depth", "Requests that wait for an inference process.", pool.waiting)
         yield CounterMetricFamily(
-            "rosette_workers_replaced", "Inference processes that ended unexpectedly.", pool.replaced
+            "rosette_workers_replaced", "Inference processes that ended unexpectedly.", self._processes.replaced
         )
         yield CounterMetricFamily("rosette_shadow_dropped", "Patches not scored by the shadow.", self._shadow.dropped)
         yield GaugeMetricFamily(
@@ -164,10 +172,10 @@ class _State(Collector):
         )
         yield GaugeMetricFamily(
             "rosette_journalled",
-            "Answers in this process's journal that the database lacks.",
+            "Answers in this process's journal that are not in the database yet.",
             self._writer.backlog.size,
         )
-        info = InfoMetricFamily("rosette_model", "The model that answers.")
+        info = InfoMetricFamily("rosette_model", "The active model.")
         if (model := self._serving.state.model) is not None:
             name, version = model.manifest.name, model.manifest.version
             info.add_metric([], {"name": name, "version": version, "sha256": model.sha256})

@@ -1,4 +1,4 @@
-"""Which Rosette this is."""
+"""The version of Rosette."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-# The server alone: no torch, no compiler, no package manager's cache. Build from the repository's root:
+# The server: no torch, no compiler, no package manager's cache. Build from the repository's root:
 #   docker build -f docker/app.Dockerfile -t rosette-app .
 # docs/install.md runs it with a database and TLS. Alone, on SQLite, with the data on a volume:
 #   docker run --read-only --tmpfs /tmp -p 127.0.0.1:8000:8000 -v rosette:/var/lib/rosette rosette-app
@@ -21,6 +21,7 @@ COPY scripts/hatch_build.py scripts/
 COPY alembic alembic
 COPY app app
 COPY model_zoo model_zoo
+COPY slides slides
 COPY training training
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
  && ls /dist/*-linux_*.whl \
@@ -32,7 +33,7 @@ RUN cd /opt/rosette/lib/python3*/site-packages \
  && /opt/build/bin/cyclonedx-py environment --output-reproducible --pyproject /src/pyproject.toml \
     --output-file /opt/rosette/python.cdx.json /opt/rosette/bin/python
 
-# The base image's files without what only installs or builds, so that the final image does not carry them in a layer.
+# The base image's files without packages that only install or build, so that no layer of the final image has them.
 FROM ${PYTHON_IMAGE} AS root
 COPY docker/prune.sh docker/sbom.py /tmp/
 RUN sh /tmp/prune.sh && useradd --uid 10001 --no-create-home --home-dir /var/lib/rosette rosette \

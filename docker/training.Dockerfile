@@ -1,4 +1,4 @@
-# Everything that trains, quantizes and publishes a model; for a GPU with the NVIDIA container toolkit, or without one.
+# The image for training, quantizing and publishing models; for a GPU with the NVIDIA container toolkit, or a CPU.
 #   docker build -f docker/training.Dockerfile -t rosette-training .
 #   docker run --rm --gpus all --shm-size 2g -v "$PWD/runs:/runs" -v /path/to/pcam:/data:ro rosette-training \
 #       rosette train /runs/first --data /data
@@ -21,6 +21,7 @@ COPY scripts/hatch_build.py scripts/
 COPY alembic alembic
 COPY app app
 COPY model_zoo model_zoo
+COPY slides slides
 COPY training training
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
  && ls /dist/*-linux_*.whl \
@@ -29,7 +30,7 @@ RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --whe
     --output-file /opt/rosette/python.cdx.json /opt/rosette/bin/python
 
 FROM ${PYTHON_IMAGE}
-# The compiler is for the kernels that training builds for the CPU it finds.
+# The compiler builds the kernels of training for the CPU.
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
  && useradd --uid 10001 --create-home rosette && install -d -o 10001 -g 10001 /runs

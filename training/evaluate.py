@@ -1,4 +1,4 @@
-"""Measures a finished artifact on a split: its figures, and whether quarter turns change a bit."""
+"""Measures an artifact on a split: its figures, and the equality of bits under exact turns."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class EvaluationError(ValueError):
 
 @dataclass(frozen=True)
 class Exactness:
-    """Logits of all exact turns of each patch against those of the patch as given.
+    """Comparison of the logits of all exact turns with those of the patch as given.
 
     Attributes:
-        subgroup: the exact subgroup whose turns were made.
-        patches: how many patches were turned.
-        equal: how many of them gave the very same bits for every turn.
+        subgroup: the exact subgroup.
+        patches: number of patches.
+        equal: number of patches with equal bits for every turn.
         largest_delta: largest absolute difference of a logit.
     """
 
@@ -41,7 +41,7 @@ class Exactness:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured, and on what."""
+    """The measurements of an artifact."""
 
     artifact_sha256: str
     graph_sha256: str
@@ -59,14 +59,14 @@ def opened(artifact: Path) -> Network:
     """The network of an artifact's file.
 
     Raises:
-        ArtifactError: if the file is no artifact.
+        ArtifactError: if the file is not an artifact.
         EvaluationError: if onnxruntime cannot open it.
     """
     content = artifact.read_bytes()
     parse(content)
     try:
         return Network(content)
-    except Exception as error:  # onnxruntime's exceptions have no common class
+    except Exception as error:  # onnxruntime's exceptions have no common base class
         raise EvaluationError(f"{artifact} cannot be opened: {str(error).splitlines()[0]}") from error
 
 
@@ -74,7 +74,7 @@ def evaluate(network: Network, patches: Patches, split: SplitName) -> Evaluation
     """Measure ``network`` on ``patches`` and on all their exact turns.
 
     Raises:
-        DataError: if the split holds patches twice, or fewer than 8 of a label.
+        DataError: if the split has duplicates, or fewer than 8 patches of a label.
         EvaluationError: if an answer is not finite.
     """
     require_distinct({split: patches}, allow_in_train=True)

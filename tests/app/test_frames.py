@@ -1,4 +1,4 @@
-"""Messages between processes arrive whole, however they are cut."""
+"""Messages between processes arrive completely, in any fragmentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images hold what serves, and nothing else."""
+"""The images contain only what is needed to serve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: lazily loaded, readable, and its exit status tells."""
+"""The command line: lazy loading, readable output, exit status."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_help_names_every_command_and_imports_none_of_them() -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("models", "Look into artifacts, sign them"), ("demo-patch", "Write a synthetic H&E-like patch")],
+    [("models", "Inspect, sign, upload and activate models"), ("demo-patch", "Write a synthetic H&E-like patch")],
 )
 def test_a_summary_is_read_without_importing(name: str, words: str) -> None:
     (entry,) = entry_points(group=COMMANDS, name=name)
@@ -158,7 +158,7 @@ def test_show_refuses_what_is_no_artifact(tmp_path: Path) -> None:
     junk.write_bytes(b"junk")
     result = invoke("models", "show", junk)
     assert result.exit_code == 2
-    assert "is no artifact" in " ".join(result.output.replace("│", " ").split())
+    assert "is not an artifact" in " ".join(result.output.replace("│", " ").split())
 
 
 def test_demo_patch_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:

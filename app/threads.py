@@ -1,4 +1,4 @@
-"""How the event loop waits for threads."""
+"""Threads that wait for what would block the event loop."""
 
 from __future__ import annotations
 
@@ -9,49 +9,11 @@ from contextlib import suppress
 from math import inf
 from queue import SimpleQueue
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, TypeVar
 
 from app.problems import Busy
 
 T = TypeVar("T")
-
-
-class Reply(Generic[T]):
-    """Where a thread leaves what a coroutine awaits.
-
-    Attributes:
-        future: belongs to the event loop that made the reply.
-    """
-
-    __slots__ = ("_loop", "future")
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[T] = self._loop.create_future()
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether nobody waits any more."""
-        return self.future.cancelled()
-
-    def give(self, result: T | BaseException) -> None:
-        """Wake the coroutine with a result, or with an error to raise; from any thread."""
-        call_in(self._loop, self.settle, result)
-
-    def settle(self, result: T | BaseException) -> None:
-        """The same, in the event loop's thread."""
-        if self.future.done():
-            return
-        if isinstance(result, BaseException):
-            self.future.set_exception(result)
-        else:
-            self.future.set_result(result)
-
-
-def call_in(loop: asyncio.AbstractEventLoop, call: Callable[[T], None], argument: T) -> None:
-    """Have an event loop call something soon, from any thread; nothing happens if it has been closed."""
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(call, argument)
 
 
 class Threads:
@@ -104,26 +66,42 @@ class Threads:
         return await self._run(call, inf)
 
     async def _run(self, call: Callable[[], T], deadline_s: float) -> T:
-        reply: Reply[T] = Reply()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
         expires = monotonic() + deadline_s
 
         def begin() -> None:
+            if future.cancelled():
+                return
             try:
-                if reply.abandoned:
-                    return
                 if monotonic() > expires:
                     raise Busy(f"No thread was free for {deadline_s:g} s: try again in a second.")
-                reply.give(call())
+                result = call()
             except BaseException as error:
-                reply.give(error)
+                _settle(loop, future, future.set_exception, error)
+            else:
+                _settle(loop, future, future.set_result, result)
 
         self._room -= 1
         try:
             self._calls.put(begin)
-            return await reply.future
+            return await future
         finally:
             self._room += 1
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             call()
+
+
+def _settle(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], settle: Callable[[Any], None], outcome: object
+) -> None:
+    """Wake whoever awaits the future, unless nobody does any more."""
+
+    def settle_once() -> None:
+        if not future.done():
+            settle(outcome)
+
+    with suppress(RuntimeError):  # the loop has been closed
+        loop.call_soon_threadsafe(settle_once)

@@ -1,9 +1,12 @@
-"""Which keys were found valid lately."""
+"""A cache of valid keys."""
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from threading import Lock
 
 from app.access.caller import Caller
@@ -18,8 +21,8 @@ class Verdict:
 
     Attributes:
         expires_at: when the key expires; None for never.
-        confirmed_at: when the database said so last.
-        fresh_until: until when nobody need ask again.
+        confirmed_at: time of the last confirmation.
+        fresh_until: until when no query is needed.
     """
 
     caller: Caller
@@ -27,29 +30,34 @@ class Verdict:
     confirmed_at: float
     fresh_until: float
 
-    def fresh(self, now: float) -> bool:
-        return now < self.fresh_until
 
+class KeyCache:
+    """The most recently used verdicts by the SHA-256 of the key; thread-safe.
 
-class Verdicts:
-    """The verdicts used last, by the SHA-256 of the key; safe to use from several threads.
-
-    How long a look into a dictionary takes tells nothing here: nobody can choose the bits of a SHA-256.
+    The time of a dictionary lookup reveals nothing, because a caller cannot choose the bits of a SHA-256.
 
     Args:
-        grace_s: seconds after its last confirmation for which a verdict is remembered.
+        grace_s: seconds after its last confirmation for which a verdict is kept.
+        clock: seconds since the epoch.
     """
 
-    def __init__(self, grace_s: float) -> None:
+    def __init__(self, grace_s: float, clock: Callable[[], float] = time.time) -> None:
         self._grace_s = grace_s
+        self._clock = clock
         self._verdicts: OrderedDict[str, Verdict] = OrderedDict()
         self._lock = Lock()
         self._revocations = 0
 
     @property
     def revocations(self) -> int:
-        """How often a key was forgotten; :meth:`keep` wants it as it was before the database was asked."""
+        """The number of revocations; pass :meth:`keep` the value from before the query."""
         return self._revocations
+
+    def known(self, presented: bytes) -> Caller | None:
+        """Whose key this is, if it was confirmed within 60 seconds; takes microseconds."""
+        now = self._clock()
+        verdict = self.find(sha256(presented).hexdigest(), now)
+        return verdict.caller if verdict is not None and now < verdict.fresh_until else None
 
     def find(self, digest: str, now: float) -> Verdict | None:
         """The verdict for a key, unless it is too old, or the key has expired."""
@@ -57,7 +65,7 @@ class Verdicts:
             verdict = self._verdicts.get(digest)
             if verdict is None:
                 return None
-            # A clock that was set back must not lengthen a verdict's life.
+            # A clock that was set back must not extend a verdict.
             remembered = 0 <= now - verdict.confirmed_at < self._grace_s
             if not remembered or (verdict.expires_at is not None and now >= verdict.expires_at):
                 del self._verdicts[digest]
@@ -66,7 +74,7 @@ class Verdicts:
             return verdict
 
     def keep(self, digest: str, verdict: Verdict, revocations: int) -> None:
-        """Remember a verdict, unless a key was revoked since the database was asked."""
+        """Store a verdict, unless a key was revoked since the query."""
         with self._lock:
             if revocations != self._revocations:
                 return
@@ -76,12 +84,12 @@ class Verdicts:
                 self._verdicts.popitem(last=False)
 
     def drop(self, digest: str) -> None:
-        """Forget the key with this SHA-256."""
+        """Remove the key with this SHA-256."""
         with self._lock:
             self._verdicts.pop(digest, None)
 
     def revoke(self, key_id: str) -> None:
-        """Forget the key with this id, and whatever is being asked about it right now."""
+        """Remove the key with this id, and invalidate running queries."""
         with self._lock:
             self._revocations += 1
             for digest in [digest for digest, known in self._verdicts.items() if known.caller.key_id == key_id]:

@@ -1,4 +1,4 @@
-"""The hand-off to threads: bounded, in order, and given up when nobody waits."""
+"""The hand-off to threads: bounded, in order, and abandoned when nobody waits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.problems import Busy
-from app.work import Threads
+from app.threads import Threads
 
 
 @contextmanager
