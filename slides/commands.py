@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,6 @@ from slides.export_commands import commands as export_commands
 from slides.opened import Model, open_model, open_slide
 from slides.patch import patch_of, write_patch
 from slides.pool import Pool
-from slides.products import write
 from slides.run import Heard, score_slide
 from slides.score import Measures, SlideRotations, SlideShifts
 from slides.verify import verify_run
@@ -53,8 +51,8 @@ def score(
         typer.Option(help="Of which cells the turns are measured; auto: of doubtful and hot ones."),
     ] = SlideRotations.AUTO,
     shifts: Annotated[
-        SlideShifts, typer.Option(help="Of which cells eight shifts of 4 px are measured, too.")
-    ] = SlideShifts.NONE,
+        SlideShifts, typer.Option(help="Of which cells eight shifts of 4 px are measured, likewise.")
+    ] = SlideShifts.AUTO,
     processes: Annotated[
         int | None, typer.Option(min=1, max=256, help="How many processes score; by default one for each core.")
     ] = None,
@@ -133,7 +131,6 @@ def _scored(
     try:
         with open_slide(path, model.manifest, mpp) as opened:
             folder = score_slide(path, out, opened, model, measures, pool, heard)
-            write(folder, patch_at=partial(patch_of, opened))
         say(f"{path.name}: {_counted(folder)}; {folder}")
     except (ValueError, OSError, MemoryError) as error:
         say(f"rosette: {path}: {str(error) or type(error).__name__}")
