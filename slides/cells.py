@@ -190,6 +190,8 @@ class _Reader:
         state, reason = fields[6:8]
         if state not in _CODE:
             raise RunError(f"the state {state!r}, expected one of {', '.join(_CODE)}")
+        if state == State.GLASS and not any(fields[7:]):
+            return  # what all cells are to begin with, and most of a slide
         if unknown := set(reason.split()) - REASONS:
             raise RunError(f"the reason {sorted(unknown)[0]!r}, expected one of {', '.join(sorted(REASONS))}")
         cells, at = self.cells, (row, column)
