@@ -92,7 +92,7 @@ class PredictionService:
         Raises:
             NoModel, Busy, RecordsUnavailable: as their names say.
         """
-        model = self._serving.state.model or self._serving.model
+        model = self._serving.state.model or self._serving.model  # which says why there is none
         if self._writer.refusal:
             raise RecordsUnavailable(self._writer.refusal)
         if self._pool.room <= 0:
