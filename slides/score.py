@@ -98,7 +98,7 @@ class Scorer:
             return found
         block, unreadable = self.raster.read(pixels_of(part, self._border))
         inner = block[_within(block.shape[:2], self._border)]
-        judged = qualities(inner, part.rows, part.columns, STRIDE, self.manifest.quality)
+        judged = qualities(inner, part.rows, part.columns, self.manifest.quality)
         top, left = part.row - chunk.row, part.column - chunk.column
         area = (slice(top, top + part.rows), slice(left, left + part.columns))
         cells = found[area]
