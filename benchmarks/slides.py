@@ -8,16 +8,18 @@ All stages and the bare network run alternately in the same process, and the lea
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from time import thread_time
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from model_zoo.network import Network
-from model_zoo.turns import SIDE
+from model_zoo.turns import SIDE, Patch
 from slides.cells import STATES, State
-from slides.grid import STRIDE, chunks, pixels_of
+from slides.grid import STRIDE, Chunk, chunks, pixels_of
 from slides.opened import open_slide
 from slides.quality import qualities
 from slides.score import BATCH, Measures, Scorer, SlideRotations, SlideShifts
@@ -73,14 +75,14 @@ def row(slide: Path, artifact: Path, rounds: int) -> str:
     return f"| {artifact.name} | {len(every)} | " + " | ".join(figures) + " |"
 
 
-def seconds(scorer: Scorer, parts: list, areas: list) -> float:  # type: ignore[type-arg]
+def seconds(scorer: Scorer, parts: Sequence[Chunk], areas: Sequence[NDArray[np.bool_]]) -> float:
     start = thread_time()
     for part, area in zip(parts, areas, strict=True):
         scorer.score(part, area)
     return thread_time() - start
 
 
-def bare(network: Network, patches: np.ndarray) -> float:  # type: ignore[type-arg]
+def bare(network: Network, patches: Patch) -> float:
     start = thread_time()
     for first in range(0, len(patches), BATCH):
         network.logits(patches[first : first + BATCH])

@@ -81,12 +81,11 @@ def test_a_pixel_is_the_mean_over_the_area_that_it_covers(raster: Raster) -> Non
     made, _ = raster.read(Rectangle(0, 0, 150, 150))
     factor = Fraction(raster.plan.factor)
     cover = np.zeros((150, 300))
-    low: Fraction
-    high: Fraction
     for pixel in range(150):
-        low, high = pixel * factor, (pixel + 1) * factor
-        for source in range(floor(low), ceil(high)):
-            cover[pixel, source] = (min(high, source + 1) - max(low, source)) / factor
+        low = pixel * factor
+        for source in range(floor(low), ceil(low + factor)):
+            left = max(float(low), source)
+            cover[pixel, source] = (min(float(low + factor), source + 1) - left) / float(factor)
     exact = np.einsum("ai,bj,ijc->abc", cover, cover, stored, optimize=True)
     assert np.abs(made - exact).max() <= 1
     assert abs((made - exact).mean()) < 0.01
