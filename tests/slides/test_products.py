@@ -197,6 +197,7 @@ def test_the_map_of_a_slide_out_of_scope_is_behind_a_click(tmp_path: Path) -> No
     assert made.run.scope is not None
     assert made.run.scope.verdict == "out_of_scope"
     assert read_runfile(folder).scope == write(folder).run.scope == made.run.scope
+    assert "do not rely on its probabilities" in rosette("slide", "export", folder, "--to", "qupath")
     tags = [tag for tag, _ in report(folder).tags]
     assert tags.index("details") < tags.index("img")
     assert "Not what this model was made for" in report(folder).text
