@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from slides.products import SUFFIXES, Format, Map, write
+from slides.products import EXPORT_FILES, Format, Map, write
 from slides.regions import Deviation, Rule
 from slides.runfile import write_atomically
 
@@ -73,7 +73,7 @@ def export(
         raise typer.BadParameter("only --to qupath knows tiles", param_hint="--tiles")
     with _readable_errors():
         made = Map.read(folder, _rule(prevalence, min_area, high, low))
-        path = out or folder / f"{to.value}.{SUFFIXES[to]}"
+        path = out or folder / EXPORT_FILES[to]
         write_atomically(path, made.export(to, tiles=tiles))
     _warn(made)
     typer.echo(f"Wrote {path}")

@@ -209,7 +209,7 @@ def test_the_command_finds_regions_by_another_rule(folder: Path) -> None:
     assert json.loads((folder / "regions.geojson").read_text())["rosette"]["rule"]["prevalence"] == 0.5
 
 
-@pytest.mark.parametrize(("to", "name"), [("csv", "csv.csv"), ("qupath", "qupath.geojson"), ("png", "png.png")])
+@pytest.mark.parametrize(("to", "name"), [("csv", "wsinfer.csv"), ("qupath", "qupath.geojson"), ("png", "map.png")])
 def test_the_command_exports(folder: Path, to: str, name: str) -> None:
     assert str(folder / name) in rosette("slide", "export", folder, "--to", to)
     assert (folder / name).stat().st_size > 0
