@@ -186,12 +186,11 @@ def publish(run: Path, release: Release, data: Path, folder: Path, *, read_test:
         PublishError: if an artifact fails its verification or the data are other data.
         FileNotFoundError: if the run has not been quantized.
     """
-    settings = Run.read(run)
-    if not isinstance(settings.topology, Topology):
+    if (run / "run.json").exists() and not isinstance(Run.read(run).topology, Topology):
         raise PublishError(f"{run}: {NOT_QUANTIZED}")
     graphs = {suffix: onnx.load(run / f"{suffix}.onnx") for suffix in ("int8", "fp32")}
     recipe: dict[str, JsonValue] = json.loads((run / "quantization.json").read_text())
-    evidence = _gather(settings, release, data, read_test=read_test)
+    evidence = _gather(Run.read(run), release, data, read_test=read_test)
     artifacts = {
         "int8": _artifact(graphs["int8"], release, evidence, "int8", recipe),
         "fp32": _artifact(
