@@ -1,4 +1,4 @@
-"""A patch's whole way, the same for the interface and the pages: asked → answered by a worker → recorded → out."""
+"""A patch's whole way, the same for the interface and the pages: asked, answered by a process, recorded, out."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from functools import partial
 from math import inf
 from time import perf_counter
 
-from app.diagnosis.orbit import Rotations
 from app.diagnosis.scale import Mpp
-from app.diagnosis.shifts import Shifts
-from app.inference.model import Answered, Model
-from app.inference.pool import TOGETHER, Pool, Task
-from app.problems import IdempotencyMismatch, ImageProblem, Problem, RecordsUnavailable, unexpected
+from app.inference.model import Model, Prediction
+from app.inference.pool import MAX_BATCH, Pool
+from app.inference.worker import Job
+from app.problems import IdempotencyMismatch, Problem, RecordsUnavailable, unexpected
 from app.records.entry import Entry, Recorded
 from app.records.idempotency import Repeatable, fingerprint
 from app.records.predictions import PredictionLog
-from app.records.writer import Outcome, Writer
+from app.records.writer import Writer, Written
 from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
-from app.work import Reply, Threads, call_in
+from app.threads import Threads
+from model_zoo.orbit import Rotations
+from model_zoo.shifts import Shifts
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PredictionRequest:
     """One patch, and what is asked about it.
 
     Attributes:
@@ -55,7 +56,7 @@ class Asked:
         return Repeatable(self.key_id, self.idempotency_key, print_)
 
 
-class Answering:
+class PredictionService:
     """Answers patches; nothing that it answers has not been recorded.
 
     Args:
@@ -73,7 +74,7 @@ class Answering:
         log: PredictionLog,
         writer: Writer,
         shadow: ShadowScorer,
-        observed: Callable[[Answered, float], None],
+        observed: Callable[[Prediction, float], None],
         store_patches: bool,
     ) -> None:
         self._pool = pool
@@ -83,20 +84,22 @@ class Answering:
         self._writer = writer
         self._shadow = shadow
         self._observed = observed
-        self._store_patches = store_patches
-        self._unwritten: list[tuple[list[Entry], Callable[[list[Outcome]], None]]] = []
+        self._store = store_patches
 
-    def check_ready(self) -> None:
-        """Refuse what could not be answered now, before its body is read.
+    def check_ready(self) -> Model:
+        """The model, unless nothing can be answered now.
 
         Raises:
             NoModel, Busy, RecordsUnavailable: as their names say.
         """
-        _ = self._serving.model
-        self._writer.refuse_unrecordable()
-        self._pool.refuse_when_full()
+        model = self._serving.state.model or self._serving.model  # which says why there is none
+        if self._writer.refusal:
+            raise RecordsUnavailable(self._writer.refusal)
+        if self._pool.room <= 0:
+            self._pool.refuse_when_full()
+        return model
 
-    async def answer(self, asked: Asked, gone: Callable[[], bool] = lambda: False) -> Recorded:
+    async def answer(self, asked: PredictionRequest, gone: Callable[[], bool] = lambda: False) -> Recorded:
         """Answer one patch.
 
         Args:
@@ -107,22 +110,20 @@ class Answering:
             ImageProblem: if it is no patch.
             NoModel, Busy, ClientGone, IdempotencyMismatch, RecordsUnavailable: as their names say.
         """
-        model = self._serving.model
-        request = None
+        model = self.check_ready()
+        repeatable = None
         if asked.idempotency_key is not None:
-            self._pool.refuse_when_full()
-            request, first = await self._io.run(partial(self._first, asked))
+            repeatable, first = await self._io.run(partial(self._first, asked))
             if first:
                 return first
-        self._writer.refuse_unrecordable()
-        self._pool.refuse_when_full()
-        [outcome] = await self._answered(model, [(asked, request)], gone, self._pool.deadline_s)
+            self.check_ready()
+        [outcome] = await self._answered(model, [(asked, repeatable)], gone, self._pool.deadline_s)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
     async def answer_all(
-        self, asked: Sequence[Asked], gone: Callable[[], bool] = lambda: False
+        self, asked: Sequence[PredictionRequest], gone: Callable[[], bool] = lambda: False
     ) -> list[Recorded | Problem]:
         """Answer patches of one request, each by itself: a problem of one leaves the others alone.
 
@@ -132,14 +133,13 @@ class Answering:
         Raises:
             NoModel, Busy, ClientGone: as their names say.
         """
-        model = self._serving.model
+        model = self.check_ready()
         results: list[Recorded | Problem | None] = [None] * len(asked)
         requests: list[Repeatable | None] = [None] * len(asked)
-        self._pool.refuse_when_full()
         if any(each.idempotency_key for each in asked):
             await self._io.run(partial(self._first_of_all, asked, requests, results))
         left = [index for index, result in enumerate(results) if result is None]
-        chunks = iter([left[begin : begin + TOGETHER] for begin in range(0, len(left), TOGETHER)])
+        chunks = iter([left[begin : begin + MAX_BATCH] for begin in range(0, len(left), MAX_BATCH)])
         deadline_s = self._pool.deadline_s
 
         async def work() -> None:
@@ -162,7 +162,7 @@ class Answering:
 
     def _first_of_all(
         self,
-        asked: Sequence[Asked],
+        asked: Sequence[PredictionRequest],
         requests: list[Repeatable | None],
         results: list[Recorded | Problem | None],
     ) -> None:
@@ -172,7 +172,7 @@ class Answering:
             except IdempotencyMismatch as mismatch:
                 results[index] = mismatch
 
-    def _first(self, asked: Asked) -> tuple[Repeatable | None, Recorded | None]:
+    def _first(self, asked: PredictionRequest) -> tuple[Repeatable | None, Recorded | None]:
         request = asked.repeatable()
         assert request is not None
         if first := self._writer.backlog.first_answer(request):
@@ -187,63 +187,35 @@ class Answering:
     async def _answered(
         self,
         model: Model,
-        asked: Sequence[tuple[Asked, Repeatable | None]],
+        asked: Sequence[tuple[PredictionRequest, Repeatable | None]],
         gone: Callable[[], bool],
         deadline_s: float,
-    ) -> list[Outcome]:
-        """Patches answered by one process; the outcome of each is known when all have been recorded."""
-        reply: Reply[list[Outcome]] = Reply()
-        answers: list[Answered | ImageProblem] = []
-        inferred = 0.0
-
-        def record(found: list[Answered | ImageProblem]) -> None:
-            nonlocal inferred
-            inferred = perf_counter()
-            answers.extend(found)
-            entries = [
-                self._entry(each, request, answer)
-                for (each, request), answer in zip(asked, found, strict=True)
-                if isinstance(answer, Answered)
-            ]
-
-            def recorded(outcomes: list[Outcome]) -> None:
-                rest = iter(outcomes)
-                reply.settle([each if isinstance(each, ImageProblem) else next(rest) for each in found])
-
-            self._write_soon(entries, recorded)
-
-        patches = [(each.image, each.case_id, each.slide_id, each.mpp) for each, _ in asked]
+    ) -> list[Written]:
+        """Patches answered by one process, and recorded together."""
         first = asked[0][0]
-        task = Task(model, first.rotations, patches, record, reply, gone, deadline_s, first.shifts)
-        outcomes: list[Outcome] = await self._pool.run(task)
-        record_s = perf_counter() - inferred
-        for (each, _), answer, outcome in zip(asked, answers, outcomes, strict=True):
-            if isinstance(answer, Answered) and isinstance(outcome, Recorded) and not outcome.replayed:
+        files, names = [], []
+        for each, _ in asked:
+            files.append(each.image)
+            names.append((each.case_id, each.slide_id, each.mpp))
+        job = Job(model, first.rotations, files, names, gone, deadline_s, first.shifts)
+        self._pool.enter(len(asked))
+        try:
+            answers = await self._pool.run(job)
+            answered, entries = perf_counter(), []
+            for (each, repeatable), answer in zip(asked, answers, strict=True):
+                if isinstance(answer, Prediction):
+                    row = {**answer.values, "key_id": each.key_id}
+                    entries.append(Entry(row, repeatable, each.image if self._store else None))
+            recorded = await self._writer.write(entries)
+        finally:
+            self._pool.leave(len(asked))
+        record_s = perf_counter() - answered
+        outcomes: list[Written] = []
+        for image, answer in zip(files, answers, strict=True):
+            outcome = recorded.pop(0) if isinstance(answer, Prediction) else answer
+            outcomes.append(outcome)
+            if isinstance(answer, Prediction) and isinstance(outcome, Recorded) and not outcome.replayed:
                 self._observed(answer, record_s)
-                self._shadow.offer(each.image, answer)
+                if self._serving.state.shadow is not None:
+                    self._shadow.offer(image, answer)
         return outcomes
-
-    def _write_soon(self, entries: list[Entry], recorded: Callable[[list[Outcome]], None]) -> None:
-        """Have entries written together with those of all patches that were answered in the same moment."""
-        if not self._unwritten:
-            asyncio.get_running_loop().call_soon(self._write)
-        self._unwritten.append((entries, recorded))
-
-    def _write(self) -> None:
-        written, self._unwritten = self._unwritten, []
-        everything = [entry for entries, _ in written for entry in entries]
-
-        def deliver(outcomes: list[Outcome]) -> None:
-            begin = 0
-            for entries, recorded in written:
-                recorded(outcomes[begin : begin + len(entries)])
-                begin += len(entries)
-
-        loop = asyncio.get_running_loop()
-        if everything:
-            self._writer.submit(everything, partial(call_in, loop, deliver))
-        else:
-            deliver([])
-
-    def _entry(self, asked: Asked, request: Repeatable | None, answer: Answered) -> Entry:
-        return Entry(answer.values | {"key_id": asked.key_id}, request, asked.image if self._store_patches else None)

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from anyio import CapacityLimiter, create_task_group, to_thread
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app.access.guard import Guard
+from app.access.dependencies import may_predict
+from app.access.gate import Gate
 from app.api import (
     audit,
     batch,
@@ -27,19 +32,17 @@ from app.api import (
     predictions,
     reviews,
 )
-from app.api.connection import Connection
-from app.api.head import Head
-from app.api.observation import Failures, Observation
-from app.api.thin import Admission, Shortcut
-from app.diagnosis.report import NOTICE
+from app.api.admission import Slots
+from app.api.edge import Edge
 from app.prefix import Prefix
+from app.records.audit_head import log_head
 from app.records.retention import keep_no_longer
-from app.records.witness import log_head
 from app.services import Services
 from app.settings import Settings
 from app.version import version
 from app.web import pages, paths
 from app.web.errors import refused
+from model_zoo.notice import NOTICE
 
 OPEN_PATHS = ("/livez", "/readyz")
 
@@ -51,6 +54,36 @@ _SILENT: TelemetryConfig = {
     "operation_spans": False,
     "auto_configure": False,
 }
+
+
+class Application(FastAPI):
+    """Rosette's routes behind two layers: an edge, and a gate."""
+
+    def __init__(self, services: Services, **options: Any) -> None:
+        super().__init__(**options)
+        self._services = services
+
+    def build_middleware_stack(self) -> ASGIApp:
+        services, settings = self._services, self._services.settings
+        inner = super().build_middleware_stack()
+        assert isinstance(inner, ServerErrorMiddleware)  # the edge answers errors in its place
+        direct = [(route, may_predict) for route in _routes(predict.router) + _routes(batch.router)]
+        gate = Gate(
+            inner.app,
+            lookup=services.lookup,
+            open_paths=OPEN_PATHS + paths.OPEN_PATHS + (docs.OPEN_PATHS if settings.docs else ()),
+            is_page=paths.is_page,
+            page_refused=refused,
+            bodies=settings.uploads,
+            direct=direct,
+            check_room=services.pool.refuse_when_full,
+        )
+        app: ASGIApp = Edge(gate, services.metrics, services.tracing)
+        if settings.root_path:
+            app = Prefix(app, settings.root_path)
+        if settings.trusted_proxies:
+            app = ProxyHeadersMiddleware(app, settings.trusted_proxies)  # type: ignore[arg-type, assignment]
+        return app
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -78,7 +111,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             await to_thread.run_sync(services.stop)
 
-    app = FastAPI(
+    app = Application(
+        services,
         title="Rosette",
         version=version(),
         description=f"Classifies histopathology patches on an ordinary CPU. {NOTICE}",
@@ -92,6 +126,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.services = services
     app.state.scrapes = CapacityLimiter(1)
     app.state.readiness = health.Readiness(services)
+    app.state.patch_reader = predict.patch_reader(services.settings)
+    app.state.batch_reader = batch.batch_reader(services.settings)
+    app.state.batches = Slots(services.settings.batches)
     errors.install(app)
     for module in (predict, batch, exports, predictions, reviews, models, keys, audit, drift, metrics, health):
         app.include_router(module.router)
@@ -99,25 +136,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.openapi = partial(docs.describe, app, services.settings.root_path or "")  # type: ignore[method-assign]
     if services.settings.docs:
         docs.install(app, services.settings.root_path or "")
-    app.add_middleware(Shortcut)
-    app.add_middleware(
-        Guard,
-        lookup=services.lookup,
-        open_paths=OPEN_PATHS + paths.OPEN_PATHS + (docs.OPEN_PATHS if services.settings.docs else ()),
-        is_page=paths.is_page,
-        page_refused=refused,
-    )
-    app.add_middleware(Failures)
-    app.add_middleware(
-        Admission,
-        routes=[*predict.router.routes, *batch.router.routes],
-        check=services.pool.refuse_when_full,
-    )
-    app.add_middleware(Head)
-    app.add_middleware(Connection, uploads=services.settings.uploads)
-    app.add_middleware(Observation, metrics=services.metrics, tracing=services.tracing)
-    if root := services.settings.root_path:
-        app.add_middleware(Prefix, root=root)
-    if services.settings.trusted_proxies:
-        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=services.settings.trusted_proxies)
     return app
+
+
+def _routes(router: APIRouter) -> list[APIRoute]:
+    return [route for route in router.routes if isinstance(route, APIRoute)]

@@ -26,10 +26,9 @@ LEAVE_S = 1.0
 class PatientProtocol(asyncio.BufferedProtocol):
     """HTTP/1.1 that reads no more of a body than it must before the application asks for it.
 
-    uvicorn reads ahead: with its own protocols some 300 KB of a body arrive while a key is looked up.
-    Here one read fetches at most 16 KB, and reading stops until the application calls for the body.
-    Headers are bounded and must arrive in time, and protocol errors are answered with problem+json.
-    (uvloop reads into a buffer of ours only if the protocol is nothing but a BufferedProtocol, so uvicorn's is held.)
+    uvicorn reads ahead some 300 KB of a body while a key is looked up. Here one read fetches at most 16 KB, and reading
+    stops until the application calls for the body. Headers are bounded and must arrive in time, and protocol errors are
+    answered with problem+json. (uvloop takes our buffer only if the protocol is nothing but a BufferedProtocol.)
     """
 
     def __init__(self, config: Config, **options: Any) -> None:
@@ -52,13 +51,10 @@ class _Transport:
 
     Data that nobody has read makes the kernel reset a closed connection, and who is still sending then may never see
     the answer: a proxy would say 502 in its place. Nothing is read while it waits. A second ``close`` does not wait.
-
-    Attributes:
-        unread: whether the client may still be sending what nobody will read.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        self.unread = False
+        self.unread = False  # whether the client may still be sending what nobody will read
         self._transport = transport
         self._leaving = False
         self.write = transport.write
@@ -86,20 +82,12 @@ class _WithoutUpgrades:
     protocol. So the request's head is parsed once more without its ``Upgrade``, by a parser that goes on from there.
 
     Args:
-        protocol: gets the callbacks; while :attr:`offered` is true, it disregards those that tell of a head's end.
+        protocol: gets the callbacks; while ``should_upgrade`` says so, it disregards those that tell of a head's end.
     """
 
     def __init__(self, protocol: _Parser) -> None:
         self._protocol = protocol
         self._renew()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._parser, name)
-
-    @property
-    def offered(self) -> bool:
-        """Whether the head that has just been parsed is parsed once more."""
-        return bool(self._parser.should_upgrade()) and self._parser.get_method() != b"CONNECT"
 
     def feed_data(self, data: bytes) -> None:
         view = memoryview(data)
@@ -118,6 +106,8 @@ class _WithoutUpgrades:
     def _renew(self) -> None:
         self._parser = httptools.HttpRequestParser(self._protocol)
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.get_method, self.get_http_version = self._parser.get_method, self._parser.get_http_version
+        self.should_upgrade, self.should_keep_alive = self._parser.should_upgrade, self._parser.should_keep_alive
 
 
 class _Parser(HttpToolsProtocol):
@@ -130,10 +120,6 @@ class _Parser(HttpToolsProtocol):
         self._header_timer: asyncio.TimerHandle | None = None
         self._header_bytes = 0
         self._idle_bytes = 0
-
-    @property
-    def _offered(self) -> bool:
-        return cast(_WithoutUpgrades, self.parser).offered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = _Transport(transport)
@@ -175,12 +161,8 @@ class _Parser(HttpToolsProtocol):
         super().on_message_begin()
         self._watch_headers()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._transport.unread:  # trailers are for nobody
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
-        if self._offered:
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             return
         self._idle.pop(self, None)
         self._transport.unread = True
@@ -189,14 +171,20 @@ class _Parser(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
             raise ValueError("expected HTTP/1.1")
-        if version == "1.1" and [name for name, _ in self.headers].count(b"host") != 1:
+        hosts, codings = 0, []
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding":
+                codings.append(value.strip().lower())
+        if version == "1.1" and hosts != 1:
             raise ValueError("expected exactly one Host header")
         if self.parser.get_method() == b"CONNECT":
             raise ValueError("expected another method than CONNECT: this is no proxy")
-        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
         if codings not in ([], [b"chunked"]):
             raise ValueError("expected no Transfer-Encoding but chunked: send the body without compression")
         super().on_headers_complete()
+        self.headers = []  # the scope has them; trailers are for nobody
         state = self.scope["state"]
         # Not the cycle itself: it refers to the state, and only the garbage collector could free the two.
         cycle = ref(self.cycle)
@@ -211,7 +199,7 @@ class _Parser(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._offered:
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             return
         self._transport.unread = False
         self._header_bytes = 0

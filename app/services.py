@@ -12,10 +12,10 @@ from app.access.keys import Keys
 from app.access.lookup import LOOKUPS, Lookup
 from app.access.sessions import Sessions
 from app.access.throttle import FailedTries, KeyRates
-from app.answering import Answering
-from app.diagnosis.engine import ModelError
-from app.inference.model import Answered, Model
+from app.answering import PredictionService
+from app.inference.model import Model, Prediction
 from app.inference.pool import Pool
+from app.inference.processes import Processes
 from app.memory import use_few_arenas
 from app.metrics import Metrics
 from app.records.audit import AuditTrail
@@ -27,8 +27,8 @@ from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.retention import Retention
 from app.records.reviews import Reviews
+from app.records.settings_audit import record_settings
 from app.records.shadow_scores import ShadowScores
-from app.records.start import record_settings
 from app.records.writer import Writer
 from app.registry import release
 from app.registry.registry import Registry
@@ -37,7 +37,8 @@ from app.registry.shadow import ShadowScorer
 from app.registry.signatures import TrustedKeys
 from app.settings import Settings
 from app.telemetry import Tracing
-from app.work import Threads
+from app.threads import Threads
+from model_zoo.opening import ModelError
 
 IO_THREADS = 4
 # Connections of the thread that follows activations, of the shadow's, of an upload, of the readiness check, of the
@@ -52,9 +53,9 @@ class Services:
 
     Attributes:
         admin_key_file: where the first admin key was written in this start, if it was.
-        pool: processes that decode and infer.
+        processes: decode and infer.
+        pool: hands them patches.
         io: threads that wait for the database.
-        batches: admits so many batches at a time.
         vetting: admits one upload at a time.
         counting: admits one count of drift at a time, beside the workers.
     """
@@ -73,24 +74,24 @@ class Services:
         self.retention = Retention(self.database, self.audit, settings.retention_days)
         self.key_rates = KeyRates(settings.key_rate)
         self.writer = Writer(self.database, Backlog(self.database, settings.journal_folder, settings.journal_bytes))
-        self.pool = Pool(settings.inference_processes, settings.queue, settings.deadline_s, settings.prevalence)
+        self.processes = Processes(settings.inference_processes)
+        self.pool = Pool(self.processes, settings.queue, settings.deadline_s, settings.prevalence)
         self.io = Threads(IO_THREADS, settings.queue, settings.deadline_s, name="io")
         self.reviews = Reviews(self.database, self.audit)
         self.registry = Registry(self.database, self.audit, TrustedKeys.parse(settings.trusted_keys or ""))
-        self.serving = Serving(self.database, self.registry, self.pool)
+        self.serving = Serving(self.database, self.registry, self.processes)
         self.shadow_scores = ShadowScores(self.database)
         self.shadow = ShadowScorer(self.shadow_scores, self.serving, self.pool)
-        self.batches = CapacityLimiter(settings.batches)
         self.metrics = Metrics(self.pool, self.serving, self.shadow, self.writer)
         self.tracing = Tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
-        self.answering = Answering(
+        self.answering = PredictionService(
             self.pool,
             self.io,
             self.serving,
             self.predictions,
             self.writer,
             self.shadow,
-            self.answered,
+            self._traced if self.tracing else self.metrics.answered,
             settings.store_patches,
         )
         self.vetting = CapacityLimiter(1)
@@ -108,7 +109,7 @@ class Services:
         if self._started:
             return
         use_few_arenas()
-        self.pool.start()
+        self.processes.start()
         self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         migrate(self.database)
         record_settings(self.audit, self.settings)
@@ -130,16 +131,16 @@ class Services:
         self.io.stop()
         self.writer.stop()
         self.serving.stop()
-        self.pool.stop()
+        self.processes.stop()
         self.database.dispose()
         if self.tracing:
             self.tracing.stop()
 
-    def answered(self, answer: Answered, record_s: float) -> None:
-        """Count a prediction and its stages, and make spans of them where that was asked for; in its request's task."""
+    def _traced(self, answer: Prediction, record_s: float) -> None:
+        """Count a prediction and its stages, and make spans of them; in its request's task."""
+        assert self.tracing is not None
         self.metrics.answered(answer, record_s)
-        if self.tracing is not None:
-            self.tracing.answered(answer, record_s)
+        self.tracing.answered(answer, record_s)
 
     @property
     def model(self) -> Model:

@@ -1,4 +1,4 @@
-"""Measures a finished artifact, or a run, on a split: its figures, and whether quarter turns change a bit."""
+"""Measures an artifact, or a run, on a split: its figures, and the equality of bits under exact turns."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class EvaluationError(ValueError):
 
 @dataclass(frozen=True)
 class Exactness:
-    """Logits of all exact turns of each patch against those of the patch as given.
+    """Comparison of the logits of all exact turns with those of the patch as given.
 
     Attributes:
-        subgroup: the exact subgroup whose turns were made.
-        patches: how many patches were turned.
-        equal: how many of them gave the very same bits for every turn.
+        subgroup: the exact subgroup.
+        patches: number of patches.
+        equal: number of patches with equal bits for every turn.
         largest_delta: largest absolute difference of a logit.
     """
 
@@ -44,7 +44,7 @@ class Exactness:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured, and on what."""
+    """The measurements of an artifact."""
 
     artifact_sha256: str
     graph_sha256: str
@@ -85,7 +85,7 @@ def opened(path: Path) -> Subject:
     """An artifact's file, or a run folder.
 
     Raises:
-        ArtifactError: if the file is no artifact.
+        ArtifactError: if the file is not an artifact.
         EvaluationError: if onnxruntime cannot open it, or the folder holds no run with usable weights.
     """
     return _run(path) if path.is_dir() else _artifact(path)
@@ -96,7 +96,7 @@ def _artifact(file: Path) -> Subject:
     parse(content)
     try:
         network = Network(content)
-    except Exception as error:  # onnxruntime's exceptions have no common class
+    except Exception as error:  # onnxruntime's exceptions have no common base class
         raise EvaluationError(f"{file} cannot be opened: {str(error).splitlines()[0]}") from error
     manifest = network.manifest
     return Subject(
@@ -137,7 +137,7 @@ def evaluate(subject: Subject, patches: Patches, split: SplitName) -> Evaluation
     """Measure ``subject`` on ``patches`` and on all their exact turns.
 
     Raises:
-        DataError: if the split holds patches twice, or fewer than 8 of a label.
+        DataError: if the split has duplicates, or fewer than 8 patches of a label.
         EvaluationError: if an answer is not finite.
     """
     require_distinct({split: patches}, allow_in_train=True)

@@ -1,4 +1,4 @@
-"""Scores patches with an ONNX graph in onnxruntime, under the options that the server uses."""
+"""Scores patches with an ONNX graph in onnxruntime, with the server's session options."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Answer = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
 def score(answer: Answer, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Answer patches, uint8 [N, 96, 96, 3], in chunks, from as many threads as there are cores: float32 [N, 2]."""
+    """Logits, float32 [N, 2], of patches, uint8 [N, 96, 96, 3], in chunks, with one thread per core."""
     chunks = [np.ascontiguousarray(patches[i : i + CHUNK]) for i in range(0, len(patches), CHUNK)]
     with ThreadPoolExecutor(cpu_count()) as pool:
         return np.concatenate(list(pool.map(answer, chunks)))
@@ -35,14 +35,14 @@ def turned(images: npt.NDArray[np.uint8], group: Group, element: int) -> npt.NDA
 
 
 class AnswersPatches(Protocol):
-    """Whatever gives logits."""
+    """Protocol of objects with logits."""
 
     def logits(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 [N, 96, 96, 3] → float32 [N, 2]."""
 
 
 class Scorer:
-    """A graph in a session of one thread, called from as many threads as there are cores."""
+    """A graph in a session of one thread, called from one thread per core."""
 
     def __init__(self, graph: onnx.ModelProto) -> None:
         self._session = ort.InferenceSession(
@@ -55,7 +55,7 @@ class Scorer:
 
 
 class ChunkScorer:
-    """Whatever answers patches, called in chunks from as many threads as there are cores."""
+    """A function from patches to logits, called in chunks from one thread per core."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer

@@ -1,4 +1,4 @@
-"""The network shapes that have names."""
+"""The named topologies."""
 
 from __future__ import annotations
 

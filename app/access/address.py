@@ -1,4 +1,4 @@
-"""From which address a request comes."""
+"""The client address of a request."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ UNKNOWN = "unknown"
 def client_address(scope: Scope) -> str:
     """The IP address of a request's client, ``unknown`` when it has none.
 
-    A proxy may have written anything in its place; an IPv4 address mapped to IPv6 is given as IPv4.
+    A proxy's value need not be an address; an IPv4 address mapped to IPv6 is returned as IPv4.
     """
     client = scope.get("client")
-    return _address(client[0]) if client else UNKNOWN
+    return address_of(client[0]) if client else UNKNOWN
 
 
 @lru_cache(1024)
-def _address(text: str) -> str:
+def address_of(text: str) -> str:
+    """An IP address as it is compared and logged; ``unknown`` if it is none."""
     try:
         address: IPv4Address | IPv6Address = ip_address(text.partition("%")[0])
     except ValueError:
@@ -29,5 +30,5 @@ def _address(text: str) -> str:
 
 
 def neighbourhood(address: str) -> str:
-    """What one client commands: an IPv4 address, or the /64 network of an IPv6 address."""
+    """The addresses that one client can use: an IPv4 address, or the /64 network of an IPv6 address."""
     return str(IPv6Network((address, 64), strict=False)) if ":" in address else address

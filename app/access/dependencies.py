@@ -1,4 +1,4 @@
-"""What a route says about who may call it."""
+"""Dependencies that state which roles may call a route."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ bearer = HTTPBearer(auto_error=False, scheme_name="key", description="`Authoriza
 
 
 class RequireRole:
-    """A dependency that admits the given roles, and always admins; it gives the caller.
+    """A dependency that admits the given roles and admins; returns the caller.
 
-    The key itself has been checked by the guard, before the route was looked up.
+    The gate has checked the key before the route was looked up.
     """
 
     def __init__(self, *roles: Role) -> None:
@@ -27,12 +27,18 @@ class RequireRole:
     ) -> Caller:
         caller: Caller = request.state.caller
         if caller.role not in self.roles:
-            needed = " or ".join(sorted(self.roles))
-            raise Forbidden(f"The key's role is {caller.role}, expected {needed}: use another key.")
+            raise self.forbidden(caller)
         return caller
 
+    def forbidden(self, caller: Caller) -> Forbidden:
+        """The problem of a caller who has none of the roles."""
+        needed = " or ".join(sorted(self.roles))
+        return Forbidden(f"The key's role is {caller.role}, expected {needed}: use another key.")
 
-MayPredict = Annotated[Caller, Depends(RequireRole(Role.PREDICT))]
+
+may_predict = RequireRole(Role.PREDICT)
+
+MayPredict = Annotated[Caller, Depends(may_predict)]
 MayRead = Annotated[Caller, Depends(RequireRole(Role.PREDICT, Role.READ, Role.REVIEW))]
 MayExport = Annotated[Caller, Depends(RequireRole(Role.READ, Role.REVIEW))]
 MayReview = Annotated[Caller, Depends(RequireRole(Role.REVIEW))]

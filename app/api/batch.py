@@ -5,25 +5,31 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from anyio import WouldBlock
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app import problems
+from app.access.caller import Caller
 from app.access.dependencies import MayPredict
-from app.answering import Asked
 from app.api import errors
-from app.api.body import FIELD, MULTIPART, BoundedReader, MppField, content_type
-from app.api.form import Form
-from app.api.idempotency import IdempotencyKey, idempotency_key_of
-from app.api.predict import IMAGE, MPP, OF_BODIES, Parameters, either, may_predict
-from app.api.thin import client_gone, query
+from app.api.admission import admit, client_gone
+from app.api.body import FIELD, MULTIPART, BatchReader, MppField
+from app.api.predict import (
+    IMAGE,
+    MPP,
+    OF_BODIES,
+    IdempotencyKey,
+    Parameters,
+    idempotency_key_of,
+    parameters_of,
+    prediction_request,
+)
 from app.diagnosis.report import Answer
-from app.diagnosis.scale import Mpp
-from app.problems import BodyTooLarge, Busy, EmptyBody, InvalidForm, InvalidParameter, Problem, ProblemBody
+from app.problems import BodyTooLarge, EmptyBody, InvalidParameter, Problem, ProblemBody
 from app.records.entry import Recorded
-from app.services import services_of
+from app.services import Services
+from app.settings import Settings
 
 router = APIRouter(tags=["predictions"])
 
@@ -70,80 +76,34 @@ async def predict_batch(
     A patch that is refused gets its problem in the place of its answer, with its `index`; the others are answered and
     recorded. With an `Idempotency-Key` of at most 120 characters, a repeat within 24 hours gets the first answers.
     """
-    services = services_of(request)
-    settings = services.settings
-    caller = await may_predict(request)
-    parameters = query(request, Parameters)
+    state = request.app.state
+    services: Services = state.services
+    caller: Caller = request.state.caller
+    parameters = parameters_of(request.scope["query_string"])
     idempotency_key = idempotency_key_of(request)
     if idempotency_key and len(idempotency_key) > KEY_LENGTH:
         raise InvalidParameter(f"The Idempotency-Key of a batch has more than {KEY_LENGTH} characters.")
-    body = BoundedReader(settings.max_batch_bytes, settings.body_timeout_s, (MULTIPART,), "send fewer patches")
-    body.check_headers(request)
-    services.key_rates.check(caller.key_id)
-    services.answering.check_ready()
     try:
-        services.batches.acquire_on_behalf_of_nowait(request)
-    except WouldBlock:
-        raise Busy("Too many batches are in flight: try again in a second.") from None
-    try:
-        images, stated = await _images(request, body)
-        mpp = either(parameters.mpp, stated)
-        services.key_rates.count(caller.key_id, len(images))
-        results: list[Recorded | Problem | None] = [_unfit(image, settings.max_body_bytes) for image in images]
+        images, mpp = await admit(request, services, state.batch_reader, caller, parameters.mpp, state.batches)
+        results: list[Recorded | Problem | None] = [_unfit(image, services.settings.max_body_bytes) for image in images]
         fit = [index for index, result in enumerate(results) if result is None]
+        keys = [f"{idempotency_key} {index}" if idempotency_key else None for index in fit]
         asked = [
-            Asked(
-                images[index],
-                parameters.rotations,
-                caller.key_id,
-                parameters.case_id,
-                parameters.slide_id,
-                f"{idempotency_key} {index}" if idempotency_key else None,
-                parameters.shifts,
-                mpp=mpp,
-            )
-            for index in fit
+            prediction_request(images[index], caller, parameters, key, mpp)
+            for index, key in zip(fit, keys, strict=True)
         ]
         answers = await services.answering.answer_all(asked, client_gone(request))
     finally:
-        services.batches.release_on_behalf_of(request)
+        state.batches.give_back(request)
     for index, answer in zip(fit, answers, strict=True):
         results[index] = answer
     parts = ",".join(_json(index, result) for index, result in enumerate(results) if result is not None)
     return Response(f'{{"results":[{parts}]}}', media_type="application/json")
 
 
-async def _images(request: Request, body: BoundedReader) -> tuple[list[bytes], Mpp]:
-    """The contents of a multipart form's fields ``file`` and ``mpp``, parsed as they arrive.
-
-    Raises:
-        InvalidForm: if the form is malformed or truncated, has other fields, or more than 256.
-        EmptyBody: if there is no body at all.
-        BodyTooLarge, BodyTooSlow, BodyIncomplete: as their names say.
-    """
-    images: list[bytearray] = []
-    stated = MppField()
-
-    def begin() -> None:
-        if len(images) == MOST:
-            raise InvalidForm(f"The form has more than {MOST} patches: send several requests.")
-        images.append(bytearray())
-
-    boundary = content_type(request)[1].get(b"boundary", b"")
-    sinks = {FIELD: lambda chunk: images[-1].extend(chunk), stated.name: stated.take}
-    form = Form(boundary, sinks, {FIELD: begin}, Parameters.model_fields)
-    arrived = False
-
-    async def take(chunk: bytes) -> None:
-        nonlocal arrived
-        arrived = arrived or bool(chunk)
-        form.feed(chunk)
-
-    await body.pour(request, take)
-    if not arrived:
-        raise EmptyBody("The multipart body is empty: send the patches in fields named file.")
-    form.finish(FIELD)
-    return [bytes(image) for image in images], stated.of(form)
+def batch_reader(settings: Settings) -> BatchReader:
+    """Of many patches."""
+    return BatchReader(settings.max_batch_bytes, settings.body_timeout_s, MOST, Parameters.model_fields)
 
 
 def _unfit(image: bytes, max_bytes: int) -> Problem | None:

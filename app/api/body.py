@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import NamedTuple
 
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
@@ -25,6 +26,11 @@ FIELD = "file"
 _MAX_MPP = 40
 
 
+class ContentType(NamedTuple):
+    media_type: str
+    boundary: bytes
+
+
 class BoundedReader:
     """Reads bodies of at most ``max_bytes`` that arrive within ``timeout_s`` seconds.
 
@@ -39,23 +45,25 @@ class BoundedReader:
         self._media_types = media_types
         self._hint = hint
 
-    def check_headers(self, request: Request) -> None:
-        """Judge content type, encoding and length.
+    def check_headers(self, request: Request) -> ContentType:
+        """Judge content type, encoding and length; gives the content type.
 
         Raises:
             UnsupportedContentType: if it is none of ours.
             BodyTooLarge: if the announced length is beyond the bound.
         """
-        media_type = content_type(request)[0]
+        found = content_type(request)
+        media_type = found.media_type
         if media_type not in self._media_types:
             expected = " or ".join(self._media_types)
             raise UnsupportedContentType(f"The content type is {media_type or 'missing'}, expected {expected}.")
         encoding = request.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
-            raise UnsupportedContentType(f"The content encoding is {encoding}, expected none: send the body as it is.")
+            raise UnsupportedContentType(f"The content encoding is {encoding}, expected none: send it uncompressed.")
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._max_bytes:
             raise self._too_large(length)
+        return found
 
     async def read(self, request: Request) -> bytes:
         """The whole body.
@@ -64,14 +72,10 @@ class BoundedReader:
             BodyTooLarge, BodyTooSlow, BodyIncomplete: as their names say.
         """
         body = bytearray()
-
-        async def keep(chunk: bytes) -> None:
-            body.extend(chunk)
-
-        await self.pour(request, keep)
+        await self.pour(request, body.extend)
         return bytes(body)
 
-    async def pour(self, request: Request, take: Callable[[bytes], Awaitable[None]]) -> None:
+    async def pour(self, request: Request, take: Callable[[bytes], Awaitable[None] | None]) -> None:
         """Hand the body to ``take`` as it arrives.
 
         Raises:
@@ -84,18 +88,19 @@ class BoundedReader:
                     size += len(chunk)
                     if size > self._max_bytes:
                         raise self._too_large(f"over {self._max_bytes}")
-                    await take(chunk)
+                    if (taken := take(chunk)) is not None:
+                        await taken
         except TimeoutError as error:
             raise BodyTooSlow(f"The body did not arrive within {self._timeout_s:g} s: send it faster.") from error
         except ClientDisconnect as error:
-            raise BodyIncomplete("The connection closed before the whole body had arrived.") from error
+            raise BodyIncomplete("The connection closed before the body was complete.") from error
 
     def _too_large(self, length: str) -> BodyTooLarge:
         return BodyTooLarge(f"The body has {length} bytes, expected at most {self._max_bytes}: {self._hint}.")
 
 
-class BodyReader(BoundedReader):
-    """Reads images.
+class PatchReader(BoundedReader):
+    """Reads one patch, from the raw body or from the multipart fields ``file`` and ``mpp``.
 
     Args:
         queries: the route's query parameters.
@@ -105,20 +110,63 @@ class BodyReader(BoundedReader):
         super().__init__(max_bytes, timeout_s, (MULTIPART, *RAW_TYPES), "send one patch")
         self._queries = queries
 
-    async def read_image(self, request: Request) -> tuple[bytes, Mpp]:
-        """The image's bytes, from the raw body or from the multipart field ``file``, and the field ``mpp``.
+    async def read_patches(self, request: Request, kind: ContentType) -> tuple[list[bytes], Mpp]:
+        """The image's bytes, and what the form says of its scale.
 
         Raises:
             BodyTooLarge, BodyTooSlow, BodyIncomplete, EmptyBody, InvalidForm: as their names say.
         """
-        body = await self.read(request)
-        media_type, options = content_type(request)
-        stated: Mpp = None
-        if media_type == MULTIPART:
-            body, stated = image_field(body, options.get(b"boundary", b""), self._queries)
+        body, stated = await self.read(request), None
+        if kind.media_type == MULTIPART:
+            body, stated = image_field(body, kind.boundary, self._queries)
         if not body:
             raise EmptyBody("The image is empty: send a PNG, JPEG or TIFF file.")
-        return body, stated
+        return [body], stated
+
+
+class BatchReader(BoundedReader):
+    """Reads many patches, from the multipart fields ``file``, and the field ``mpp``, parsed as they arrive.
+
+    Args:
+        most: patches.
+        queries: the route's query parameters.
+    """
+
+    def __init__(self, max_bytes: int, timeout_s: float, most: int, queries: Collection[str]) -> None:
+        super().__init__(max_bytes, timeout_s, (MULTIPART,), "send fewer patches")
+        self._most = most
+        self._queries = queries
+
+    async def read_patches(self, request: Request, kind: ContentType) -> tuple[list[bytes], Mpp]:
+        """The images' bytes, and what the form says of their scale.
+
+        Raises:
+            InvalidForm: if the form is malformed or truncated, has other fields, or too many.
+            EmptyBody: if there is no body at all.
+            BodyTooLarge, BodyTooSlow, BodyIncomplete: as their names say.
+        """
+        images: list[bytearray] = []
+        stated = MppField()
+
+        def begin() -> None:
+            if len(images) == self._most:
+                raise InvalidForm(f"The form has more than {self._most} patches: send several requests.")
+            images.append(bytearray())
+
+        sinks = {FIELD: lambda chunk: images[-1].extend(chunk), stated.name: stated.take}
+        form = Form(kind.boundary, sinks, {FIELD: begin}, self._queries)
+        arrived = False
+
+        def take(chunk: bytes) -> None:
+            nonlocal arrived
+            arrived = arrived or bool(chunk)
+            form.feed(chunk)
+
+        await self.pour(request, take)
+        if not arrived:
+            raise EmptyBody("The multipart body is empty: send the patches in fields named file.")
+        form.finish(FIELD)
+        return [bytes(image) for image in images], stated.of(form)
 
 
 class MppField:
@@ -147,10 +195,13 @@ class MppField:
             raise InvalidForm(f"In the form, {error}.") from None
 
 
-def content_type(request: Request) -> tuple[str, dict[bytes, bytes]]:
-    """The media type in lower case, and its parameters."""
-    media_type, options = parse_options_header(request.headers.get("content-type"))
-    return media_type.decode("latin-1").lower(), options
+def content_type(request: Request) -> ContentType:
+    """The media type in lower case, and the boundary of a form."""
+    value = request.headers.get("content-type")
+    if value in RAW_TYPES:  # the parser costs as much as the rest
+        return ContentType(value, b"")
+    media_type, options = parse_options_header(value)
+    return ContentType(media_type.decode("latin-1").lower(), options.get(b"boundary", b""))
 
 
 def image_field(body: bytes, boundary: bytes, queries: Collection[str]) -> tuple[bytes, Mpp]:

@@ -10,15 +10,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from app.problems import MEDIA_TYPE, InvalidParameter, Problem, ProblemResponse, problem_body, unexpected
+from app.problems import MEDIA_TYPE, InvalidParameter, Problem, ProblemResponse, problem_body
 
 
 def install(app: FastAPI) -> None:
-    """Turn every error of the application into problem+json."""
+    """Turn every error that was foreseen into problem+json; the edge answers the others."""
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 def responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
@@ -53,7 +52,3 @@ async def _http_error(_: Request, error: Exception) -> Response:
     phrase = HTTPStatus(error.status_code).phrase
     body = problem_body(phrase.lower().replace(" ", "-"), phrase, error.status_code, f"{error.detail}: see /docs.")
     return ProblemResponse(body, dict(error.headers or {}))
-
-
-async def _unexpected(_: Request, error: Exception) -> Response:
-    return unexpected().response()

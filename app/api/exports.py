@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 from app import problems
 from app.access.dependencies import MayExport
 from app.api import errors
+from app.api.edge import is_head
 from app.api.filters import NAMES, Wanted
-from app.api.head import is_head
 from app.api.query import KnownParameters
 from app.records.audit import Actor, Event
 from app.records.exports import CSV, JSONL, Format, Piece, piece

@@ -19,11 +19,11 @@ from app.api import errors
 from app.api.body import MULTIPART
 from app.api.query import KnownParameters
 from app.api.upload import RAW, SIGNATURE_HEADER, ArtifactReader
-from app.diagnosis.basis import Basis
 from app.records.models import Activation, ModelEntry
 from app.registry.registry import Admission
 from app.registry.sandbox import SandboxUnavailable
 from app.services import Services, services_of
+from model_zoo.basis import Basis
 
 router = APIRouter(prefix="/admin/models", tags=["models"])
 

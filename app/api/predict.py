@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, BeforeValidator, Field
 from starlette.responses import Response
 
 from app import problems
-from app.access.caller import Caller, Role
-from app.access.dependencies import MayPredict, RequireRole
-from app.answering import Asked
+from app.access.caller import Caller
+from app.access.dependencies import MayPredict
+from app.answering import PredictionRequest
 from app.api import errors
-from app.api.body import FIELD, MULTIPART, RAW_TYPES, BodyReader, MppField
+from app.api.admission import admit, client_gone
+from app.api.body import FIELD, MULTIPART, RAW_TYPES, MppField, PatchReader
 from app.api.filters import IDENTIFIER
-from app.api.idempotency import REPLAYED, IdempotencyKey, idempotency_key_of
-from app.api.thin import client_gone, query
-from app.diagnosis.orbit import Rotations
+from app.api.query import query_parser
 from app.diagnosis.report import Answer
 from app.diagnosis.scale import IGNORE, LEAST_STATED, MOST_STATED, Mpp, parse_mpp
-from app.diagnosis.shifts import Shifts
-from app.services import Services, services_of
+from app.problems import InvalidParameter
+from app.services import Services
+from app.settings import Settings
+from model_zoo.orbit import Rotations
+from model_zoo.shifts import Shifts
 
 router = APIRouter(tags=["predictions"])
+
+IDEMPOTENCY_KEY, REPLAYED = "Idempotency-Key", "Idempotency-Replayed"
+_KEY_PATTERN = r"^[!-~]{1,128}$"
 
 IMAGE = {"type": "string", "format": "binary", "description": "PNG, JPEG or TIFF, 96×96 pixels, 8-bit RGB"}
 MPP = {
@@ -94,36 +100,54 @@ class Parameters(BaseModel):
     )
 
 
-may_predict = RequireRole(Role.PREDICT)
+parameters_of = query_parser(Parameters)
+
+# As the routes that take it describe it.
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias=IDEMPOTENCY_KEY,
+        pattern=_KEY_PATTERN,
+        description="1 to 128 visible ASCII characters: a repeat within 24 hours gets the first answer.",
+    ),
+]
 
 
-async def receive_patch(request: Request, services: Services, caller: Caller, mpp: Mpp) -> tuple[bytes, Mpp]:
-    """A patch's bytes, and what the query or the form says of its scale.
-
-    A server that is busy and a key's rate that is used up are found out before the body is read.
-
-    Raises:
-        NoModel, Busy, RateExceeded: as their names say.
-        Problem: as ``BodyReader`` does.
-    """
-    services.answering.check_ready()
-    body = BodyReader(services.settings.max_body_bytes, services.settings.body_timeout_s, Parameters.model_fields)
-    body.check_headers(request)
-    services.key_rates.check(caller.key_id)
-    image, stated = await body.read_image(request)
-    services.key_rates.count(caller.key_id)
-    return image, either(mpp, stated)
-
-
-def either(query: Mpp, form: Mpp) -> Mpp:
-    """What the query or the form says of the scale.
+def idempotency_key_of(request: Request) -> str | None:
+    """The value of the header ``Idempotency-Key``, if it is there.
 
     Raises:
-        InvalidForm: if both do.
+        InvalidParameter: if it occurs more than once, or does not fit.
     """
-    if query is not None and form is not None:
-        raise problems.InvalidForm("mpp stands in the query and in the form: give it once.")
-    return form if query is None else query
+    values = request.headers.getlist(IDEMPOTENCY_KEY)
+    if not values:
+        return None
+    if len(values) > 1:
+        raise InvalidParameter(f"The header {IDEMPOTENCY_KEY} occurs {len(values)} times: give it once.")
+    if not re.fullmatch(_KEY_PATTERN, values[0]):
+        raise InvalidParameter(f"The header {IDEMPOTENCY_KEY} is not 1 to 128 visible ASCII characters.")
+    return values[0]
+
+
+def prediction_request(
+    image: bytes, caller: Caller, parameters: Parameters, idempotency_key: str | None, mpp: Mpp
+) -> PredictionRequest:
+    """What is asked about one patch."""
+    return PredictionRequest(
+        image,
+        parameters.rotations,
+        caller.key_id,
+        parameters.case_id,
+        parameters.slide_id,
+        idempotency_key,
+        parameters.shifts,
+        mpp,
+    )
+
+
+def patch_reader(settings: Settings) -> PatchReader:
+    """Of one patch."""
+    return PatchReader(settings.max_body_bytes, settings.body_timeout_s, Parameters.model_fields)
 
 
 @router.post(
@@ -145,21 +169,13 @@ async def predict(
     states another scale than the model's, by more than 10 %, is refused. The answer has been recorded when it arrives.
     With an `Idempotency-Key`, a repeat within 24 hours gets the first answer. Research use only.
     """
-    services = services_of(request)
-    caller = await may_predict(request)
-    parameters = query(request, Parameters)
+    state = request.app.state
+    services: Services = state.services
+    caller: Caller = request.state.caller
+    parameters = parameters_of(request.scope["query_string"])
     idempotency_key = idempotency_key_of(request)
-    image, mpp = await receive_patch(request, services, caller, parameters.mpp)
-    asked = Asked(
-        image,
-        parameters.rotations,
-        caller.key_id,
-        parameters.case_id,
-        parameters.slide_id,
-        idempotency_key,
-        parameters.shifts,
-        mpp=mpp,
-    )
+    [image], mpp = await admit(request, services, state.patch_reader, caller, parameters.mpp)
+    asked = prediction_request(image, caller, parameters, idempotency_key, mpp)
     recorded = await services.answering.answer(asked, client_gone(request))
     headers = {REPLAYED: "true"} if recorded.replayed else None
     return Response(recorded.text, headers=headers, media_type="application/json")

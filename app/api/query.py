@@ -1,14 +1,19 @@
-"""Refuse query parameters that a route does not know, and repeated ones."""
+"""Query parameters: those that a route does not know are refused, and repeated ones."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import Request
+from pydantic import BaseModel, ValidationError
 
 from app.problems import InvalidParameter
+
+Parameters = TypeVar("Parameters", bound=BaseModel)
 
 
 class KnownParameters:
@@ -33,3 +38,22 @@ def check_names(given: Iterable[str], known: Collection[str]) -> None:
             raise InvalidParameter(f"The query parameter {name!r} is unknown, expected: {', '.join(known) or 'none'}.")
         if times > 1:
             raise InvalidParameter(f"The query parameter {name!r} occurs {times} times: give it once.")
+
+
+def query_parser(model: type[Parameters]) -> Callable[[bytes], Parameters]:
+    """What makes a model of a query string, and remembers the last ones.
+
+    It raises InvalidParameter if a parameter is unknown, repeated or does not fit.
+    """
+
+    @lru_cache(256)
+    def parse(text: bytes) -> Parameters:
+        pairs = parse_qsl(text.decode("latin-1"), keep_blank_values=True)
+        check_names((name for name, _ in pairs), model.model_fields)
+        try:
+            return model.model_validate(dict(pairs))
+        except ValidationError as error:
+            found = [f"query.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+            raise InvalidParameter("; ".join(found)) from error
+
+    return parse

@@ -45,10 +45,10 @@ class ArtifactReader(BoundedReader):
         """
         with TemporaryFile(dir=self._folder) as file:
             arriving = _Arriving(cast(BinaryIO, file))
-            media_type, options = content_type(request)
+            media_type, boundary = content_type(request)
             if media_type == MULTIPART:
                 sinks = {FIELD: arriving.take, SIGNATURE: arriving.take_signature}
-                form = Form(options.get(b"boundary", b""), sinks)
+                form = Form(boundary, sinks)
                 await self.pour(request, lambda chunk: arriving.pass_on(form.feed, chunk))
                 form.finish(FIELD)
             else:

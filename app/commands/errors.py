@@ -1,4 +1,4 @@
-"""Errors as an administrator can use them."""
+"""Errors of the commands, as messages for an administrator."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.diagnosis.engine import ModelError
 from app.problems import Problem
 from app.settings import Settings
+from model_zoo.opening import ModelError
 
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """What an administrator can mend is said in a sentence, not in a stack trace."""
+    """Turn errors that an administrator can fix into a message without a stack trace."""
     try:
         yield
     except ValidationError as error:

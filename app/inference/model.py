@@ -28,7 +28,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class Prediction:
     """A patch's answer.
 
     Attributes:

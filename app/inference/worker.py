@@ -8,20 +8,83 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
+from itertools import chain
+from math import inf
+from operator import attrgetter
+from time import monotonic
 from typing import cast
 
-from app.diagnosis.engine import ModelError
+from app.diagnosis.scale import Mpp
 from app.inference.frames import FrameError, Frames, Header, frame, read
-from app.inference.model import Model
+from app.inference.model import Model, Prediction
+from app.problems import Busy, ClientGone, ImageProblem
 from model_zoo.manifest import Manifest
+from model_zoo.opening import ModelError
+from model_zoo.orbit import Rotations
 from model_zoo.proof import Report, Step
+from model_zoo.shifts import Shifts
 
 PATIENCE_S = 60.0
 END_S = 5.0
 
+Names = tuple[str | None, str | None, Mpp]
+Outcome = Prediction | ImageProblem
+_IMAGE_PROBLEMS = {kind.slug: kind for kind in ImageProblem.__subclasses__()}
+
+_files_of, _names_of = attrgetter("files"), attrgetter("names")
+
 log = logging.getLogger("rosette.inference")
+
+
+class Job:
+    """Patches of one request that go to one process; made in the event loop.
+
+    Args:
+        files: image files.
+        names: of each, its case's and its slide's pseudonym and what the caller says of its scale.
+        gone: whether whoever asked has left; asked just before the job would begin.
+        deadline_s: seconds for which the job may wait; then it is refused without having begun.
+        shifts: whether the patches are also answered at offsets around them.
+
+    Attributes:
+        future: gets an outcome for each patch, or an error.
+        as_given: whether each patch takes one inference, so that several jobs can share a call of the network.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        rotations: Rotations,
+        files: Sequence[bytes],
+        names: Sequence[Names],
+        gone: Callable[[], bool] = lambda: False,
+        deadline_s: float = inf,
+        shifts: Shifts = Shifts.NONE,
+    ) -> None:
+        self.model = model
+        self.rotations = rotations
+        self.shifts = shifts
+        self.files = files
+        self.names = names
+        self.future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self.as_given = rotations is Rotations.NONE and shifts is Shifts.NONE
+        self._gone = gone
+        self._deadline_s = deadline_s
+        self._expires = monotonic() + deadline_s
+
+    def still_wanted(self) -> bool:
+        """Whether to begin; if not, whoever asked has been told why."""
+        if self.future.cancelled():
+            return False
+        if self._gone():
+            self.future.set_exception(ClientGone("The client has left: its request was not run."))
+        elif monotonic() > self._expires:
+            self.future.set_exception(Busy(f"No worker was free for {self._deadline_s:g} s: try again in a second."))
+        return not self.future.done()
 
 
 class WorkerEnded(RuntimeError):  # noqa: N818 - a state
@@ -33,16 +96,13 @@ class Worker(asyncio.Protocol):
 
     Args:
         helpers: threads that may help it with an orbit.
-        answered: is given each answer to a job, in the event loop.
-        ended: is told when the process is gone, in the event loop.
     """
 
-    def __init__(
-        self, helpers: int, answered: Callable[[Worker, Header, list[bytes]], None], ended: Callable[[Worker], None]
-    ) -> None:
-        self._answered = answered
-        self._ended = ended
+    def __init__(self, helpers: int) -> None:
+        self._answered: Callable[[Worker, list[Outcome] | None], None]
+        self._ended: Callable[[Worker], None]
         self._frames = Frames()
+        self._sizes: deque[int] = deque()
         self._transport: asyncio.WriteTransport | None = None
         self._telling = threading.Lock()
         self._jobs, jobs = socket.socketpair()
@@ -99,13 +159,31 @@ class Worker(asyncio.Protocol):
             raise WorkerEnded("an inference process has ended")
         return message[0]
 
-    async def attach(self) -> None:
-        """Take its answers in the running event loop."""
+    async def attach(
+        self, answered: Callable[[Worker, list[Outcome] | None], None], ended: Callable[[Worker], None]
+    ) -> None:
+        """Take its answers in the running event loop: a batch's outcomes, None if the process failed with it."""
+        self._answered, self._ended = answered, ended
         await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=self._jobs)
 
-    def send(self, header: Header, files: list[bytes]) -> None:
-        """Give it a job; :meth:`attach` must have been called."""
+    def send(self, jobs: Sequence[Job], prevalence: float | None, spare: int) -> None:
+        """Give it a batch of the same model, rotations and shifts; :meth:`attach` must have been called.
+
+        Args:
+            prevalence: of the site, if answers shall state it.
+            spare: processes that have nothing to do, so that threads may help.
+        """
         assert self._transport is not None
+        files = list(chain.from_iterable(map(_files_of, jobs)))
+        header = {
+            "model": jobs[0].model.sha256,
+            "rotations": jobs[0].rotations,
+            "shifts": jobs[0].shifts,
+            "prevalence": prevalence,
+            "spare": spare,
+            "names": list(chain.from_iterable(map(_names_of, jobs))),
+        }
+        self._sizes.append(len(files))
         self._transport.write(frame(header, files))
 
     def kill(self) -> None:
@@ -132,11 +210,38 @@ class Worker(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            for header, attachments in self._frames.feed(data):
-                self._answered(self, header, attachments)
-        except ValueError as error:
-            log.error("an inference process is ended: %s", error)
+            replies = []
+            for header, texts in self._frames.feed(data):
+                replies.append(_outcomes(header, texts, self._sizes.popleft()))
+        except (IndexError, ValueError, KeyError, TypeError) as error:
+            log.error("an inference process sent what is no answer, and is ended: %r", error)
             self._process.kill()
+            return
+        for outcomes in replies:
+            self._answered(self, outcomes)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended(self)
+
+
+def _outcomes(header: Header, texts: list[bytes], size: int) -> list[Outcome] | None:
+    """What became of each of a batch's patches; None if the process failed with it.
+
+    Raises:
+        ValueError, KeyError, TypeError: if this is no answer.
+    """
+    if "failed" in header:
+        log.error("an inference process failed: %s", header["failed"])
+        return None
+    if not len(header["outcomes"]) == len(texts) == size:
+        raise ValueError(f"{len(texts)} answers to {size} patches")
+    return list(map(_outcome, header["outcomes"], texts))
+
+
+def _outcome(outcome: Header, text: bytes) -> Outcome:
+    if slug := outcome.get("problem"):
+        return _IMAGE_PROBLEMS[slug](outcome["detail"], **outcome["extensions"])
+    values = outcome["values"]
+    values["created_at"] = datetime.fromisoformat(values["created_at"])
+    values["answer"] = text.decode()
+    return Prediction(values, *outcome["times_ms"])

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, insert
+from sqlalchemy import Connection, insert
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.diagnosis.past import current, read
-from app.diagnosis.reasons import codes
 from app.problems import IdempotencyMismatch
 from app.records.idempotency import Repeatable, claim
 from app.records.tables import patches, predictions
+from model_zoo.reasons import codes
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def _completed(values: dict[str, Any]) -> dict[str, Any]:
     return values | added | {"basis": "single", "reason_codes": reason_codes, "shifts": "none"}
 
 
-def insert_new(connection: Connection, entries: list[Entry]) -> list[Recorded | IdempotencyMismatch]:
+def insert_new(connection: Connection, entries: Sequence[Entry]) -> list[Recorded | IdempotencyMismatch]:
     """Insert entries, but of those that answer the same request only the first; gives what each request gets.
 
     Servers that insert at the same time claim requests in the same order, so that none waits for another in a circle.
@@ -95,33 +94,14 @@ def insert_new(connection: Connection, entries: list[Entry]) -> list[Recorded | 
         if first is not None:
             results[entry.id] = Recorded(first, replayed=True)
             continue
-        connection.execute(insert(predictions), entry.values)
+        connection.execute(insert(predictions), entry.values)  # at once: the next may be a repeat of it
         kept.append(entry)
         results[entry.id] = Recorded(entry.text)
     if plain := [entry.values for entry in entries if entry.request is None]:
-        insert_rows(connection, plain)
+        connection.execute(insert(predictions), plain)
     if images := _patches(kept):
         connection.execute(insert(patches), images)
     return [results.get(entry.id) or Recorded(entry.text) for entry in entries]
-
-
-def insert_rows(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    """Insert complete rows of predictions; SQLAlchemy's own way to the driver costs more than the database does."""
-    statement, order, moment = _insertion(connection.dialect)
-    rows = [row | {"created_at": moment(row["created_at"])} for row in rows]
-    connection.exec_driver_sql(statement, [tuple(row[name] for name in order) for row in rows] if order else rows)
-
-
-@cache
-def _insertion(dialect: Dialect) -> tuple[str, list[str], Callable[[datetime], Any]]:
-    """The statement, its parameters' order if they go by that, and what makes one of a time, the driver knows the rest.
-
-    It does so because rows hold nothing but text, floats, booleans and that time.
-    """
-    compiled = insert(predictions).compile(dialect=dialect)
-    moment = predictions.c.created_at.type.dialect_impl(dialect).bind_processor(dialect)
-    assert moment is not None
-    return str(compiled), list(compiled.positiontup or ()), moment
 
 
 def insert_missing(connection: Connection, entries: list[Entry]) -> None:

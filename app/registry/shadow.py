@@ -1,4 +1,4 @@
-"""A second model scores live patches beside the one that answers, when there is time for it."""
+"""The shadow: a second model scores live patches when there is spare time."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from functools import partial
 
 from anyio import to_thread
 
-from app.diagnosis.orbit import Rotations
 from app.diagnosis.scale import IGNORE
-from app.inference.model import Answered, Model
-from app.inference.pool import Outcome, Pool, Task
+from app.inference.model import Model, Prediction
+from app.inference.pool import Pool
+from app.inference.worker import Job, Outcome
 from app.problems import Problem
 from app.records.shadow_scores import Score, ShadowScores
 from app.registry.serving import Serving
-from app.work import Reply
+from model_zoo.orbit import Rotations
 
 QUEUE = 64
-TOGETHER = 4
+MAX_SHADOW_BATCH = 4
 
 log = logging.getLogger("rosette.models")
 
 
 class ShadowScorer:
-    """Scores what :meth:`offer` brings; no answer waits for it, and what is too much is dropped.
+    """Scores the patches of :meth:`offer`; no answer waits for it, and excess patches are dropped.
 
     All methods belong to the event loop.
 
@@ -36,11 +36,11 @@ class ShadowScorer:
         self._scores = scores
         self._serving = serving
         self._pool = pool
-        self._queue: asyncio.Queue[tuple[bytes, Answered]] = asyncio.Queue(QUEUE)
+        self._queue: asyncio.Queue[tuple[bytes, Prediction]] = asyncio.Queue(QUEUE)
         self.dropped = 0
 
-    def offer(self, data: bytes, answer: Answered) -> None:
-        """Have an answered image file scored by the shadow model, if there is one."""
+    def offer(self, data: bytes, answer: Prediction) -> None:
+        """Queue an answered image file for the shadow, if there is one."""
         if self._serving.state.shadow is None:
             return
         try:
@@ -49,10 +49,10 @@ class ShadowScorer:
             self.dropped += 1
 
     async def run(self) -> None:
-        """Score what is offered, for ever."""
+        """Score the queued patches, until cancelled."""
         while True:
             waiting = [await self._queue.get()]
-            while len(waiting) < TOGETHER and not self._queue.empty():
+            while len(waiting) < MAX_SHADOW_BATCH and not self._queue.empty():
                 waiting.append(self._queue.get_nowait())
             try:
                 await self._score(waiting)
@@ -60,24 +60,23 @@ class ShadowScorer:
                 self.dropped += len(waiting)
                 log.warning("%s shadow scores are lost: %s", len(waiting), problem.detail)
 
-    async def _score(self, waiting: list[tuple[bytes, Answered]]) -> None:
+    async def _score(self, waiting: list[tuple[bytes, Prediction]]) -> None:
         model = self._serving.state.shadow
         if model is None:
             return
         waiting = [each for each in waiting if each[1].values["model_sha256"] != model.sha256]
         for rotations, some in self._by_basis(model, waiting).items():
-            reply: Reply[list[Outcome]] = Reply()
-            task = Task(model, rotations, [(data, None, None, IGNORE) for data, _ in some], reply.give, reply)
-            await self._record(some, await self._pool.run_in_spare_time(task))
+            job = Job(model, rotations, [data for data, _ in some], [(None, None, IGNORE)] * len(some))
+            await self._record(some, await self._pool.run_in_spare_time(job))
 
     def _by_basis(
-        self, model: Model, waiting: list[tuple[bytes, Answered]]
-    ) -> dict[Rotations, list[tuple[bytes, Answered]]]:
-        """What is to be asked about which patches, so that the shadow's answers have the basis of those given.
+        self, model: Model, waiting: list[tuple[bytes, Prediction]]
+    ) -> dict[Rotations, list[tuple[bytes, Prediction]]]:
+        """Group the patches by basis, so that the shadow's answers have the same basis as the given ones.
 
-        A shadow that is not calibrated for orbits cannot be compared with answers of this basis.
+        A shadow without an orbit calibration is not compared with answers of basis ``orbit``.
         """
-        found: dict[Rotations, list[tuple[bytes, Answered]]] = {}
+        found: dict[Rotations, list[tuple[bytes, Prediction]]] = {}
         for data, answer in waiting:
             orbit = answer.values["basis"] == "orbit"
             if orbit and model.manifest.orbit is None:
@@ -86,7 +85,7 @@ class ShadowScorer:
                 found.setdefault(Rotations.FULL if orbit else Rotations.NONE, []).append((data, answer))
         return found
 
-    async def _record(self, waiting: list[tuple[bytes, Answered]], shadows: list[Outcome]) -> None:
+    async def _record(self, waiting: list[tuple[bytes, Prediction]], shadows: list[Outcome]) -> None:
         scores = [
             Score(
                 prediction_id=active.values["id"],
@@ -99,7 +98,7 @@ class ShadowScorer:
                 basis=active.values["basis"],
             )
             for (_, active), shadow in zip(waiting, shadows, strict=True)
-            if isinstance(shadow, Answered) and shadow.values["basis"] == active.values["basis"]
+            if isinstance(shadow, Prediction) and shadow.values["basis"] == active.values["basis"]
         ]
         self.dropped += len(waiting) - len(scores)
         if scores:

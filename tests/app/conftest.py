@@ -25,7 +25,6 @@ from sqlalchemy import Engine
 
 from app.access.caller import Role
 from app.diagnosis.example import EXAMPLE
-from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
 from app.main import create_app
 from app.problems import IdempotencyMismatch
@@ -38,6 +37,7 @@ from app.server import Server, make_server
 from app.services import Services
 from app.settings import Settings
 from model_zoo.network import Network
+from model_zoo.orbit import Rotations
 from model_zoo.synthetic import synthetic_patch
 from model_zoo.turns import Patch
 from tests.homes import furnish
@@ -167,7 +167,7 @@ class RunningServer:
 @contextmanager
 def standing_still(running: RunningServer) -> Iterator[None]:
     """No inference process goes on until the block ends."""
-    pids = running.services.pool.pids
+    pids = running.services.processes.pids
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
@@ -184,7 +184,9 @@ def all_at_work(running: RunningServer, png: bytes) -> Iterator[None]:
     with ThreadPoolExecutor(pool.size) as threads:
         with standing_still(running):
             headers = {"Content-Type": "image/png"}
-            asked = [threads.submit(running.client.post, "/predict", content=png, headers=headers) for _ in pool.pids]
+            asked = [
+                threads.submit(running.client.post, "/predict", content=png, headers=headers) for _ in range(pool.size)
+            ]
             deadline = monotonic() + 120
             while pool.running < pool.size:
                 assert monotonic() < deadline

@@ -1,4 +1,4 @@
-"""What is bounded: bytes read, bytes taken, time, headers, waiting requests. Through raw sockets."""
+"""Limits of bytes, time, headers and waiting requests, through raw sockets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from app import protocol as protocol_module
-from app.work import Threads
+from app.threads import Threads
 from tests.app.conftest import RunningServer, all_at_work, assert_problem
 
 PNG = {"Content-Type": "image/png"}

@@ -1,4 +1,4 @@
-"""Recorded answers as files: what stands in them, who may have them, and that somebody had them."""
+"""Exports: content, roles, and audit rows."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from sqlalchemy import Engine, event, insert, text
 
 from app.access.caller import Role
 from app.api.exports import ACTION
-from app.diagnosis.orbit import Rotations
 from app.records.audit import Entry
-from app.records.exports import CSV, CSV_COLUMNS, JSONL, TOGETHER, piece
+from app.records.exports import CSV, CSV_COLUMNS, JSONL, MAX_ROWS, piece
 from app.records.filters import EVERYTHING, Filter
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.row import row
 from app.records.tables import predictions
+from model_zoo.orbit import Rotations
 from tests.app.conftest import RunningServer, answer_of, assert_problem
 from tests.conftest import ROOT
 
@@ -130,7 +130,7 @@ def test_text_is_no_formula_and_numbers_are_numbers(database: Engine) -> None:
 def test_pieces_join_to_everything(database: Engine) -> None:
     migrate(database)
     log = PredictionLog(database)
-    ids = fill(database, 2 * TOGETHER)
+    ids = fill(database, 2 * MAX_ROWS)
     seen: list[str] = []
     sizes = []
     following = piece(log, CSV, EVERYTHING)
@@ -141,7 +141,7 @@ def test_pieces_join_to_everything(database: Engine) -> None:
             break
         following = piece(log, CSV, EVERYTHING, following.next)
     assert seen == ids
-    assert sizes == [TOGETHER, TOGETHER, 0]
+    assert sizes == [MAX_ROWS, MAX_ROWS, 0]
     assert piece(log, JSONL, Filter(case_id="case-1")).rows == 0
 
 

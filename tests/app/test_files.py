@@ -1,4 +1,4 @@
-"""Whole files of many programs: each is read, or named as what it is, and never called truncated."""
+"""Whole files of many programs: each is read, or refused with its kind, and never called truncated."""
 
 from __future__ import annotations
 

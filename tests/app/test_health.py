@@ -1,4 +1,4 @@
-"""Alive, ready, and what is said when not."""
+"""Liveness, readiness, and the reasons of failures."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_readiness_is_found_out_once_a_second_however_many_ask(
         checks.append(threading.current_thread().name)
         check_writable(database, size)
 
-    monkeypatch.setattr("app.records.writer.check_writable", counted)
+    monkeypatch.setattr("app.records.availability.check_writable", counted)
     answers: list[int] = []
     askers = [
         threading.Thread(target=lambda: answers.append(httpx.get(f"{server.url}/readyz").status_code))
@@ -164,9 +164,9 @@ def test_the_documentation_names_every_health_route() -> None:
 
 def test_without_an_inference_process_it_is_not_ready(tmp_path: Path, artifact_path: Path, png: bytes) -> None:
     with RunningServer(tmp_path, artifact_path) as running:
-        pool = running.services.pool
-        with pool._changing:  # nothing takes its place meanwhile
-            os.kill(pool.pids[0], signal.SIGKILL)
+        processes = running.services.processes
+        with processes._changing:  # nothing takes its place meanwhile
+            os.kill(processes.pids[0], signal.SIGKILL)
             deadline = monotonic() + 120
             while (ready := httpx.get(f"{running.url}/readyz")).status_code == 200:
                 assert monotonic() < deadline

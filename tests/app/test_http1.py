@@ -1,4 +1,4 @@
-"""HTTP/1.1 as other clients speak it: offers of HTTP/2, transfer codings, malformed chunks, trailers."""
+"""HTTP/1.1 of other clients: offers of HTTP/2, transfer codings, malformed chunks, trailers."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_http_2_without_an_offer_is_refused_by_its_name(server: RunningServer) -
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         status, _, problem = response_of(connection)
     assert (status, problem["type"]) == (400, "/problems/malformed-request")
-    assert problem["detail"].startswith("expected HTTP/1.1, found HTTP/2")
+    assert str(problem["detail"]).startswith("expected HTTP/1.1, found HTTP/2")
 
 
 def test_curl_posts_with_http2(server: RunningServer, png: bytes, tmp_path: Path, logits: list[float]) -> None:

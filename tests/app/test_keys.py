@@ -1,4 +1,4 @@
-"""Keys: who gets in, for how long, and what of them is stored."""
+"""Keys: validity, expiry, and what is stored."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import Engine, event, select, text
 
 from app.access.caller import OWN_KEY_ID, Caller, Role
+from app.access.key_cache import SIZE, KeyCache, Verdict
 from app.access.keys import KeyEntry, Keys
-from app.access.verdicts import SIZE, Verdict, Verdicts
 from app.problems import InvalidParameter, KeyRevoked, LastAdminKey, RecordsUnavailable, UnknownKey
 from app.records.audit import Actor, AuditTrail, Entry
 from app.records.migrations import migrate
@@ -290,7 +290,7 @@ def test_as_many_verdicts_are_kept_as_fit_and_those_used_last() -> None:
     def verdict(number: int) -> Verdict:
         return Verdict(Caller(str(number), Role.READ, "x"), None, 0, 60)
 
-    verdicts = Verdicts(900)
+    verdicts = KeyCache(900)
     for number in range(SIZE):
         verdicts.keep(str(number), verdict(number), verdicts.revocations)
     assert verdicts.find("0", 1) == verdict(0)
@@ -432,7 +432,7 @@ def test_a_start_that_was_killed_after_writing_the_file_is_completed(keys: Keys,
 
 def test_a_file_that_holds_something_else_is_left_alone(keys: Keys, audit: AuditTrail, tmp_path: Path) -> None:
     (tmp_path / "admin.key").write_text("a diary")
-    with pytest.raises(ValueError, match="holds no Rosette key"):
+    with pytest.raises(ValueError, match="contains no Rosette key"):
         keys.ensure_admin(tmp_path)
     assert (keys.listing(), trail(audit)) == ([], [])
     assert (tmp_path / "admin.key").read_text() == "a diary"

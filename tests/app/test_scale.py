@@ -1,4 +1,4 @@
-"""A file that states another scale than the model's is refused; the caller's own figure counts in its place."""
+"""A file with another scale than the model's is refused; the caller's statement replaces the file's."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from PIL.ExifTags import Base
 from app import problems
 from app.diagnosis.decode import decode
 from app.diagnosis.engine import Engine
-from app.diagnosis.orbit import Rotations
 from app.diagnosis.scale import parse_mpp
 from model_zoo.network import Network
+from model_zoo.orbit import Rotations
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import RunningServer, assert_problem, encoded
 from tests.app.test_decode import png_chunk, with_chunk

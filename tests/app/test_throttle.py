@@ -1,4 +1,4 @@
-"""Wrong keys are slowed per client, whoever lies behind which proxy."""
+"""Wrong keys are rate-limited per client, also behind proxies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.access.address import client_address, neighbourhood
 from app.access.caller import Role
-from app.access.guard import Guard
+from app.access.gate import Gate
 from app.access.keys import Keys
 from app.access.lookup import Lookup
 from app.access.sessions import Sessions
@@ -109,14 +109,15 @@ def keys(database: Engine, clock: Clock) -> Keys:
 
 
 @pytest.fixture
-def guard(keys: Keys, clock: Clock, database: Engine) -> Guard:
+def gate(keys: Keys, clock: Clock, database: Engine) -> Gate:
     sessions = Sessions(database, keys, AuditTrail(database), idle_s=1800, clock=clock)
-    return Guard(
+    return Gate(
         _empty,
         Lookup(keys, FailedTries(3, clock), sessions),
         open_paths=["/open"],
         is_page=lambda path: path == "/page",
         page_refused=lambda _, problem: problem.response(),
+        bodies=1,
     )
 
 
@@ -133,9 +134,9 @@ def statements(database: Engine) -> list[str]:
     return seen
 
 
-def ask(guard: Guard, key: str | None, address: str = "192.0.2.1", path: str = "/") -> httpx.Response:
+def ask(gate: Gate, key: str | None, address: str = "192.0.2.1", path: str = "/") -> httpx.Response:
     async def request() -> httpx.Response:
-        transport = httpx.ASGITransport(guard, client=(address, 1))
+        transport = httpx.ASGITransport(gate, client=(address, 1))
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         async with httpx.AsyncClient(transport=transport) as client:
             return await client.get(f"http://x{path}", headers=headers)
@@ -144,54 +145,54 @@ def ask(guard: Guard, key: str | None, address: str = "192.0.2.1", path: str = "
 
 
 def test_beyond_the_burst_nothing_is_looked_up(
-    guard: Guard, keys: Keys, clock: Clock, database: Engine, statements: list[str]
+    gate: Gate, keys: Keys, clock: Clock, database: Engine, statements: list[str]
 ) -> None:
     good = keys.add(Role.READ, "somebody", TESTER).key
     for _ in range(3):
-        assert_problem(ask(guard, WRONG), 401, "unauthorized")
+        assert_problem(ask(gate, WRONG), 401, "unauthorized")
     statements.clear()
     for key in (WRONG, good):
-        response = ask(guard, key)
+        response = ask(gate, key)
         assert_problem(response, 429, "too-many-tries")
         assert response.headers["retry-after"] == "6"
     assert statements == []
-    assert ask(guard, None, path="/open").status_code == 204
-    assert ask(guard, good, address="192.0.2.2").status_code == 204
-    assert ask(guard, good).status_code == 204, "a key that is known passes from everywhere"
+    assert ask(gate, None, path="/open").status_code == 204
+    assert ask(gate, good, address="192.0.2.2").status_code == 204
+    assert ask(gate, good).status_code == 204, "a key that is known passes from everywhere"
     clock.now += 6
-    assert_problem(ask(guard, WRONG), 401, "unauthorized")
-    assert_problem(ask(guard, WRONG), 429, "too-many-tries")
+    assert_problem(ask(gate, WRONG), 401, "unauthorized")
+    assert_problem(ask(gate, WRONG), 429, "too-many-tries")
 
 
-def test_right_keys_and_missing_ones_take_no_tokens(guard: Guard, keys: Keys, clock: Clock) -> None:
+def test_right_keys_and_missing_ones_take_no_tokens(gate: Gate, keys: Keys, clock: Clock) -> None:
     good = keys.add(Role.READ, "somebody", TESTER).key
     for _ in range(5):
-        assert ask(guard, good).status_code == 204
-        assert_problem(ask(guard, None), 401, "unauthorized")
+        assert ask(gate, good).status_code == 204
+        assert_problem(ask(gate, None), 401, "unauthorized")
         clock.now += 61  # so that the next one is looked up again
     for _ in range(3):
-        assert_problem(ask(guard, WRONG), 401, "unauthorized")
-    assert_problem(ask(guard, WRONG), 429, "too-many-tries")
+        assert_problem(ask(gate, WRONG), 401, "unauthorized")
+    assert_problem(ask(gate, WRONG), 429, "too-many-tries")
 
 
-def test_a_key_that_was_known_lately_is_no_guess(guard: Guard, keys: Keys, clock: Clock) -> None:
+def test_a_key_that_was_known_lately_is_no_guess(gate: Gate, keys: Keys, clock: Clock) -> None:
     """Otherwise one attacker behind the clinic's own address could lock everybody out."""
     made = keys.add(Role.READ, "somebody", TESTER)
-    assert ask(guard, made.key).status_code == 204
+    assert ask(gate, made.key).status_code == 204
     clock.now += 899
     for _ in range(3):
-        ask(guard, WRONG)
-    assert_problem(ask(guard, WRONG), 429, "too-many-tries")
-    assert ask(guard, made.key).status_code == 204
+        ask(gate, WRONG)
+    assert_problem(ask(gate, WRONG), 429, "too-many-tries")
+    assert ask(gate, made.key).status_code == 204
     keys.revoke(made.id, TESTER)
-    assert_problem(ask(guard, made.key), 429, "too-many-tries")
+    assert_problem(ask(gate, made.key), 429, "too-many-tries")
 
 
-def test_tries_at_the_same_time_are_not_looked_up_either(guard: Guard, statements: list[str]) -> None:
+def test_tries_at_the_same_time_are_not_looked_up_either(gate: Gate, statements: list[str]) -> None:
     """Of many at once, at most the burst and those that were already being looked up reach the database."""
 
     async def together() -> list[int]:
-        transport = httpx.ASGITransport(guard, client=("192.0.2.1", 1))
+        transport = httpx.ASGITransport(gate, client=("192.0.2.1", 1))
         async with httpx.AsyncClient(transport=transport, headers={"Authorization": f"Bearer {WRONG}"}) as client:
             return [each.status_code for each in await asyncio.gather(*[client.get("http://x/") for _ in range(40)])]
 
@@ -203,10 +204,10 @@ def test_tries_at_the_same_time_are_not_looked_up_either(guard: Guard, statement
     assert 3 <= looked_up <= 6
 
 
-def test_a_known_key_is_answered_without_leaving_the_event_loop(guard: Guard, keys: Keys) -> None:
+def test_a_known_key_is_answered_without_leaving_the_event_loop(gate: Gate, keys: Keys) -> None:
     """Driven by hand, without an event loop: whatever waited for a thread would raise."""
     good = keys.add(Role.READ, "somebody", TESTER).key
-    assert ask(guard, good).status_code == 204
+    assert ask(gate, good).status_code == 204
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -216,9 +217,9 @@ def test_a_known_key_is_answered_without_leaving_the_event_loop(guard: Guard, ke
         raise AssertionError("nothing is read")
 
     headers = [(b"authorization", f"Bearer {good}".encode())]
-    scope: Scope = {"type": "http", "path": "/", "headers": headers, "client": ("2001:db8::1", 1)}
+    scope: Scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "client": ("2001:db8::1", 1)}
     with pytest.raises(StopIteration):
-        guard(scope, receive, send).send(None)
+        gate(scope, receive, send).send(None)
     assert sent[0]["status"] == 204
     assert scope["state"]["caller"].actor.who == f"somebody ({good[4:16]})"
     assert scope["state"]["caller"].actor.address == "2001:db8::1"

@@ -1,4 +1,4 @@
-"""Whatever a manifest says, it is refused with a typed error, or answers can be made with it."""
+"""Any manifest is refused with a typed error, or is usable."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from app.diagnosis.engine import Engine
-from app.diagnosis.orbit import Rotations
 from model_zoo.golden import GoldenCaseError, golden_patches, patch_of
 from model_zoo.manifest import Manifest
 from model_zoo.network import Network, probability
+from model_zoo.orbit import Rotations
 from model_zoo.proof import Report
 from model_zoo.reading import ManifestError, parse_manifest
 from model_zoo.summary import facts, metrics_table

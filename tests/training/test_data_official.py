@@ -1,4 +1,4 @@
-"""PCam's official HDF5 files are known by their MD5 sums."""
+"""PCam's official HDF5 files are recognized by their MD5 sums."""
 
 from __future__ import annotations
 

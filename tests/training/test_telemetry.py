@@ -1,4 +1,4 @@
-"""Whatever is imported first, onnxruntime is imported after its telemetry was switched off."""
+"""onnxruntime's telemetry is switched off before its import, for any import order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Released artifacts beside the networks that taught them, on the same patches."""
+"""Compares released artifacts with their teachers on the same patches."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Scored = dict[str, dict[str, Logits]]
 
 
 def run(files: Sequence[Path], data: Path, *, read_test: bool) -> Document:
-    """Measure every network on valid and, if asked, on test; each has its threshold from valid's calibrating half.
+    """Measure every network on valid and optionally on test, with thresholds from valid's calibrating half.
 
     Args:
         files: artifacts, by the patch as given and by the orbit, and teachers, see :mod:`training.teachers`.
 
     Raises:
         DataError: if a split is missing.
-        WeightsError, ArtifactError: if a file is no network.
+        WeightsError, ArtifactError: if a file is not a network.
     """
     train, valid = load(data, "train"), load(data, "valid")
     splits = {"calibrating": halves_of_valid(valid)[1], "valid": valid}

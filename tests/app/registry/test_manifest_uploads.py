@@ -92,7 +92,7 @@ class Subject:
     def _assert_a_start_loads(self, model_id: str) -> None:
         """What a start does: a server that has no model yet follows the database."""
         services = self._server.services
-        state = Serving(services.database, services.registry, services.pool).follow()
+        state = Serving(services.database, services.registry, services.processes).follow()
         assert (state.error, state.model and state.model.sha256) == ("", model_id)
         self.seen["loaded by a start"] += 1
 

@@ -1,4 +1,4 @@
-"""A model that cannot be loaded, however it came into the database, never stops the one that serves, nor a start."""
+"""A model that cannot be loaded never stops the current one, nor a start."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_row_that_does_not_load_is_not_activated(
         problem = assert_problem(server.client.post(f"/admin/models/{model_id}/activate"), 409, "model-unusable")
         assert "was not activated" in problem["detail"]
         said = rosette("models", "activate", model_id[:12], code=1, ROSETTE_HOME=str(tmp_path / "home"))
-        assert "cannot be loaded here, so that it was not activated" in said
+        assert "cannot be loaded here, so it was not activated" in said
         assert "Traceback" not in said
         assert number_of_activations(server.services.database) == 1
         assert server.client.get("/readyz").json()["status"] == "ready"
@@ -188,7 +188,7 @@ def test_an_inference_process_that_dies_over_a_model_leaves_the_old_one_serving(
 ) -> None:
     with RunningServer(tmp_path, artifact_path) as server, ThreadPoolExecutor(1) as threads:
         upload(server.client, fast)
-        [worker] = server.services.pool._workers
+        [worker] = server.services.processes._workers
         os.kill(worker.pid, signal.SIGSTOP)
         asked = threads.submit(server.client.post, f"/admin/models/{id_of(fast)}/activate")
         deadline = monotonic() + 60
