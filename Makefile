@@ -1,4 +1,4 @@
-# `make` lists the targets. Each does its own set-up in .venv; PYTHON=… picks another Python (3.11 or newer).
+# `make` lists the targets. Each sets up .venv itself; PYTHON=… selects another Python (3.11 or newer).
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -7,6 +7,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--custom-compile-command "make lock"
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses logical --maxprocesses 4
+KERNELS := scripts/hatch_build.py model_zoo/_kernels.c
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-serve: .venv/.serve ## Install the server alone, as locked for the image, migrate its database, make the first key, serve
+serve: .venv/.serve ## Install the server with locked versions, migrate its database, create the first key, serve
 	@exec $(BIN)/rosette serve
 
 test: lint coverage ## Install everything, check style and types, run the tests with coverage
@@ -24,13 +25,13 @@ coverage: .venv/.test ## Run the tests with coverage, on all cores
 	@core=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') && set -x && \
 	COVERAGE_CORE=$$core $(PYTEST) $(PARALLEL) --dist loadfile --no-loadscope-reorder -m "not soak and not docker" --cov --cov-report=term
 
-soak: .venv/.test ## The long tests in their short form: kills, swaps, overload, spoilt input
+soak: .venv/.test ## Run the long tests, short form: kills, activations, overload, damaged input
 	$(PYTEST) $(PARALLEL) --dist worksteal -m "soak and not nightly" || [ $$? -eq 5 ]
 
-nightly: .venv/.test ## The long tests in full: 50 kills of each kind, 10,000 predictions over swaps, ...
+nightly: .venv/.test ## Run the long tests, full form: 50 kills of each kind, 10,000 predictions over activations, ...
 	ROSETTE_TEST_NIGHTLY=1 $(PYTEST) $(PARALLEL) --dist worksteal -m soak
 
-docker-test: .venv/.test ## Build the stack and try it: kills, replicas, backups (needs Docker)
+docker-test: .venv/.test ## Build and test the stack: kills, replicas, backups (needs Docker)
 	$(PYTEST) -m docker
 
 lint: .venv/.test ## Check style and types
@@ -44,7 +45,7 @@ lock: .venv/.lock ## Write the hashes of every package that the images install (
 		--output-file docker/training-requirements.txt
 	$(LOCK) docker/build.in --output-file docker/build-requirements.txt
 
-env: ## Write .env and the stack's secrets, where they are missing; NAME=… is what clients call this machine
+env: ## Write .env and the stack's secrets if missing; NAME=… is the host name that clients use
 	@docker/env.sh $(NAME)
 
 images: ## Build the stack's images
@@ -53,34 +54,34 @@ images: ## Build the stack's images
 bundle: images ## Write rosette.tar, which installs the stack on a machine without a network
 	@docker/bundle.sh $(FILE)
 
-backup: ## Write what the stack's database holds to backups/, or to FILE=…
+backup: ## Back up the stack's database to backups/, or to FILE=…
 	@docker/backup.sh $(FILE)
 
 restore: ## Replace the stack's database by the backup FILE=…
 	@docker/restore.sh --yes "$(FILE)"
 
-monitor: ## Start Prometheus and Grafana beside the stack, with a key of their own
+monitor: ## Start Prometheus and Grafana for the stack, with a key of role metrics
 	@docker/monitor.sh
 
-format: .venv/.test ## Mend style where a tool can
+format: .venv/.test ## Fix style automatically
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-clean: ## Remove everything that can be made again; keeps the server's data
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov
+clean: ## Remove everything that can be rebuilt; keeps the server's data
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov model_zoo/_kernels.*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/pip:
-	@[ -n "$(PYTHON)" ] || { echo "Rosette needs Python 3.11 or newer, and found none; name one: make PYTHON=/path/to/python3"; exit 1; }
+	@[ -n "$(PYTHON)" ] || { echo "Rosette needs Python 3.11 or newer and found none; set it: make PYTHON=/path/to/python3"; exit 1; }
 	@"$(PYTHON)" -m venv --clear .venv || { rm -rf .venv; \
-		echo "$(PYTHON) cannot make a virtual environment (on Debian and Ubuntu: apt-get install python3-venv)"; exit 1; }
+		echo "$(PYTHON) cannot create a virtual environment (on Debian and Ubuntu: apt-get install python3-venv)"; exit 1; }
 
-.venv/.serve: pyproject.toml docker/requirements.txt | .venv/bin/pip
+.venv/.serve: pyproject.toml docker/requirements.txt $(KERNELS) | .venv/bin/pip
 	$(PIP) --require-hashes --requirement docker/requirements.txt
 	$(PIP) --no-deps --editable .
 	@touch $@
 
-.venv/.test: pyproject.toml scripts/install-torch | .venv/bin/pip
+.venv/.test: pyproject.toml scripts/install-torch $(KERNELS) | .venv/bin/pip
 	scripts/install-torch $(BIN)/python
 	$(PIP) --editable '.[training,dev]'
 	@touch .venv/.serve $@

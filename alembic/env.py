@@ -1,4 +1,4 @@
-"""Run migrations: on the server's connection when it starts, else on the settings' database."""
+"""Run migrations on the connection of the starting server, else on the settings' database."""
 
 from __future__ import annotations
 

@@ -9,9 +9,7 @@ from functools import partial
 from math import inf
 from time import perf_counter
 
-from app.diagnosis.orbit import Rotations
 from app.diagnosis.scale import Mpp
-from app.diagnosis.shifts import Shifts
 from app.inference.model import Model, Prediction
 from app.inference.pool import MAX_BATCH, Pool
 from app.inference.worker import Job
@@ -23,6 +21,8 @@ from app.records.writer import Writer, Written
 from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
 from app.threads import Threads
+from model_zoo.orbit import Rotations
+from model_zoo.shifts import Shifts
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How much of a machine this process may use."""
+"""The number of cores that this process may use."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def usable_cores(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
 
     Args:
         cgroups: where control groups are mounted.
-        own: the file that names the process's own.
+        own: the file that names the groups of the process.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, ceil(min(cores, _quota(cgroups, own))))
 
 
 def _quota(cgroups: Path, own: Path) -> float:
-    """The tightest quota of the process's groups and of those above them, in cores; infinite if there is none."""
+    """The smallest quota of the process's groups and their parents, in cores; infinite if there is none."""
     quotas = [inf]
     for line in _text(own).splitlines():
         _, controllers, group = line.split(":", 2)
@@ -30,7 +30,7 @@ def _quota(cgroups: Path, own: Path) -> float:
             continue
         top = cgroups / controllers if controllers else cgroups
         folder = top / group.lstrip("/")
-        if not folder.is_dir():  # the container sees its own group as the top
+        if not folder.is_dir():  # a container sees its own group as the root
             folder = top
         for each in (folder, *folder.parents):
             quotas.append(_quota_of(each))

@@ -1,4 +1,4 @@
-"""What the server writes to stderr: one event a line, as text or as JSON, and nothing that a caller can forge."""
+"""The log on stderr: one event per line, as text or JSON; callers cannot forge lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} |
 
 class _Formatter(logging.Formatter):
     def event(self, record: logging.LogRecord) -> dict[str, Any]:
-        """The members of a line, but for the trace of an exception."""
+        """The members of an event, without the stack trace."""
         fields: dict[str, Any] = getattr(record, FIELDS, {})
         return {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -35,7 +35,7 @@ class _Formatter(logging.Formatter):
 
 
 class JsonFormatter(_Formatter):
-    """One JSON object a line, in ASCII."""
+    """One JSON object per line, in ASCII."""
 
     def format(self, record: logging.LogRecord) -> str:
         event = self.event(record)
@@ -45,7 +45,7 @@ class JsonFormatter(_Formatter):
 
 
 class TextFormatter(_Formatter):
-    """Lines for people: only those that begin an event are not indented, and control characters are escaped."""
+    """Text for people: only the first line of an event is not indented, and control characters are escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         event = self.event(record)
@@ -58,11 +58,11 @@ class TextFormatter(_Formatter):
 
 
 class _Handler(logging.StreamHandler[Any]):
-    """Ours, so that a second :func:`configure` finds it."""
+    """A class that a second call of :func:`configure` recognizes."""
 
 
 def configure(shown_as: Format, level: Level) -> None:
-    """Send all logs of this process to stderr: Rosette's and uvicorn's from ``level``, others' from warnings on."""
+    """Send all logs of this process to stderr: Rosette's and uvicorn's from ``level``, others from warnings on."""
     root = logging.getLogger()
     for handler in root.handlers[:]:
         if isinstance(handler, _Handler):

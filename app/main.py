@@ -34,7 +34,6 @@ from app.api import (
 )
 from app.api.admission import Slots
 from app.api.edge import Edge
-from app.diagnosis.report import NOTICE
 from app.prefix import Prefix
 from app.records.audit_head import log_head
 from app.records.retention import keep_no_longer
@@ -43,6 +42,7 @@ from app.settings import Settings
 from app.version import version
 from app.web import pages, paths
 from app.web.errors import refused
+from model_zoo.notice import NOTICE
 
 OPEN_PATHS = ("/livez", "/readyz")
 

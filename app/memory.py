@@ -1,4 +1,4 @@
-"""How the C library and the interpreter keep memory."""
+"""Memory settings of glibc and the garbage collector."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ ARENAS = 2
 
 
 def use_few_arenas() -> None:
-    """Have glibc keep memory in two arenas; before any thread begins.
+    """Limit glibc to two arenas; call before threads start.
 
-    By default threads get up to eight for each core, and models that are loaded in one thread and freed in another
-    leave all of them in pieces.
+    By default threads use up to eight arenas per core, and models that are loaded in one thread and freed in another
+    fragment all of them.
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS)
 
 
 def return_freed_memory() -> None:
-    """Have glibc give freed memory back to the system, which it keeps when large blocks of every size come and go."""
+    """Return freed memory to the system; glibc keeps it when large blocks of many sizes are allocated and freed."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def keep_what_is_there() -> None:
-    """Have the garbage collector look no more at what exists by now, as modules do: that took it 200 ms at a time."""
+    """Exclude existing objects, such as modules, from garbage collection: a collection of them takes 200 ms."""
     gc.collect()
     gc.freeze()

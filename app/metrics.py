@@ -21,12 +21,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from app.diagnosis.reasons import Code
 from app.inference.model import Prediction
 from app.inference.pool import Pool
 from app.records.writer import Writer
 from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
+from model_zoo.reasons import Code
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NO_ROUTE = "none"
@@ -76,14 +76,14 @@ class Metrics:
         )
         consistency = Counter(
             "rosette_consistency",
-            "Predictions recorded, by what turning the patch did.",
+            "Predictions recorded, by the consistency of their turns.",
             ("result",),
             registry=registry,
         )
         self._consistency = {verdict: consistency.labels(name) for verdict, name in _CONSISTENCY.items()}
         reasons = Counter(
             "rosette_reasons",
-            "Predictions recorded that a person should look at or that were not assessable, by reason.",
+            "Predictions recorded that need review or are not assessable, by reason.",
             ("reason",),
             registry=registry,
         )
@@ -150,7 +150,7 @@ class _State(Collector):
     def collect(self) -> Iterator[Metric]:
         pool = self._pool
         yield GaugeMetricFamily("rosette_workers", "Inference processes.", pool.size)
-        yield GaugeMetricFamily("rosette_workers_running", "Inference processes that are at work.", pool.running)
+        yield GaugeMetricFamily("rosette_workers_running", "Inference processes that are busy.", pool.running)
         yield GaugeMetricFamily("rosette_queue_depth", "Requests that wait for an inference process.", pool.waiting)
         yield CounterMetricFamily(
             "rosette_workers_replaced", "Inference processes that ended unexpectedly.", pool.replaced
@@ -161,10 +161,10 @@ class _State(Collector):
         )
         yield GaugeMetricFamily(
             "rosette_journalled",
-            "Answers in this process's journal that the database lacks.",
+            "Answers in this process's journal that are not in the database yet.",
             self._writer.backlog.size,
         )
-        info = InfoMetricFamily("rosette_model", "The model that answers.")
+        info = InfoMetricFamily("rosette_model", "The active model.")
         if (model := self._serving.state.model) is not None:
             name, version = model.manifest.name, model.manifest.version
             info.add_metric([], {"name": name, "version": version, "sha256": model.sha256})

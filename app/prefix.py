@@ -1,4 +1,4 @@
-"""A path below which a proxy serves everything, such as ``/rosette``."""
+"""The path prefix under which a proxy serves Rosette, such as ``/rosette``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ ROOT: ContextVar[str] = ContextVar("root", default="")
 
 
 class Prefix:
-    """Middleware that takes the prefix from paths, if the proxy has left it there, and puts it before redirects.
+    """Middleware that removes the prefix from paths, if the proxy has kept it, and adds it to redirects.
 
-    Nothing that a client sends has a say in it. Pages and their links take it from :data:`ROOT`.
+    It does not depend on the request. Pages and their links read it from :data:`ROOT`.
 
     Args:
-        app: what lies behind.
+        app: the next application.
         root: begins with a slash and does not end with one.
     """
 
@@ -43,7 +43,7 @@ class Prefix:
 
 
 def without(root: str, path: str) -> str:
-    """A path below the root as it is without it; any other path as it is."""
+    """A path without the prefix; other paths are unchanged."""
     if path == root:
         return "/"
     return path[len(root) :] if path.startswith(f"{root}/") else path

@@ -30,7 +30,7 @@ class ProblemBody(BaseModel):
         },
     )
 
-    type: str = Field(description="What is wrong; never changes.")
+    type: str = Field(description="The kind of problem; stable, for programs.")
     title: str
     status: int
     detail: str = Field(description="What was wrong, what was expected, and what to do.")
@@ -47,7 +47,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
 
     status: ClassVar[int] = 500
     slug: ClassVar[str] = "internal-error"
-    title: ClassVar[str] = "The server failed"
+    title: ClassVar[str] = "Internal server error"
 
     def __init__(self, detail: str, headers: dict[str, str] | None = None, **extensions: Any) -> None:
         super().__init__(detail)
@@ -67,7 +67,7 @@ class InvalidParameter(Problem):
 
 
 class InvalidForm(Problem):
-    status, slug, title = 422, "invalid-form", "The multipart form has other fields than expected"
+    status, slug, title = 422, "invalid-form", "The multipart form has unexpected or missing fields"
 
 
 class InvalidJson(Problem):
@@ -75,7 +75,7 @@ class InvalidJson(Problem):
 
 
 class EmptyBody(Problem):
-    status, slug, title = 422, "empty-body", "The request carries no file"
+    status, slug, title = 422, "empty-body", "The request contains no file"
 
 
 class BodyTooLarge(Problem):
@@ -87,11 +87,11 @@ class BodyTooSlow(Problem):
 
 
 class BodyIncomplete(Problem):
-    status, slug, title = 400, "body-incomplete", "The connection closed before the body had arrived"
+    status, slug, title = 400, "body-incomplete", "The connection closed before the body was complete"
 
 
 class ClientGone(Problem):
-    status, slug, title = 400, "client-gone", "The client has left"
+    status, slug, title = 400, "client-gone", "The client disconnected"
 
 
 class UnsupportedContentType(Problem):
@@ -113,7 +113,7 @@ class TruncatedImage(ImageProblem):
 
 
 class ImageTooLarge(ImageProblem):
-    slug, title = "image-too-large", "The image unpacks to too much"
+    slug, title = "image-too-large", "The image is too large"
 
 
 class WrongSize(ImageProblem):
@@ -125,30 +125,30 @@ class WrongMode(ImageProblem):
 
 
 class Animation(ImageProblem):
-    slug, title = "animation", "The file holds more than one image"
+    slug, title = "animation", "The file contains more than one image"
 
 
 class UnsupportedTiff(ImageProblem):
-    slug, title = "unsupported-tiff", "This kind of TIFF is not read"
+    slug, title = "unsupported-tiff", "This kind of TIFF is not supported"
 
 
 class UnsupportedJpeg(ImageProblem):
-    slug, title = "unsupported-jpeg", "This kind of JPEG is not read"
+    slug, title = "unsupported-jpeg", "This kind of JPEG is not supported"
 
 
 class WrongScale(ImageProblem):
-    slug, title = "wrong-scale", "The patch has another scale than the model's"
+    slug, title = "wrong-scale", "The patch's scale differs from the model's"
 
 
 class Unauthorized(Problem):
-    status, slug, title = 401, "unauthorized", "A valid key is needed"
+    status, slug, title = 401, "unauthorized", "A valid key is required"
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="rosette"'})
 
 
 class Forbidden(Problem):
-    status, slug, title = 403, "forbidden", "The key's role does not allow this"
+    status, slug, title = 403, "forbidden", "The key's role does not permit this"
 
 
 class TooManyTries(Problem):
@@ -170,11 +170,11 @@ class UnknownKey(Problem):
 
 
 class KeyRevoked(Problem):
-    status, slug, title = 409, "key-revoked", "The key has been revoked already"
+    status, slug, title = 409, "key-revoked", "The key is already revoked"
 
 
 class LastAdminKey(Problem):
-    status, slug, title = 409, "last-admin-key", "No other admin key would be left"
+    status, slug, title = 409, "last-admin-key", "This is the last valid admin key"
 
 
 class IdempotencyMismatch(Problem):
@@ -182,7 +182,7 @@ class IdempotencyMismatch(Problem):
 
     def __init__(self) -> None:
         super().__init__(
-            "This Idempotency-Key came with another patch or other parameters within the last 24 hours: "
+            "This Idempotency-Key was used with another patch or other parameters within the last 24 hours: "
             "send a new key with each new request."
         )
 
@@ -200,7 +200,7 @@ class ArtifactRefused(Problem):
 
 
 class VettingUnavailable(Problem):
-    status, slug, title = 503, "vetting-unavailable", "Artifacts cannot be vetted here"
+    status, slug, title = 503, "vetting-unavailable", "Artifacts cannot be vetted on this server"
 
 
 class UnknownModel(Problem):
@@ -208,15 +208,15 @@ class UnknownModel(Problem):
 
 
 class ModelInUse(Problem):
-    status, slug, title = 409, "model-in-use", "The model's state does not allow this"
+    status, slug, title = 409, "model-in-use", "The model's state does not permit this"
 
 
 class ModelUnusable(Problem):
-    status, slug, title = 409, "model-unusable", "The model cannot be loaded here"
+    status, slug, title = 409, "model-unusable", "The model cannot be loaded on this server"
 
 
 class NothingToRollBackTo(Problem):
-    status, slug, title = 409, "nothing-to-roll-back-to", "No other model served before"
+    status, slug, title = 409, "nothing-to-roll-back-to", "There is no previously active model"
 
 
 class Busy(Problem):
@@ -238,7 +238,7 @@ class NotYetReadable(Problem):
 
 
 class RecordsUnavailable(Problem):
-    status, slug, title = 503, "records-unavailable", "The database cannot be used"
+    status, slug, title = 503, "records-unavailable", "The database is unavailable"
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, headers={"Retry-After": "5"})
@@ -272,4 +272,4 @@ class ProblemResponse(Response):
 
 def unexpected() -> Problem:
     """The problem of an error that nobody foresaw."""
-    return Problem("An unexpected error happened; it is in the server's log. Nothing was recorded.")
+    return Problem("An unexpected error occurred; the server's log has the details. Nothing was recorded.")

@@ -213,7 +213,10 @@ class _Parser(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         error = sys.exc_info()[1]
         cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
-        self._refuse("malformed-request", "The request is not HTTP/1.1", 400, str(cause or error or msg))
+        detail = str(cause or error or msg)
+        if "PRI" in detail:  # how httptools calls the first bytes of HTTP/2
+            detail = "expected HTTP/1.1, found HTTP/2: send HTTP/1.1 requests, or let a proxy translate"
+        self._refuse("malformed-request", "The request is not HTTP/1.1", 400, detail)
 
     def _refuse(self, slug: str, title: str, status: int, detail: str) -> None:
         cycle: RequestResponseCycle | None = self.cycle

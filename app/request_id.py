@@ -1,4 +1,4 @@
-"""Each request's id: the caller's own if it is fit for a log, else a new one."""
+"""Request ids: the caller's if valid, else a new one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAME = HEADER.lower().encode()
 _FIT = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 current: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the request that is being handled here; None outside of requests."""
+"""The id of the current request; None outside of requests."""
 
 
 def new() -> str:
@@ -23,7 +23,7 @@ def new() -> str:
 
 
 def accepted(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The id that a request brings in its only ``X-Request-ID``, if it is 1 to 128 of A-Z a-z 0-9 . _ -, or a new one.
+    """The id in the only ``X-Request-ID`` of a request, if it is 1 to 128 of A-Z a-z 0-9 . _ -, or a new one.
 
     Args:
         headers: as in an ASGI scope, names in lower case.

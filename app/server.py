@@ -1,4 +1,4 @@
-"""The HTTP server around the application: what it reads, how long it waits, how it stops."""
+"""The HTTP server of the application: limits, timeouts, shutdown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger("rosette.settings")
 
 
 class Config(uvicorn.Config):
-    """How Rosette is served; can be handed to another process."""
+    """Configuration of uvicorn; can be pickled for another process."""
 
     def __init__(self, app: FastAPI | str, settings: Settings) -> None:
         super().__init__(
@@ -54,7 +54,7 @@ class Config(uvicorn.Config):
 
     @property
     def max_connections(self) -> int:
-        """As many as are set, or as descriptors allow."""
+        """The number of connections of the settings, bounded by the limit of open files."""
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         room = sys.maxsize if soft == resource.RLIM_INFINITY else soft - RESERVED_DESCRIPTORS
         return max(MIN_CONNECTIONS, min(self.wanted_connections, room))
@@ -69,7 +69,7 @@ class Server(uvicorn.Server):
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
         await super()._serve(sockets)
-        # uvicorn would end the process by the signal that told it to stop; who stopped cleanly exits with 0.
+        # uvicorn would raise the stop signal again; after a clean stop the exit status must be 0.
         self._captured_signals.clear()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -93,13 +93,13 @@ class Supervisor(Multiprocess):
 
 
 def warn_of_unknown_variables() -> None:
-    """Log variables that are no settings; those that look like one are refused by the settings themselves."""
+    """Log variables that are not settings; names similar to a setting are refused by the settings."""
     for variable, (nearest, _) in variables.unknown(os.environ, Settings.model_fields).items():
-        log.warning("%s is no setting and means nothing: the setting with the nearest name is %s", variable, nearest)
+        log.warning("%s is not a setting and is ignored: the setting with the nearest name is %s", variable, nearest)
 
 
 def raise_descriptor_limit() -> None:
-    """Let this process, and those that it starts, open as many files as the system allows."""
+    """Raise the limit of open files of this process and its children to the hard limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -115,7 +115,7 @@ def make_server(app: FastAPI, settings: Settings, ready: Callable[[int], None]) 
 def make_supervisor(settings: Settings, ready: Callable[[int], None]) -> Supervisor:
     """Server processes that read their settings from the environment; ``run()`` blocks until SIGINT or SIGTERM.
 
-    A process that ends or hangs is replaced; at the end each lets its requests finish.
+    A process that ends or hangs is replaced; at shutdown each process finishes its requests.
     """
     logs.configure(settings.log_format, settings.log_level)
     warn_of_unknown_variables()
@@ -123,7 +123,7 @@ def make_supervisor(settings: Settings, ready: Callable[[int], None]) -> Supervi
 
 
 def application() -> FastAPI:
-    """The application of one process among several."""
+    """The application of one of several processes."""
     settings = Settings()
     logs.configure(settings.log_format, settings.log_level)
     app = create_app(settings)

@@ -13,7 +13,6 @@ from app.access.lookup import LOOKUPS, Lookup
 from app.access.sessions import Sessions
 from app.access.throttle import FailedTries, KeyRates
 from app.answering import PredictionService
-from app.diagnosis.engine import ModelError
 from app.inference.model import Model, Prediction
 from app.inference.pool import Pool
 from app.inference.processes import Processes
@@ -39,6 +38,7 @@ from app.registry.signatures import TrustedKeys
 from app.settings import Settings
 from app.telemetry import Tracing
 from app.threads import Threads
+from model_zoo.opening import ModelError
 
 IO_THREADS = 4
 # Connections of the thread that follows activations, of the shadow's, of an upload, of the readiness check, of the

@@ -1,4 +1,4 @@
-"""What an administrator can set, from environment variables that begin with ``ROSETTE_``."""
+"""The settings, from environment variables that begin with ``ROSETTE_``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.registry.signatures import TrustedKeys
 
 ADMIN_KEY_MIN_LENGTH = 32
 ROOT_PATH = re.compile(r"(/[A-Za-z0-9_-]{1,64}){1,8}")
-# First parts of the server's paths: a prefix must not be taken for one of them.
+# First parts of the server's paths, which a prefix must not equal.
 OWN_PATHS = {"admin", "audit", "cases", "diagnose", "docs", "drift", "keys", "livez", "login", "logout"} | {
     "metrics", "models", "predict", "predictions", "readyz", "static", "status",
 }  # fmt: skip
@@ -43,46 +43,46 @@ class Settings(BaseSettings):
 
     Attributes:
         home: folder of the database and the first admin key, created when missing.
-        database_url: an SQLAlchemy URL of SQLite or PostgreSQL; by default ``rosette.db`` in ``home``.
-        database_password_file: a file that holds the database's password, which the URL then leaves out.
+        database_url: a SQLAlchemy URL of SQLite or PostgreSQL; by default ``rosette.db`` in ``home``.
+        database_password_file: a file with the database's password, instead of one in the URL.
         host: address to listen on.
         port: port to listen on; 0 picks a free one.
-        root_path: path below which a proxy serves everything, such as ``/rosette``.
-        admin_key: an admin key of the administrator's own, any string of at least 32 characters.
-        admin_key_file: a file that holds it.
-        key_grace_s: seconds after its last confirmation for which a key opens while the database is away.
-        failed_tries: wrong keys that may come from one address at once; beyond, one every 6 seconds.
+        root_path: path prefix under which a proxy serves Rosette, such as ``/rosette``.
+        admin_key: the administrator's own admin key, any string of at least 32 characters.
+        admin_key_file: a file with the admin key.
+        key_grace_s: seconds after its last confirmation for which a key is accepted while the database is unavailable.
+        failed_tries: wrong keys that one address may send at once; after that, one every 6 seconds.
         session_idle_s: seconds without a request after which a browser's session ends.
-        trusted_proxies: addresses or networks, separated by commas, whose ``X-Forwarded-For`` is believed.
+        trusted_proxies: addresses or networks, separated by commas, whose ``X-Forwarded-For`` is trusted.
         model: the artifact to serve; by default the one shipped in ``model_zoo``.
-        trusted_keys: public keys, separated by commas, whose signatures models must carry.
-        upload_timeout_s: seconds within which a whole uploaded model must have arrived.
-        retention_days: days for which predictions are kept; by default for ever.
-        store_patches: whether the image files themselves are kept with the predictions.
-        prevalence: share of this site's patches that are positive; answers then state the probability for it, too.
+        trusted_keys: public keys, separated by commas, one of which must have signed an uploaded model.
+        upload_timeout_s: seconds within which an uploaded model must have arrived completely.
+        retention_days: days for which predictions are kept; by default without limit.
+        store_patches: whether image files are stored with the predictions.
+        prevalence: share of positive patches at this site; answers then also state the probability at it.
         docs: whether ``/docs`` and ``/openapi.json`` are served.
-        workers: server processes; more than one need PostgreSQL.
-        inference_processes: of each server process; they decode and infer. By default its share of the cores.
+        workers: server processes; more than one needs PostgreSQL.
+        inference_processes: inference processes of each server process. By default its share of the cores.
         queue: requests that may wait for a worker; more are refused with 503.
-        deadline_s: seconds that a request may wait for a worker; then it is refused with 503.
-        key_rate: patches a second that one key may send; more are refused with 429. By default any number.
-        journal: folder that takes answers while the database is away; by default ``journal`` in ``home``.
-        journal_bytes: how far a process's journal may grow; 0 for no journal.
-        connections: connections of a server process that may be open at once; beyond, the longest idle one is closed.
+        deadline_s: seconds that a request may wait for a worker before it is refused with 503.
+        key_rate: patches per second that one key may send; more are refused with 429. By default no limit.
+        journal: folder for answers while the database is unavailable; by default ``journal`` in ``home``.
+        journal_bytes: largest size of a process's journal; 0 disables the journal.
+        connections: open connections of a server process; beyond that, the longest idle one is closed.
         uploads: requests with a body that may be in flight at once; more are refused with 503.
         max_body_bytes: largest request body, and largest image of a batch.
         max_batch_bytes: largest body of a batch.
         batches: batches that may be in flight at once; more are refused with 503.
-        body_timeout_s: seconds within which a whole request body must have arrived.
-        log_format: of the log on stderr, ``text`` or ``json``.
-        log_level: from which on Rosette's and uvicorn's events are logged.
-        otlp_endpoint: base URL of an OpenTelemetry collector that gets traces; by default nobody gets any.
+        body_timeout_s: seconds within which a request body must have arrived completely.
+        log_format: format of the log on stderr, ``text`` or ``json``.
+        log_level: lowest level of Rosette's and uvicorn's events that is logged.
+        otlp_endpoint: base URL of an OpenTelemetry collector for traces; by default no traces are sent.
         header_timeout_s: seconds within which a request's headers must have arrived.
-        shutdown_timeout_s: seconds that running requests get when the server is told to stop.
+        shutdown_timeout_s: seconds that running requests have to finish when the server stops.
 
     Raises:
-        pydantic.ValidationError: naming each variable that does not fit, without its value, and any whose name is
-            almost that of a setting.
+        pydantic.ValidationError: with each invalid variable, without its value, and each name that is almost
+            that of a setting.
     """
 
     model_config = SettingsConfigDict(
@@ -155,7 +155,7 @@ class Settings(BaseSettings):
     def _http(cls, endpoint: str | None) -> str | None:
         if endpoint is not None:
             url = urlsplit(endpoint)
-            _ = url.port  # refuses what is none
+            _ = url.port  # raises if it is not a URL
             if (
                 url.scheme not in {"http", "https"}
                 or not url.hostname
@@ -164,8 +164,8 @@ class Settings(BaseSettings):
                 or url.fragment
             ):
                 raise ValueError(
-                    "is no base URL such as http://127.0.0.1:4318; what a collector wants to know of the sender goes "
-                    "into OTEL_EXPORTER_OTLP_HEADERS"
+                    "is not a base URL such as http://127.0.0.1:4318; set headers for the collector in "
+                    "OTEL_EXPORTER_OTLP_HEADERS"
                 )
         return endpoint
 
@@ -200,7 +200,7 @@ class Settings(BaseSettings):
         """The administrator's own key, if one is set.
 
         Raises:
-            ValueError: if its file cannot be read, or if it is too short or holds a line break.
+            ValueError: if its file cannot be read, or the key is too short or contains a line break.
         """
         if self.admin_key is not None:
             source, key = "ROSETTE_ADMIN_KEY", self.admin_key.get_secret_value()
@@ -219,19 +219,19 @@ class Settings(BaseSettings):
                 "make one with `openssl rand -hex 32`"
             )
         if any(ord(character) < 32 or ord(character) == 127 for character in key):
-            raise ValueError(f"{source} holds a control character, which no HTTP header can carry")
+            raise ValueError(f"{source} contains a control character, which an HTTP header cannot contain")
         return key
 
     @property
     def journal_folder(self) -> Path:
-        """Where the journals are."""
+        """The folder of the journals."""
         return self.journal or self.home / "journal"
 
     def sqlalchemy_url(self) -> str:
-        """The database's URL with the driver that Rosette brings, and the password from its file.
+        """The database's URL with Rosette's driver, and the password from its file.
 
         Raises:
-            ValueError: if the file cannot be read or is empty, or if the URL needs no password.
+            ValueError: if the file cannot be read or is empty, or if the URL takes no password.
         """
         url = self.database_url.get_secret_value()
         if not url:
@@ -254,10 +254,10 @@ class Settings(BaseSettings):
             parsed = make_url(url)
         except ArgumentError as error:
             raise ValueError(
-                "ROSETTE_DATABASE_URL is no SQLAlchemy URL, such as postgresql://user@host/name"
+                "ROSETTE_DATABASE_URL is not a SQLAlchemy URL, such as postgresql://user@host/name"
             ) from error
         if parsed.password is not None:
             raise ValueError(
-                "ROSETTE_DATABASE_URL and ROSETTE_DATABASE_PASSWORD_FILE both give a password: leave one out"
+                "ROSETTE_DATABASE_URL and ROSETTE_DATABASE_PASSWORD_FILE both contain a password: remove one of them"
             )
         return parsed.set(password=password).render_as_string(hide_password=False)

@@ -1,4 +1,4 @@
-"""Traces of requests and of a prediction's stages, for the OpenTelemetry collector that the administrator names."""
+"""Traces of requests and of a prediction's stages, for an OpenTelemetry collector."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PARENT = TraceContextTextMapPropagator()
 
 
 class Tracing:
-    """Makes spans and sends them, in batches and in a thread of its own, by OTLP over HTTP.
+    """Creates spans and sends them in batches, in a separate thread, by OTLP over HTTP.
 
-    A collector that is away costs spans, and nothing else. What else OpenTelemetry's environment variables say, such
-    as ``OTEL_EXPORTER_OTLP_HEADERS`` or ``OTEL_TRACES_SAMPLER``, holds; its endpoints do not.
+    If the collector is unavailable, only spans are lost. OpenTelemetry's environment variables, such as
+    ``OTEL_EXPORTER_OTLP_HEADERS`` or ``OTEL_TRACES_SAMPLER``, apply, except for its endpoints.
 
     Args:
         endpoint: the collector's base URL, without ``/v1/traces``.
@@ -50,7 +50,7 @@ class Tracing:
         self._tracer = self._provider.get_tracer("rosette", version())
 
     def begin(self, headers: Iterable[tuple[bytes, bytes]], request_id: str) -> Span:
-        """A request's span, current from here on in this context; a ``traceparent`` of the caller's is its parent."""
+        """Begin a request's span and make it the current one; the caller's ``traceparent`` is its parent."""
         parent = next((value for name, value in headers if name == b"traceparent"), b"")
         span = self._tracer.start_span(
             "request",
@@ -74,10 +74,10 @@ class Tracing:
         span.end()
 
     def answered(self, answer: Prediction, record_s: float) -> None:
-        """Make spans of the stages of an answer that has been recorded just now; in the request's task.
+        """Create spans for the stages of a just recorded answer; call in the request's task.
 
         Args:
-            record_s: seconds until it was recorded.
+            record_s: seconds for recording it.
         """
         recorded = time_ns()
         diagnosed = recorded - int(record_s * 1e9)
@@ -90,5 +90,5 @@ class Tracing:
         self._tracer.start_span("record", start_time=diagnosed).end(recorded)
 
     def stop(self) -> None:
-        """Send what waits, for some seconds at most."""
+        """Send waiting spans, with a timeout of some seconds."""
         self._provider.shutdown()

@@ -1,4 +1,4 @@
-"""Environment variables that begin with ``ROSETTE_`` and are none of the server's settings."""
+"""Environment variables that begin with ``ROSETTE_`` and are not settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 PREFIX = "ROSETTE_"
 LIKENESS = 0.75
 
-# What compose, the images, training, the tests and Kubernetes' service links use.
+# Names used by compose, the images, training, the tests and Kubernetes' service links.
 _OTHERS = {"ADDRESS", "DATA", "HOSTNAME", "HTTPS_PORT", "HTTP_PORT", "REPLICAS", "SHARED", "TLS", "VERSION"} | {
     "APP_CPUS", "APP_MEMORY", "DB_CPUS", "DB_MEMORY", "GRAFANA_PORT", "GZIP", "PROXY_CPUS", "SERVICE_HOST",
     "SERVICE_PORT",
@@ -18,7 +18,7 @@ _PATTERNS = re.compile(r"TEST_.*|BENCHMARK_.*|SERVICE_PORT_.*|PORT_\d+_(TCP|UDP|
 
 
 def unknown(environment: Iterable[str], settings: Iterable[str]) -> dict[str, tuple[str, float]]:
-    """Variables that mean nothing here, each with the setting whose name is nearest, and how like it is (0 to 1).
+    """Unknown variables, each with the setting with the nearest name, and the similarity (0 to 1).
 
     Args:
         environment: names of variables.
@@ -36,13 +36,13 @@ def unknown(environment: Iterable[str], settings: Iterable[str]) -> dict[str, tu
 
 
 def mistyped(environment: Iterable[str], settings: Iterable[str]) -> str:
-    """What to mend, in words, if a variable looks like a setting and is none; empty if none does."""
+    """A message if a variable is similar to a setting but is not one; else empty."""
     wrong = {
         variable: nearest
         for variable, (nearest, likeness) in unknown(environment, settings).items()
         if likeness >= LIKENESS
     }
     return "; ".join(
-        f"{variable} is no setting: did you mean {nearest}? Rename it, or remove it from the environment"
+        f"{variable} is not a setting: did you mean {nearest}? Rename it, or remove it from the environment"
         for variable, nearest in wrong.items()
     )

@@ -1,9 +1,9 @@
-"""Aligned channel counts against others: INT8 latency a multiplication, one thread, in one run.
+"""INT8 latency per multiplication of aligned and other channel counts, one thread, in one run.
 
     python benchmarks/channels.py
 
 C12 gets counts that are multiples of 16 from field counts in fours (48, 96, 144 channels). The networks have random
-weights and about equal cost, and take turns in blocks.
+weights and about equal cost, and are measured in alternating blocks.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""INT8 against its float twin: time of one inference, one thread, in one run.
+"""Time of one inference of an INT8 artifact and its float twin, one thread, in one run.
 
     python benchmarks/inference.py model_zoo/NAME.int8.onnx model_zoo/NAME.fp32.onnx
 
-The two take turns in blocks, so that a drift of the machine's speed touches both; the ratio is that of
+The two are measured in alternating blocks, so that a drift of the machine's speed affects both; the ratio is that of
 the blocks' medians, with the 2.5th and 97.5th percentile over pairs of blocks.
 """
 

@@ -1,4 +1,4 @@
-"""When Chromium first paints each page of a running server, and how many bytes it fetches for it.
+"""First paint of each page of a running server in Chromium, and the bytes it loads.
 
     python benchmarks/pages.py http://127.0.0.1:8000 ~/.local/share/rosette/admin.key
 

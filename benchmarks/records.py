@@ -1,4 +1,4 @@
-"""The prediction log in SQLite: whether a long one takes as many rows in a second, and what a page of it costs.
+"""Insert rate and page queries of a long prediction log in SQLite.
 
     python benchmarks/records.py --rows 1000000
 
@@ -26,7 +26,6 @@ from sqlalchemy import Engine, insert
 from uuid_utils.compat import uuid7
 
 from app.diagnosis.example import EXAMPLE
-from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
 from app.records.commit import Committer
 from app.records.database import open_database
@@ -37,17 +36,18 @@ from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.row import row
 from app.records.tables import predictions
+from model_zoo.orbit import Rotations
 
 YEAR = timedelta(days=365)
 START = datetime(2025, 1, 1, tzinfo=UTC)
-PAGE, TOGETHER, REPEATS = 50, 10_000, 15
-COMMITS, ROUNDS, BEYOND, GROUPS = 100, 20, 5, (1, 3, 16)  # 5 of 20 ratios lie beyond each end of the interval
+PAGE, GROUP, REPEATS = 50, 10_000, 15
+COMMITS, ROUNDS, BEYOND, GROUPS = 100, 20, 5, (1, 3, 16)  # 5 of 20 ratios lie outside of each end of the interval
 KEYS, MODELS, SLIDE, CASE = 5, 4, 100, 500
 DECISIONS, SHARES = ("negative", "positive", "review", "not_assessable"), (0.75, 0.149, 0.1, 0.001)
 
 
 def rows(number: int) -> Iterator[dict[str, Any]]:
-    """A year of answers: one model after the other, keys by turns, decisions by chance."""
+    """A year of answers: models in sequence, alternating keys, random decisions."""
     template = row(Answer.model_validate(EXAMPLE), Rotations.FULL, "")
     decisions = np.random.default_rng(0).choice(DECISIONS, number, p=SHARES)
     for place in range(number):
@@ -71,16 +71,16 @@ def rows(number: int) -> Iterator[dict[str, Any]]:
 
 
 def fill(engine: Engine, number: int) -> float:
-    """Insert the rows; gives the seconds it took."""
+    """Insert the rows; returns the seconds it took."""
     start, source = time.perf_counter(), rows(number)
-    while together := list(islice(source, TOGETHER)):
+    while together := list(islice(source, GROUP)):
         with engine.begin() as connection:
             connection.execute(insert(predictions), together)
     return time.perf_counter() - start
 
 
 def commit_rate(engine: Engine, together: int) -> float:
-    """Rows committed in a second, so many at a time, each commit on the disk."""
+    """Rows committed per second in groups of this size, each commit on disk."""
     template = row(Answer.model_validate(EXAMPLE), Rotations.FULL, "key-0")
     seconds, committer = 0.0, Committer(engine)
     for _ in range(COMMITS):
@@ -97,7 +97,7 @@ def commit_rate(engine: Engine, together: int) -> float:
 
 
 def compare_rates(small: Engine, large: Engine, together: int) -> str:
-    """Rates of a new log and of a long one, by turns; of their ratio, the median and a 96 % interval of it."""
+    """Rates of a new and of a long log, measured alternately; median of the ratio with a 96 % interval."""
     pairs = [(commit_rate(small, together), commit_rate(large, together)) for _ in range(ROUNDS)]
     ratios = sorted(after / before for before, after in pairs)
     low, high = ratios[BEYOND], ratios[-1 - BEYOND]
@@ -139,7 +139,7 @@ def main(number: int) -> None:
         migrate(engine)
         seconds = fill(engine, number)
         size = sum(file.stat().st_size for file in Path(folder).iterdir()) / 2**20
-        print(f"{number} rows in {seconds:.1f} s, {TOGETHER} a commit: {number / seconds:.0f} rows/s; {size:.0f} MB")
+        print(f"{number} rows in {seconds:.1f} s, {GROUP} a commit: {number / seconds:.0f} rows/s; {size:.0f} MB")
         new = open_database(f"sqlite:///{Path(folder) / 'new.db'}")
         migrate(new)
         for together in GROUPS:

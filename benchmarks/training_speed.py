@@ -1,9 +1,9 @@
-"""C12 against the conventional network of equal topology: patches a second in training, one run, and peak memory.
+"""Training speed and peak memory of C12 and the conventional network of equal topology, in one run.
 
     python benchmarks/training_speed.py [fast|accurate] [THREADS]
 
-The two take turns in blocks, so that a drift of the machine's speed touches both; the ratio is that of each pair
-of blocks, with the 2.5th and 97.5th percentile. Memory is measured in a process of its own for each.
+The two are measured in alternating blocks, so that a drift of the machine's speed affects both; the ratio is that of
+each pair of blocks, with the 2.5th and 97.5th percentile. Memory is measured in a separate process for each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# The server alone: no torch, no compiler, no package manager's cache. Build from the repository's root:
+# The server: no torch, no compiler, no package manager's cache. Build from the repository's root:
 #   docker build -f docker/app.Dockerfile -t rosette-app .
 # docs/install.md runs it with a database and TLS. Alone, on SQLite, with the data on a volume:
 #   docker run --read-only --tmpfs /tmp -p 127.0.0.1:8000:8000 -v rosette:/var/lib/rosette rosette-app
@@ -6,6 +6,10 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
+# For model_zoo/_kernels.c. Debian's own Python has its headers in a package of their own.
+RUN headers=$(python -c 'import sysconfig; print(sysconfig.get_path("include"))') && apt-get update \
+ && apt-get install -y --no-install-recommends gcc libc6-dev $([ -e "$headers/Python.h" ] || echo python3-dev) \
+ && rm -rf /var/lib/apt/lists/*
 COPY docker/build-requirements.txt docker/requirements.txt docker/
 RUN python -m venv /opt/build \
  && /opt/build/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r docker/build-requirements.txt \
@@ -13,11 +17,14 @@ RUN python -m venv /opt/build \
  && /opt/build/bin/pip --python /opt/rosette install --no-cache-dir --no-compile --require-hashes --only-binary :all: \
     -r docker/requirements.txt
 COPY pyproject.toml README.md LICENSE ./
+COPY scripts/hatch_build.py scripts/
 COPY alembic alembic
 COPY app app
 COPY model_zoo model_zoo
+COPY slides slides
 COPY training training
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
+ && ls /dist/*-linux_*.whl \
  && /opt/build/bin/pip --python /opt/rosette install --no-cache-dir --no-compile --no-index --no-deps /dist/*.whl
 RUN cd /opt/rosette/lib/python3*/site-packages \
  && find . -type d \( -name tests -o -name test \) -prune -exec rm -rf {} + \
@@ -26,7 +33,7 @@ RUN cd /opt/rosette/lib/python3*/site-packages \
  && /opt/build/bin/cyclonedx-py environment --output-reproducible --pyproject /src/pyproject.toml \
     --output-file /opt/rosette/python.cdx.json /opt/rosette/bin/python
 
-# The base image's files without what only installs or builds, so that the final image does not carry them in a layer.
+# The base image's files without packages that only install or build, so that no layer of the final image has them.
 FROM ${PYTHON_IMAGE} AS root
 COPY docker/prune.sh docker/sbom.py /tmp/
 RUN sh /tmp/prune.sh && useradd --uid 10001 --no-create-home --home-dir /var/lib/rosette rosette \

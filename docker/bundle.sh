@@ -1,7 +1,7 @@
 #!/bin/sh
 # Write one file with the images, the compose files and the scripts, for a machine without a network.
 # usage: docker/bundle.sh [FILE]     default: rosette.tar; build the images before (make images)
-# ROSETTE_GZIP, 1 (fast) to 9 (small), is how hard gzip tries.
+# ROSETTE_GZIP is the compression level of gzip, 1 (fast) to 9 (small).
 set -eu
 cd "$(dirname "$0")/.."
 file=${1:-rosette.tar}
@@ -10,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
 export ROSETTE_HOSTNAME="${ROSETTE_HOSTNAME:-localhost}" # any name does to read the compose file
-# COMPOSE_PROFILES=monitoring takes the images of Prometheus and Grafana along.
+# COMPOSE_PROFILES=monitoring includes the images of Prometheus and Grafana.
 images=$(docker compose config --images | sort -u)
 into=$work/rosette
 mkdir -p "$into/docker" "$into/docs" "$into/sbom"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Write .env and docker/secrets, where they are missing; nothing that exists is changed.
-# usage: docker/env.sh [NAME]     NAME (or address) is what clients call this machine, and stands in the certificate
+# Write .env and docker/secrets if they are missing; existing files are not changed.
+# usage: docker/env.sh [NAME]     NAME is the host name or address that clients use; it is the name in the certificate
 set -eu
 umask 077
 cd "$(dirname "$0")/.."
@@ -22,11 +22,11 @@ if command -v selinuxenabled >/dev/null && selinuxenabled; then
 fi
 
 if [ -e "$env" ]; then
-    [ -z "${1:-}" ] || echo "$env exists and is left as it is: change ROSETTE_HOSTNAME there" >&2
+    [ -z "${1:-}" ] || echo "$env exists and was not changed: set ROSETTE_HOSTNAME there" >&2
     exit 0
 fi
 cat > "$env.new" <<END
-# Read by docker compose. docs/install.md says what each is for.
+# Read by docker compose. docs/install.md describes each variable.
 ROSETTE_HOSTNAME=${1:-localhost}
 ROSETTE_ADDRESS=127.0.0.1
 ROSETTE_HTTPS_PORT=443

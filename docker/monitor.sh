@@ -1,6 +1,6 @@
 #!/bin/sh
-# Start Prometheus and Grafana beside the stack that runs; on first use, make the key with which Prometheus reads figures.
-# usage: docker/monitor.sh [prometheus]     with a name, that one alone
+# Start Prometheus and Grafana in the running stack; on first use, create a key of role metrics for Prometheus.
+# usage: docker/monitor.sh [prometheus]     with a name, only that service
 set -eu
 umask 077
 cd "$(dirname "$0")/.."

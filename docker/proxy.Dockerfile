@@ -3,7 +3,7 @@
 ARG CADDY_IMAGE=caddy:2
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
-# The public image's binary carries a capability as an attribute, and would not start without it; a copy does not.
+# The binary of the public image has a file capability and does not start without it; a copy has none.
 FROM ${CADDY_IMAGE} AS root
 RUN cp /usr/bin/caddy /usr/bin/caddy.plain && mv /usr/bin/caddy.plain /usr/bin/caddy \
  && rm -rf /var/cache/* /var/lib/apt/lists/* /var/log/* /config /data \

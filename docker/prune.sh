@@ -1,5 +1,5 @@
 #!/bin/sh
-# Take out of an image's root what only installs or builds software, and every cache; Debian and Python's own layout.
+# Remove packages that only install or build software, and all caches, from an image's root (Debian, Python's layout).
 set -eu
 unwanted='^(apt|libapt-pkg.*|perl|perl-base|perl-modules.*|libperl.*|libgdbm.*|python3-(pip|setuptools|wheel|distutils|lib2to3)|python3\..*-venv)$'
 installed=$(dpkg-query --show --showformat '${Package}\n' | grep -E "$unwanted" || true)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Replace the database by a backup. The backup is restored beside it and its audit trail verified before the two
-# change places, so a damaged backup changes nothing. usage: docker/restore.sh --yes FILE
+# Replace the database by a backup. The backup is restored into a second database and its audit trail verified before
+# the two are exchanged, so a damaged backup changes nothing. usage: docker/restore.sh --yes FILE
 set -eu
 umask 077
 [ $# -eq 2 ] && [ "$1" = --yes ] || { sed -n '2,3p' "$0" >&2; exit 2; }

@@ -1,6 +1,6 @@
 """Write an image's bill of materials in CycloneDX JSON: its Python packages, system packages and Go modules.
 
-Runs inside an image's build, so it needs the standard library alone.
+Runs during an image's build, so it uses only the standard library.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def paragraphs(path: Path) -> Iterator[dict[str, str]]:
 
 
 def debian(path: Path) -> Iterator[Component]:
-    """The packages that dpkg's status file calls installed."""
+    """The installed packages in dpkg's status file."""
     for record in paragraphs(path):
         if record.get("Status", "").endswith(" installed"):
             architecture = f"?arch={record['Architecture']}"
@@ -52,7 +52,7 @@ def component(kind: str, name: str, version: str, suffix: str = "") -> Component
 
 
 def bill(python: Path | None, components: list[Component]) -> dict[str, Any]:
-    """The bill of the Python environment, where there is one, with these components added; the same for equal input."""
+    """The bill of the Python environment, if there is one, and these components; deterministic."""
     document = json.loads(python.read_text(encoding="utf-8")) if python else {}
     document |= {"bomFormat": "CycloneDX", "specVersion": document.get("specVersion", "1.6"), "version": 1}
     unique = {entry["bom-ref"]: entry for entry in document.get("components", []) + components}

@@ -1,6 +1,6 @@
-"""The contract between training and serving: the artifact format, its verification, the turns of a patch."""
+"""The interface between training and serving: the artifact format, its verification, the turns of a patch."""
 
 import os
 
-# onnxruntime reports its use to its makers unless this is set before it is imported; Rosette calls nobody.
+# Switches off onnxruntime's telemetry; must be set before onnxruntime is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

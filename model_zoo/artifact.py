@@ -1,4 +1,4 @@
-"""One ``.onnx`` file that is a whole artifact: the graph, and the manifest in its metadata."""
+"""An artifact: one ``.onnx`` file with a graph, and the manifest in its metadata."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model_zoo.reading import ManifestError, parse_manifest
 
 
 class ArtifactError(ValueError):
-    """The bytes are no artifact: too large, no ONNX model, or without a valid manifest."""
+    """The bytes are not an artifact: too large, not an ONNX model, or without a valid manifest."""
 
 
 def graph_sha256(model: ModelProto) -> str:
@@ -27,34 +27,34 @@ def parse(data: bytes) -> tuple[ModelProto, Manifest]:
     """Read an artifact's model and manifest.
 
     Raises:
-        ArtifactError: if the bytes exceed 64 MB, are no ONNX model, or carry no valid manifest.
+        ArtifactError: if the bytes exceed 64 MB, are not an ONNX model, or have no valid manifest.
     """
     model = parse_model(data)
     return model, manifest_of(model)
 
 
 def parse_model(data: bytes) -> ModelProto:
-    """Read the ONNX model alone.
+    """Read only the ONNX model.
 
     Raises:
-        ArtifactError: if the bytes exceed 64 MB or are no ONNX model.
+        ArtifactError: if the bytes exceed 64 MB or are not an ONNX model.
     """
     if len(data) > MAX_BYTES:
         raise ArtifactError(f"the file has {len(data):,} bytes, expected at most {MAX_BYTES:,}")
     try:
         model = ModelProto.FromString(data)
     except DecodeError as error:
-        raise ArtifactError(f"the file's {len(data):,} bytes are no ONNX model (truncated?): {error}") from error
+        raise ArtifactError(f"the file's {len(data):,} bytes are not an ONNX model (truncated?): {error}") from error
     if not model.HasField("graph"):
-        raise ArtifactError(f"the file's {len(data):,} bytes hold no ONNX graph")
+        raise ArtifactError(f"the file's {len(data):,} bytes have no ONNX graph")
     return model
 
 
 def manifest_of(model: ModelProto) -> Manifest:
-    """Read the manifest out of a model's metadata.
+    """Read the manifest from a model's metadata.
 
     Raises:
-        ArtifactError: if the metadata is anything but one valid manifest.
+        ArtifactError: if the metadata is not exactly one valid manifest.
     """
     keys = [entry.key for entry in model.metadata_props]
     if keys != [MANIFEST_KEY]:
@@ -71,7 +71,7 @@ def write(model: ModelProto, manifest: Manifest) -> bytes:
     """Serialize the model with the manifest as its only metadata; equal inputs give equal bytes.
 
     Raises:
-        ArtifactError: if the manifest names another graph or could not be read again, or the file would exceed 64 MB.
+        ArtifactError: if the manifest is for another graph or not valid, or the file would exceed 64 MB.
     """
     actual = graph_sha256(model)
     if manifest.graph_sha256 != actual:

@@ -23,7 +23,7 @@ def application(arguments: list[str]) -> typer.Typer:
     """The command line for these arguments: the command that they name, and the others' names for the help.
 
     Raises:
-        SystemExit: naming what to install, if the command needs a package that is not here.
+        SystemExit: naming what to install, if the command needs a package that is not installed.
     """
     rosette = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -32,7 +32,7 @@ def application(arguments: list[str]) -> typer.Typer:
         """Rosette classifies histopathology patches on a clinic's CPU. Research use only."""
 
     def not_loaded() -> None:
-        """Stands in the help for a command that was not asked for."""
+        """Placeholder in the help for a command that is not loaded."""
 
     wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
     for entry in entry_points(group=COMMANDS):
@@ -55,15 +55,16 @@ def _load(entry: EntryPoint) -> typer.Typer | Callable[..., object]:
         missing = (error.name or "").partition(".")[0]
         if missing == package and find_spec(package):
             raise
-        requirement = f"rosette[{package}]" if package in extras else "rosette"
+        requirement = f".[{package}]" if package in extras else "."
         raise SystemExit(
-            f"rosette {entry.name} needs the package {missing!r}, which is not installed: pip install '{requirement}'"
+            f"rosette {entry.name} needs the package {missing!r}, which is not installed: "
+            f"run pip install '{requirement}' in Rosette's folder"
         ) from error
     return command
 
 
 def summary(entry: EntryPoint) -> str:
-    """What a command does in a line, read from its module's source without importing it."""
+    """A command's one-line summary, read from its module's source without importing it."""
     package, _, _ = entry.module.partition(".")
     spec = find_spec(entry.module) if find_spec(package) else None
     if spec is None or spec.origin is None:

@@ -15,19 +15,19 @@ from model_zoo.summary import facts, metrics_table
 from model_zoo.synthetic import Kind, synthetic_patch
 from model_zoo.verify import verify
 
-models = typer.Typer(help="Look into model artifacts.", no_args_is_help=True)
+models = typer.Typer(help="Inspect model artifacts.", no_args_is_help=True)
 
 
 @models.callback()
 def _models() -> None:
-    """Look into model artifacts."""
+    """Inspect model artifacts."""
 
 
 @models.command("verify")
 def verify_files(
     files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, metavar="FILE...")],
 ) -> None:
-    """Check artifacts from their format to their answers' bits; exit with 1 if any check fails."""
+    """Verify artifacts, from their format to the bits of their answers; exit with 1 if a check fails."""
     reports = [_verify_file(path) for path in files]
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
 
@@ -36,7 +36,7 @@ def verify_files(
 def show_files(
     files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, metavar="FILE...")],
 ) -> None:
-    """Print what artifacts say of themselves, and their figures side by side, in Markdown."""
+    """Print the manifests of artifacts and a table of their figures, in Markdown."""
     manifests = {path.name: _manifest_of(path) for path in files}
     for name, manifest in manifests.items():
         typer.echo("\n".join([f"## {name}", "", *facts(manifest), ""]))
@@ -45,10 +45,10 @@ def show_files(
 
 def demo_patch(
     out: Annotated[Path, typer.Argument(dir_okay=False, writable=True, metavar="OUT.png")],
-    kind: Annotated[Kind, typer.Option(help="What the patch shows.")] = "tumour",
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal patches.")] = 0,
+    kind: Annotated[Kind, typer.Option(help="Content of the patch.")] = "tumour",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the patch; equal seeds give equal patches.")] = 0,
 ) -> None:
-    """Write a synthetic H&E-like patch as a 96×96 PNG, for trying things out."""
+    """Write a synthetic H&E-like patch as a 96×96 PNG, for a first try."""
     if not out.parent.is_dir():
         raise typer.BadParameter(f"the folder {str(out.parent)!r} does not exist: create it first")
     Image.fromarray(synthetic_patch(kind, seed)).save(out, format="PNG")
@@ -59,7 +59,7 @@ def _manifest_of(path: Path) -> Manifest:
         with path.open("rb") as file:
             return parse(file.read(MAX_BYTES + 1))[1]
     except ArtifactError as error:
-        raise typer.BadParameter(f"{path} is no artifact: {error}") from error
+        raise typer.BadParameter(f"{path} is not an artifact: {error}") from error
 
 
 def _verify_file(path: Path) -> Report:

@@ -1,4 +1,4 @@
-"""Dense networks answer a region in one pass: a window at every multiple of the stride, with the bits of its patch.
+"""Dense networks: one pass over a region gives the bits of every window at a multiple of the stride.
 
 A network without padding and mask is a filter over a slide: integer sums have no order, and no window sees a border.
 """
@@ -22,23 +22,23 @@ _LOCAL = frozenset({"QuantizeLinear", "DequantizeLinear", "Relu", "Cast"})
 
 
 class DenseError(ValueError):
-    """A network is not dense, or a region has sides that no pass can have."""
+    """A network is not dense, or the sides of a region are out of bounds."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where a dense network looks.
+    """Stride and receptive field of a dense network.
 
     Attributes:
         stride: pixels between neighbouring windows.
-        receptive_field: side in pixels of the square that one position of the last feature map sees.
+        receptive_field: side in pixels of the receptive field of one position of the last feature map.
     """
 
     stride: int
     receptive_field: int
 
     def windows(self, side: int) -> int:
-        """How many windows of 96 px a side of a region has."""
+        """The number of 96 px windows along a side of a region."""
         return (side - SIDE) // self.stride + 1
 
 
@@ -46,10 +46,10 @@ def geometry(model: ModelProto) -> Geometry:
     """Stride and receptive field of a dense artifact's graph.
 
     Args:
-        model: an artifact's, which takes patches of 96 px.
+        model: of an artifact, for patches of 96 px.
 
     Raises:
-        DenseError: if an operator sees the border of a patch, or its position.
+        DenseError: if an operator depends on the border or the position of a patch.
     """
     try:
         walk = _Walk(model)
@@ -66,12 +66,12 @@ def geometry(model: ModelProto) -> Geometry:
 
 
 def region_graph(model: ModelProto, height: int, width: int) -> ModelProto:
-    """The graph that answers a region in one pass; the weights are those of the artifact.
+    """The graph for one pass over a region, with the weights of the artifact.
 
     Args:
-        model: a dense artifact's, with or without its manifest.
+        model: of a dense artifact, with or without its manifest.
         height: of the region in pixels, from 96 to 1024.
-        width: likewise. What is left beside the last whole window is not used.
+        width: likewise. Pixels beyond the last whole window are not used.
 
     Returns:
         uint8 ``patches`` [N, height, width, 3] → float32 ``logits`` [N, rows, columns, 2]: row i, column j is the
@@ -127,13 +127,13 @@ def _store(model: ModelProto, name: str, values: list[int]) -> None:
 
 
 class _Walk:
-    """What each computed tensor has seen of a patch, from the input on.
+    """Step and receptive field of each computed tensor, from the input on.
 
     Attributes:
         steps: pixels between neighbouring positions of a tensor, by its name.
-        seen: side in pixels of the square that one of its positions sees.
-        before_pooling: the geometry of what the last Conv with a larger kernel than 1×1 reads.
-        flattened: how many Flatten there are.
+        seen: side in pixels of the receptive field of one of its positions.
+        before_pooling: the geometry of the input of the last Conv with a kernel larger than 1×1.
+        flattened: the number of Flatten nodes.
     """
 
     def __init__(self, model: ModelProto) -> None:
@@ -192,6 +192,6 @@ class _Walk:
             raise DenseError(f"{named(node)} depends on a patch's sides or positions: a dense network does not")
 
     def _crops_inwards(self, node: NodeProto) -> bool:
-        """Whether as much is cut from a region as from a patch: counted from both of its ends."""
+        """Whether a crop is counted from both ends, so that it removes as much from a region as from a patch."""
         starts, ends, axes = (stored(self.initializers, node, position).tolist() for position in (1, 2, 3))
         return bool(axes == [2, 3] and min(starts) >= 0 and max(ends) < 0)

@@ -1,4 +1,4 @@
-"""Proof that a dense artifact answers a region in one pass with the bits of its windows."""
+"""Check that one pass of a dense artifact over a region gives the bits of its windows."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ FIELD_PX = 192
 
 
 def check_dense_pass(model: ModelProto, network: Network) -> str:
-    """One pass over a synthetic field of 192×192 px against all its windows, one by one in their rows.
+    """Compare one pass over a synthetic image of 192×192 px with all its windows.
 
     Args:
-        model: the artifact's graph.
-        network: the same artifact, opened; its manifest says that it is dense.
+        model: the graph of the artifact.
+        network: the same artifact, opened; its manifest has a ``dense`` section.
 
     Raises:
         DenseError: if the graph is not dense.
-        RefusedError: if the manifest says another geometry, a pass computes in float, or an answer differs.
+        RefusedError: if the manifest states another geometry, a pass computes in float, or an answer differs.
     """
     promised, found = network.manifest.dense, geometry(model)
     if promised is None or (promised.stride, promised.receptive_field) != (found.stride, found.receptive_field):

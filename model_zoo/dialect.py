@@ -1,6 +1,6 @@
-"""What an artifact's graph may be made of: checks that read the graph and run nothing.
+"""The dialect of artifacts: checks that read the graph and run nothing.
 
-Every check returns what it measured, and raises ``RefusedError`` where the graph breaks a rule.
+Every check returns its measurement, and raises ``RefusedError`` if the graph breaks a rule.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ _BYTES_PER_VALUE: dict[int, int] = {
 def check_dialect(model: ModelProto) -> str:
     """One opset of the standard domain, a graph of plain nodes and dense tensors, all inside the file and bounded.
 
-    Each message may hold only the fields listed here, so that neither functions, subgraphs, sparse tensors, external
-    data nor what a later version of the format adds can hide anywhere. As every tensor's bytes are exactly those that
-    its shape declares, the file's size bounds them all.
+    Each message may have only the fields listed here. This excludes functions, subgraphs, sparse tensors, external data
+    and additions of later format versions. Every tensor has exactly the bytes that its shape declares, so the file's
+    size bounds them all.
     """
     graph = model.graph
     _check_length("the graph's nodes", graph.node, MAX_NODES)

@@ -1,4 +1,4 @@
-"""Bounds on what a manifest may say in its own words: texts, and the free-form parts."""
+"""Bounds on the texts and the free-form parts of a manifest."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ MAX_DEPTH = 8
 MAX_VALUES = 2000
 MAX_TEXT = 4000
 MAX_KEY = 64
-MAX_INTEGER = 2**53  # beyond it, readers of JSON disagree
+MAX_INTEGER = 2**53  # larger integers are not portable in JSON
 
 
 def check_printable(text: str) -> str:
-    """Refuse control characters and surrogates, which neither databases nor pages can show.
+    """Refuse control characters and surrogates, which databases and pages cannot represent.
 
     Raises:
         ValueError: naming the first such character.
@@ -26,10 +26,10 @@ def check_printable(text: str) -> str:
 
 
 def check_freeform(values: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Refuse free-form JSON that is large, deep, or holds numbers that JSON has not.
+    """Refuse free-form JSON that is too large or too deep, or has numbers that are not JSON.
 
     Raises:
-        ValueError: saying what was found, and the bound.
+        ValueError: with the value found and the bound.
     """
     level: list[JsonValue] = [values]
     count = depth = 0

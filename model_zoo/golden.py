@@ -1,6 +1,6 @@
-"""Golden cases: eight stored patches and the very bits that a network must answer to them.
+"""Golden cases: eight stored patches and the bits that a network must return for them.
 
-The patches are stored because exp and friends differ in the last bit between CPUs. They were made once, by
+The patches are stored because ``exp`` and similar functions differ in the last bit between CPUs. They were made by
 
     for patch in tumour-1 tumour-2 tumour-3 normal-1 normal-2 normal-3 blank-1 blank-2; do
         rosette demo-patch model_zoo/golden/$patch.png --kind ${patch%-*} --seed ${patch#*-}
@@ -26,7 +26,7 @@ Logits = NDArray[np.float32]
 
 
 class GoldenCaseError(ValueError):
-    """A golden case is damaged, or a network answers it with other bits than the manifest's."""
+    """A golden case is damaged, or a network's answer differs from the manifest's."""
 
 
 def golden_patches() -> dict[str, bytes]:
@@ -39,7 +39,7 @@ def golden_cases(logits_of: Callable[[Patch], Logits]) -> tuple[GoldenCase, ...]
     """Answer the eight stored patches.
 
     Args:
-        logits_of: takes uint8 [N, 96, 96, 3], gives float32 [N, 2].
+        logits_of: function from uint8 [N, 96, 96, 3] to float32 [N, 2].
 
     Raises:
         GoldenCaseError: if a stored patch cannot be read.
@@ -61,7 +61,7 @@ def patch_of(case: GoldenCase) -> Patch:
     """The case's patch, uint8 [96, 96, 3].
 
     Raises:
-        GoldenCaseError: if the PNG cannot be read or its pixels are not those that the case names.
+        GoldenCaseError: if the PNG cannot be read or its pixels do not match the case's hash.
     """
     patch = decode(case.name, case.png)
     actual = sha256(patch.tobytes()).hexdigest()
@@ -83,7 +83,7 @@ def decode(name: str, png: bytes) -> Patch:
                 raise GoldenCaseError(f"golden case {name!r} is {found}, expected {SIDE}×{SIDE} RGB")
             return np.array(image, dtype=np.uint8)
     except (OSError, SyntaxError) as error:
-        raise GoldenCaseError(f"golden case {name!r} is no readable PNG: {error}") from error
+        raise GoldenCaseError(f"golden case {name!r} is not a readable PNG: {error}") from error
 
 
 def to_bits(logits: Logits) -> tuple[str, str]:

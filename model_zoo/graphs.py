@@ -1,4 +1,4 @@
-"""What checks read in a graph: stored tensors, inferred shapes, names for messages."""
+"""Helpers to read a graph: stored tensors, inferred shapes, names for messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from model_zoo.proof import RefusedError
 
 
 def shapes_of(model: ModelProto) -> dict[str, list[int]]:
-    """The inferred dimensions of what every node gives, 0 where a dimension is free, empty where none is known."""
+    """The inferred dimensions of every node's output; 0 for a free dimension, empty if unknown."""
     inferred = infer_shapes(model, check_type=True, strict_mode=True, data_prop=True).graph
     known = {value.name: value.type.tensor_type.shape.dim for value in (*inferred.value_info, *inferred.output)}
     return {name: [d.dim_value for d in known.get(name, ())] for node in inferred.node for name in node.output}

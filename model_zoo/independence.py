@@ -1,7 +1,7 @@
-"""Does the answer to a patch depend on that patch alone? A rule for each operator, checked without running any.
+"""Check that an answer depends on its own patch only, by a rule for each operator, without running it.
 
-Several callers share one call, so the first axis of every computed tensor must stay what it is in the input: the
-patches, in their order. Each operator may read and write along the other axes only.
+Several callers share one call, so the first axis of every computed tensor must remain the batch axis, in the order of
+the input. Operators may work along the other axes only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from model_zoo.proof import RefusedError
 
 
 def check_independence(model: ModelProto) -> str:
-    """No operator mixes, reorders or counts patches.
+    """Check that no operator mixes, reorders or counts patches.
 
     Args:
         model: one that passed :func:`model_zoo.shapes.check_shapes`.
@@ -26,23 +26,23 @@ def check_independence(model: ModelProto) -> str:
         if any(name in reader.computed for name in node.input):
             rule = _RULES.get(node.op_type)
             if rule is None:
-                raise RefusedError(f"no rule says that {named(node)} keeps patches apart")
+                raise RefusedError(f"no rule guarantees that {named(node)} keeps patches independent")
             rule(reader, node)
             reader.computed.update(node.output)
             reader.split.update(node.output if node.op_type == "Split" else ())
         elif node.op_type != "DequantizeLinear":
-            raise RefusedError(f"{named(node)} computes with stored values alone: store its result")
+            raise RefusedError(f"{named(node)} computes only with stored values: store its result")
     if model.graph.output[0].name not in reader.computed:
         raise RefusedError("the logits do not depend on the patches")
-    return f"{len(reader.computed)} tensors keep the patches apart"
+    return f"{len(reader.computed)} tensors keep the patches independent"
 
 
 class _Reader:
-    """What the rules know of a graph.
+    """The properties of a graph that the rules read.
 
     Attributes:
         computed: names of the tensors that depend on the patches.
-        split: those of them that a Split gives.
+        split: those of them that are outputs of a Split.
     """
 
     def __init__(self, model: ModelProto) -> None:
@@ -84,7 +84,7 @@ def _inner_axes(node: NodeProto, axes: object) -> None:
 
 
 def _elementwise(reader: _Reader, node: NodeProto) -> None:
-    """Broadcasting aligns last axes, so that only operands of one rank have the patches on the same axis."""
+    """Broadcasting aligns the last axes, so only operands of equal rank have the batch on the same axis."""
     ranks = {reader.rank(name) for name in node.input if name in reader.computed}
     rank = min(ranks)
     for name in node.input:
@@ -97,7 +97,7 @@ def _elementwise(reader: _Reader, node: NodeProto) -> None:
                 "dimensions, the first of them 1"
             )
     if len(ranks) > 1:
-        raise RefusedError(f"{named(node)} joins tensors of {sorted(ranks)} dimensions, which puts patches elsewhere")
+        raise RefusedError(f"{named(node)} joins tensors of {sorted(ranks)} dimensions, which moves the batch axis")
 
 
 def _unary(reader: _Reader, node: NodeProto) -> None:
@@ -109,7 +109,7 @@ def _maximum(reader: _Reader, node: NodeProto) -> None:
     if not (len(computed) == 1 and len(node.input) == 2) and not reader.split.issuperset(node.input):
         raise RefusedError(
             f"{named(node)} takes {len(node.input)} tensors, {len(computed)} of them computed: expected one computed "
-            "and one stored, or the outputs of Splits alone"
+            "and one stored, or only outputs of Splits"
         )
     _elementwise(reader, node)
 
@@ -123,10 +123,10 @@ def _quantizer(reader: _Reader, node: NodeProto) -> None:
 def _gemm(reader: _Reader, node: NodeProto) -> None:
     _only_first_is_computed(reader, node)
     if _attribute(node, "transA", 0) != 0:
-        raise RefusedError(f"{named(node)} sums over the patches (transA), expected it to read a row for each")
+        raise RefusedError(f"{named(node)} sums over the patches (transA), expected one row per patch")
     dims = reader.shapes[node.input[2]] if len(node.input) > 2 and node.input[2] else []
     if len(dims) > 1 and dims[0] != 1:
-        raise RefusedError(f"{named(node)} adds {dims[0]} rows of biases, one for each patch, expected one for all")
+        raise RefusedError(f"{named(node)} adds {dims[0]} rows of biases, one per patch, expected one row")
 
 
 def _transpose(reader: _Reader, node: NodeProto) -> None:
@@ -146,7 +146,7 @@ def _reshape(reader: _Reader, node: NodeProto) -> None:
 
 def _flatten(reader: _Reader, node: NodeProto) -> None:
     if _attribute(node, "axis", 1) != 1:
-        raise RefusedError(f"{named(node)} flattens at axis {_attribute(node, 'axis')}, expected 1: a row a patch")
+        raise RefusedError(f"{named(node)} flattens at axis {_attribute(node, 'axis')}, expected 1: one row per patch")
 
 
 def _reduce_max(reader: _Reader, node: NodeProto) -> None:

@@ -1,4 +1,4 @@
-"""The arithmetic of an INT8 artifact: weights that no kernel saturates, and integers alone."""
+"""The arithmetic of an INT8 artifact: weights that cannot saturate a kernel, and integers only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTEGER_OPERATORS = STRUCTURE | {"QLinearConv", "QLinearAdd", "QGemm", "Quantize
 
 
 def check_weights(model: ModelProto) -> str:
-    """int8 weights so small that no kernel without VNNI saturates: 255·(|w1| + |w2|) fits int16 for neighbours."""
+    """Check that int8 weights cannot saturate a kernel without VNNI: 255·(|w1| + |w2|) fits int16."""
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     producers = {name: node for node in model.graph.node for name in node.output}
     largest = 0
@@ -27,7 +27,7 @@ def check_weights(model: ModelProto) -> str:
                 raise RefusedError(f"a scale of {named(node)} is not a positive finite number")
         if node.op_type == "QuantizeLinear":
             if stored(initializers, node, 2).dtype != np.uint8:
-                raise RefusedError(f"{named(node)} does not quantize to uint8, as all activations must")
+                raise RefusedError(f"{named(node)} does not quantize to uint8, which all activations need")
         elif node.op_type in ("Conv", "Gemm"):
             source = producers.get(node.input[1])
             if source is None or source.op_type != "DequantizeLinear":
@@ -48,7 +48,7 @@ def check_weights(model: ModelProto) -> str:
 
 
 def check_integer_graph(optimized: ModelProto) -> str:
-    """After onnxruntime's optimization all arithmetic is integer, and sums need no rescaling.
+    """Check that after onnxruntime's optimization all arithmetic is integer, and sums need no rescaling.
 
     Args:
         optimized: the graph as onnxruntime runs it.
@@ -60,14 +60,14 @@ def check_integer_graph(optimized: ModelProto) -> str:
         if node.op_type not in INTEGER_OPERATORS or node.domain not in ("", "ai.onnx", "com.microsoft"):
             raise RefusedError(
                 f"float {named(node)} is left after optimization: its bits depend on the CPU. Put a "
-                "QuantizeLinear/DequantizeLinear pair of its own before each of its inputs and after its output"
+                "separate QuantizeLinear/DequantizeLinear pair before each of its inputs and after its output"
             )
         if node.op_type == "DequantizeLinear" or (node.op_type == "QGemm" and not any(node.input[7:])):
             real.update(dict.fromkeys(node.output, node))
     for node in graph.node:
         for name in node.input:
             if name in real and node.op_type == "Reshape":
-                real.update(dict.fromkeys(node.output, node))  # moves floats, and computes none
+                real.update(dict.fromkeys(node.output, node))  # moves floats without computing
             elif name in real and node.op_type != "QuantizeLinear":
                 raise RefusedError(f"{named(node)} computes in float, on the output of {named(real[name])}")
     initializers = {tensor.name: tensor for tensor in graph.initializer}

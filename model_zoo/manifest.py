@@ -1,4 +1,4 @@
-"""The manifest: everything about an artifact that is not its graph."""
+"""The manifest: the description of an artifact."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class _Part(BaseModel):
 
 
 class InputSpec(_Part):
-    """What the graph takes: uint8 [N, height, width, 3] RGB at this resolution.
+    """The input of the graph: uint8 [N, height, width, 3] RGB at this resolution.
 
     Attributes:
-        mask: ``"disc"`` if the graph makes everything outside the inscribed disc glass, ``"none"`` if it sees it.
-        corners: how a turn fills what it brings into the square from outside: with the nearest pixel.
+        mask: ``"disc"`` if the graph sets everything outside the inscribed disc to glass, ``"none"`` if not.
+        corners: how a turn fills pixels from outside of the square: with the nearest pixel.
     """
 
     height: Literal[96] = 96
@@ -48,11 +48,11 @@ class InputSpec(_Part):
 
 
 class DenseSpec(_Part):
-    """A network without padding and mask, which answers a region in one pass with the bits of its windows.
+    """A network without padding and mask: one pass over a region gives the bits of its windows.
 
     Attributes:
         stride: pixels between neighbouring windows of a pass.
-        receptive_field: side in pixels of the square that one position of the last feature map sees.
+        receptive_field: side in pixels of the receptive field of one position of the last feature map.
     """
 
     stride: int = Field(ge=1, le=PATCH_PX)
@@ -68,7 +68,7 @@ class DenseSpec(_Part):
 
 
 class GroupSpec(_Part):
-    """The network's group with its elements in order; the lists of every answer follow this order."""
+    """The network's group with its elements in order; all lists in answers have this order."""
 
     name: str
     angles_deg: tuple[float, ...]
@@ -87,19 +87,19 @@ class GroupSpec(_Part):
 
 
 class Calibration(_Part):
-    """``probability = softmax(logits / temperature)[1]``, fitted where ``prevalence`` of patches were positive."""
+    """``probability = softmax(logits / temperature)[1]``, fitted at this ``prevalence`` of positive patches."""
 
     temperature: float = Field(ge=0.05, le=20)
     prevalence: float = Field(ge=1e-4, le=1 - 1e-4)
 
 
 class Consistency(_Part):
-    """How far answers to the turns of one patch may differ.
+    """The permitted difference between the answers for the turns of one patch.
 
     Attributes:
-        limit: largest deviation of a turn's probability from the orbit's mean that still counts as consistent.
+        limit: largest deviation of a turn's probability from the orbit's mean that counts as consistent.
         interpolation_floor: mean absolute change of probability when a patch is turned by the group's
-            smallest turn that interpolates, and back: what the interpolation alone does. 0 if none does.
+            smallest turn that interpolates, and back: the effect of interpolation alone. 0 if none interpolates.
     """
 
     limit: Probability
@@ -107,14 +107,14 @@ class Consistency(_Part):
 
 
 class QualityReference(_Part):
-    """What training patches look like; bounds beyond which an answer would be guesswork.
+    """Statistics of the training patches, and the bounds outside of which a patch is not assessable.
 
     Attributes:
-        min_tissue_fraction: least share of the disc that is tissue; at 0.01 bare glass with some specks is not.
-        min_sharpness: least variance of the Laplacian, in grey levels squared.
+        min_tissue_fraction: minimum share of tissue in the disc; 0.01 excludes bare glass with some specks.
+        min_sharpness: minimum variance of the Laplacian, in grey levels squared.
         max_stain_distance: largest Mahalanobis distance of the mean optical density.
         stain_mean: mean over training patches of the mean optical density of tissue, per channel.
-        stain_precision: inverse covariance of the same.
+        stain_precision: inverse covariance of the mean optical density.
     """
 
     min_tissue_fraction: float = Field(ge=0.01, le=1)
@@ -138,10 +138,10 @@ class QualityReference(_Part):
 
 
 class Bins(_Part):
-    """How often a figure fell into each bin of the validation patches.
+    """A histogram of a figure on the validation patches.
 
     Attributes:
-        edges: between neighbouring bins, rising; what equals an edge lies above it. The publisher takes deciles.
+        edges: between neighbouring bins, rising; a value equal to an edge belongs to the upper bin.
         counts: of patches, one for each bin, and so one more than edges.
     """
 
@@ -160,7 +160,7 @@ class Bins(_Part):
 
 
 class Reference(_Part):
-    """What live answers are compared with: the answers to the patches that calibrated the artifact.
+    """The reference for drift: the answers for the patches that calibrated the artifact.
 
     Attributes:
         probability: calibrated, of assessable patches.
@@ -174,13 +174,13 @@ class Reference(_Part):
 
 
 class OrbitDecision(_Part):
-    """How to decide by the mean logits over all turns of a patch, where these were measured.
+    """How to decide by the mean logits over all turns of a patch.
 
     Attributes:
         calibration: of the mean logits.
         threshold: of their probability.
         review_band: of their probability.
-        reference: what live answers on this basis are compared with; None if published without one.
+        reference: the reference for drift on this basis; None if published without one.
     """
 
     calibration: Calibration
@@ -195,7 +195,7 @@ class OrbitDecision(_Part):
 
 
 class TrainingData(_Part):
-    """What the weights were trained on."""
+    """The training data."""
 
     source: Text
     patches: int = Field(gt=0, le=10**9)
@@ -208,7 +208,7 @@ class Metric(_Part):
     """A measured figure with its 95 % interval.
 
     Attributes:
-        basis: whether it was decided by the patch as given or by the mean over its orbit.
+        basis: whether the patch as given or the mean over its orbit decided.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
@@ -230,7 +230,7 @@ class Metric(_Part):
 
 
 class GoldenCase(_Part):
-    """A stored patch and the very bits that the graph must answer.
+    """A stored patch and the bits that the graph must return.
 
     Attributes:
         png: the synthetic patch as a PNG file.
@@ -251,16 +251,16 @@ def _check_band(threshold: float, review_band: tuple[float, float]) -> None:
 
 
 class Manifest(_Part):
-    """Everything about an artifact that is not its graph, stored in the file's ``rosette.manifest``.
+    """The description of an artifact, stored in the file's ``rosette.manifest``.
 
-    :func:`model_zoo.reading.parse_manifest` reads one, and checks what one part alone cannot know.
+    :func:`model_zoo.reading.parse_manifest` reads one, and also checks its parts against each other.
 
     Attributes:
-        schema_version: 1 knows neither ``dense`` nor ``orbit``; all its figures are of the patch as given.
-        dense: None if the answer to a window differs from the answer within a region.
+        schema_version: version 1 has neither ``dense`` nor ``orbit``; all its figures are of the patch as given.
+        dense: None if the network is not dense.
         reference: None in artifacts that were published without one.
-        orbit: None if an answer is always decided by the patch as given.
-        latency_limit_ms: largest median milliseconds for one patch on one thread that its publisher vouches for.
+        orbit: None if the patch as given always decides.
+        latency_limit_ms: the publisher's bound on the median milliseconds for one patch on one thread.
     """
 
     schema_version: Literal[1, 2] = 2

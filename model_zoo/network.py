@@ -1,4 +1,4 @@
-"""A network that answers: an artifact's bytes in an onnxruntime session, without the onnx package."""
+"""Inference: an artifact's bytes in an onnxruntime session, without the onnx package."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Network:
         threads: threads that one call may use; 1 lets concurrent calls scale best.
 
     Raises:
-        ValueError: if the bytes carry no valid manifest.
+        ValueError: if the bytes have no valid manifest.
         onnxruntime exceptions: if onnxruntime cannot open the bytes.
     """
 
@@ -38,11 +38,11 @@ class Network:
         self._session = ort.InferenceSession(data, session_options(threads), providers=["CPUExecutionProvider"])
         metadata = self._session.get_modelmeta().custom_metadata_map
         if MANIFEST_KEY not in metadata:
-            raise ValueError(f"the model {self.sha256} has no {MANIFEST_KEY!r} in its metadata: it is no artifact")
+            raise ValueError(f"the model {self.sha256} has no {MANIFEST_KEY!r} in its metadata: it is not an artifact")
         self.manifest = parse_manifest(metadata[MANIFEST_KEY])
 
     def logits(self, patches: Patch) -> Logits:
-        """Answer patches, uint8 [N, 96, 96, 3], with logits, float32 [N, 2]."""
+        """Logits, float32 [N, 2], for patches, uint8 [N, 96, 96, 3]."""
         answer: Logits = self._session.run(["logits"], {"patches": np.ascontiguousarray(patches)})[0]
         return answer
 
@@ -52,18 +52,18 @@ class Network:
 
 
 def probability(logits: Logits, temperature: float) -> NDArray[np.float64]:
-    """Softmax of logits, float32 [N, 2], over ``temperature``: that of metastasis, float64 [N]."""
+    """Probability of metastasis, float64 [N]: softmax of logits, float32 [N, 2], over ``temperature``."""
     scaled = logits.astype(np.float64) / temperature
     positive: NDArray[np.float64] = np.exp(-np.logaddexp(0.0, scaled[:, 0] - scaled[:, 1]))
     return positive
 
 
 def session_options(threads: int = 1) -> ort.SessionOptions:
-    """The options under which artifacts run, and are verified."""
+    """The session options with which artifacts run and are verified."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # every error is raised as well
+    options.log_severity_level = 4  # errors are raised anyway
     options.add_session_config_entry("session.x64quantprecision", "1")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
@@ -71,7 +71,7 @@ def session_options(threads: int = 1) -> ort.SessionOptions:
 
 @dataclass(frozen=True)
 class GoldenAnswer:
-    """How a network answered one golden case.
+    """A network's answer to one golden case.
 
     Attributes:
         exact: whether both logits have the stored bits.

@@ -1,7 +1,7 @@
-"""Proofs that run an opened network: its answers come in time, are the promised ones, finite, alive, independent of the
-other patches of a call, and invariant.
+"""Checks that run an opened network: latency, golden cases, finite answers, dependence on the input,
+independence of the other patches of a call, invariance.
 
-``onnx`` is not needed for any of them, so that a server can prove a network whenever it loads one.
+None of them needs ``onnx``, so a server can verify a network whenever it loads one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_DETAIL = 2000
 
 
 class RefusedError(ValueError):
-    """An artifact breaks a rule of its format or a promise of its manifest."""
+    """An artifact violates its format or its manifest."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Step:
     """One check.
 
     Attributes:
-        detail: the measured figure, or what was wrong.
+        detail: the measured figure, or the error.
         milliseconds: wall-clock time of the check.
     """
 
@@ -49,7 +49,7 @@ Tell = Callable[[Step], None]
 
 @dataclass(frozen=True)
 class Report:
-    """The steps that were made; those that make no sense after a failure are left out."""
+    """The steps that ran; steps that depend on a failed one are omitted."""
 
     steps: tuple[Step, ...]
 
@@ -59,30 +59,30 @@ class Report:
 
 
 def nobody(step: Step) -> None:
-    """Hears of a step and does nothing."""
+    """Ignores a step."""
 
 
 class Examination:
-    """Makes checks one after the other, whatever they raise, and tells of each as soon as it is made."""
+    """Runs checks in order, catches their errors, and reports each as soon as it is done."""
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._steps: list[Step] = []
 
     def passes(self, name: str, check: Callable[[], str]) -> bool:
-        """Make one check, which gives what it measured, or raises what was wrong."""
+        """Run one check, which returns its measurement or raises an error."""
         started = perf_counter()
         try:
             detail, passed = check(), True
         except ValueError as error:
             detail, passed = str(error), False
-        except Exception as error:  # bytes from outside: onnx and onnxruntime raise types of their own, none documented
+        except Exception as error:  # untrusted bytes: onnx and onnxruntime raise undocumented types
             detail, passed = f"{type(error).__name__}: {error}", False
         self.add(Step(name, passed, detail[:MAX_DETAIL], 1e3 * (perf_counter() - started)))
         return passed
 
     def add(self, step: Step) -> None:
-        """Take over a step that was made elsewhere."""
+        """Add a step that ran elsewhere."""
         self._steps.append(step)
         self._tell(step)
 
@@ -92,15 +92,15 @@ class Examination:
 
 
 def prove(network: Network, tell: Tell = nobody) -> Report:
-    """Prove that a network's answers may be trusted on this machine.
+    """Verify a network's answers on this machine.
 
     Args:
         network: opened with one thread.
-        tell: called with each step as soon as it is made.
+        tell: called with each step as soon as it is done.
 
     Returns:
         The steps ``latency``, ``golden cases``, ``finite answers``, ``independent answers``, ``moving answers`` and
-        ``exact invariance``. A network too slow is asked nothing more; after golden cases, the first failure ends it.
+        ``exact invariance``. They stop after a failed ``latency``, and at the first failure after ``golden cases``.
     """
     examination, proof = Examination(tell), _Proof(network)
     if examination.passes("latency", proof.latency):
@@ -117,7 +117,7 @@ def prove(network: Network, tell: Tell = nobody) -> Report:
 
 
 class _Proof:
-    """A network under proof; ``finite`` fills in the answers that the later proofs read."""
+    """A network under test; ``finite`` stores the answers that later checks read."""
 
     answers: Logits
 
@@ -126,7 +126,7 @@ class _Proof:
         self.must_be_exact = network.manifest.precision == "int8"
 
     def latency(self) -> str:
-        """Processor time of this thread, so that other work on a busy machine fails no network."""
+        """CPU time of this thread, so that a busy machine does not fail a network."""
         patch, limit = probes()[:1], self.network.manifest.latency_limit_ms
         self.network.logits(patch)  # the first run also allocates
         times: list[float] = []
@@ -142,7 +142,7 @@ class _Proof:
         return f"median {median(times):.2f} ms for one patch on one thread, limit {limit:g} ms"
 
     def golden_cases(self) -> str:
-        with np.errstate(invalid="ignore"):  # infinity from infinity leaves NaN, which is near nothing
+        with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which fails every comparison
             answers = golden_answers(self.network)
         residual = float(np.max([answer.residual for answer in answers]))
         exact = sum(answer.exact for answer in answers)
@@ -155,7 +155,7 @@ class _Proof:
         return detail
 
     def finite(self) -> str:
-        """Each probe is asked alone."""
+        """Run each probe alone; all answers must be finite."""
         self.answers = np.concatenate([self.network.logits(patch[None]) for patch in probes()])
         expected = (len(probes()), 2)
         if self.answers.shape != expected:
@@ -166,9 +166,9 @@ class _Proof:
         return f"{len(self.answers)} of {len(self.answers)}, within ±{float(np.abs(self.answers).max()):.3g}"
 
     def moving(self) -> str:
-        """The margin between the two logits, which alone decides, differs for at least half of the probes.
+        """The difference of the two logits, which decides, must differ for at least half of the probes.
 
-        A network without a dead layer gives each of these unlike patches a margin of its own.
+        A network without a dead layer gives a different value for each of these patches.
         """
         margins = sorted(set((self.answers[:, 1] - self.answers[:, 0]).tolist()))
         detail = f"{len(margins)} different margins for {len(self.answers)} patches"
@@ -177,7 +177,7 @@ class _Proof:
         return f"{detail}, from {margins[0]:.3g} to {margins[-1]:.3g}"
 
     def independence(self) -> str:
-        """Probes are asked again among others, in calls of 2 to 8, as callers share them."""
+        """Probes give equal bits alone and in calls of 2 to 8 patches, as different callers share them."""
         patches = probes()
         order = np.random.default_rng(1).permutation(len(patches))
         differing, compared, residual, start = 0, 0, 0.0, 0
@@ -215,6 +215,6 @@ class _Proof:
 
 @cache
 def probes() -> Patch:
-    """24 patches of noise and the eight stored synthetic ones, uint8 [32, 96, 96, 3]; files are read only once."""
+    """24 patches of noise and the eight stored synthetic ones, uint8 [32, 96, 96, 3]; the files are read once."""
     noise = np.random.default_rng(0).integers(0, 256, (NOISE_PATCHES, SIDE, SIDE, 3), dtype=np.uint8)
     return np.concatenate([noise, np.stack([decode(name, png) for name, png in golden_patches().items()])])

@@ -1,4 +1,4 @@
-"""Reads a manifest: the one way from text to a manifest that may be used, wherever the text comes from."""
+"""Reads and validates a manifest from any source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_WORDS = 200
 
 
 class ManifestError(ValueError):
-    """A text is no valid manifest; the message says what is wrong."""
+    """A text is not a valid manifest; the message says what is wrong."""
 
 
 def parse_manifest(text: str) -> Manifest:
@@ -58,5 +58,5 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(entries) != len(pairs):
         keys = [key for key, _ in pairs]
         repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ManifestError(f"the manifest holds the key {repeated[:MAX_WORDS]!r} twice in one object")
+        raise ManifestError(f"the manifest holds the key {repeated[:MAX_WORDS]!r} twice in an object")
     return entries

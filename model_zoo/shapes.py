@@ -1,4 +1,4 @@
-"""The shapes in an artifact's graph: known, bounded, and what they cost."""
+"""The shapes in an artifact's graph: known and bounded, with their cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_PRODUCTS_PER_PATCH = 2**31
 
 
 def check_shapes(model: ModelProto) -> str:
-    """uint8 ``patches`` [N, 96, 96, 3] → float32 ``logits`` [N, 2], every shape between them known and bounded."""
+    """uint8 ``patches`` [N, 96, 96, 3] → float32 ``logits`` [N, 2], all intermediate shapes known and bounded."""
     _check_port("input", model.graph.input, "patches", TensorProto.UINT8, [SIDE, SIDE, 3])
     _check_port("output", model.graph.output, "logits", TensorProto.FLOAT, [2])
     checker.check_model(model, full_check=True)
@@ -62,7 +62,7 @@ def _check_port(
 
 
 def _products(node: NodeProto, shapes: dict[str, list[int]]) -> int:
-    """How often a node multiplies two values for one patch."""
+    """The number of multiplications of a node for one patch."""
     if node.op_type not in ("Conv", "Gemm"):
         return 0
     weights = shapes[node.input[1]]

@@ -1,4 +1,4 @@
-"""An artifact's manifest in Markdown: for model cards, the README and people at a shell."""
+"""An artifact's manifest in Markdown, for model cards and `rosette models show`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from model_zoo.manifest import Manifest, Metric
 
 
 def facts(manifest: Manifest) -> list[str]:
-    """A list of what a user of the artifact should know, a line each."""
+    """The main facts about an artifact, one per line."""
     low, high = manifest.review_band
     data, calibration, consistency = manifest.training_data, manifest.calibration, manifest.consistency
     recipe = "; ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in manifest.quantization.items())
@@ -26,7 +26,7 @@ def facts(manifest: Manifest) -> list[str]:
 
 
 def metrics_table(manifests: Mapping[str, Manifest]) -> list[str]:
-    """Markdown rows of every figure with its 95 % interval, a column for each named manifest."""
+    """Markdown table of all figures with 95 % intervals, one column per manifest."""
     rows = ["| split | figure | n | " + " | ".join(manifests) + " |", "|---|---|---|" + "---|" * len(manifests)]
     columns = [{(m.split, m.basis, m.name): m for m in manifest.metrics} for manifest in manifests.values()]
     for key, first in columns[0].items():
@@ -38,7 +38,7 @@ def metrics_table(manifests: Mapping[str, Manifest]) -> list[str]:
 
 
 def methods(metrics: Iterable[Metric]) -> str:
-    """How the intervals of some figures were made, each way once."""
+    """The methods of the intervals, each once."""
     return "; ".join(sorted({metric.method for metric in metrics}))
 
 

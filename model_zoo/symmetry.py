@@ -105,8 +105,8 @@ class Group:
     def coset_of(self) -> tuple[int, ...]:
         """For each element ``g``, the least element of its coset ``H g`` of the exact subgroup H.
 
-        A network that is exactly invariant under H gives ``g`` and its coset's representative
-        equal answers.
+        A network that is exactly invariant under H gives equal answers for ``g`` and the
+        representative of its coset.
         """
         size = range(len(self))
         return tuple(min(self.product(h, g) for h in self.exact_elements) for g in size)

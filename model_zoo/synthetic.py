@@ -1,6 +1,6 @@
-"""Synthetic patches that look like H&E: for golden cases and demonstrations, never for training.
+"""Synthetic H&E-like patches for golden cases and demonstrations, never for training.
 
-Light is absorbed as Beer and Lambert say: optical densities of haematoxylin and eosin add up.
+By the Beer-Lambert law the optical densities of haematoxylin and eosin are added.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CARCINOMA = _Nuclei(spacing=12.0, radius=5.4, radius_spread=0.20, elongation=0.
 
 
 def synthetic_patch(kind: Kind, seed: int) -> Patch:
-    """A patch as a scanner might see it, uint8 [96, 96, 3], at about one micron per pixel.
+    """A synthetic patch, uint8 [96, 96, 3], at about one micron per pixel.
 
     Args:
         kind: ``"tumour"`` (nests of large, irregular, crowded nuclei), ``"normal"`` (small, round, regular
@@ -75,7 +75,7 @@ def _tissue(kind: Literal["tumour", "normal"], rng: np.random.Generator) -> Fiel
 
 
 def _nuclei(population: _Nuclei, nests: Field, rng: np.random.Generator) -> Field:
-    """Haematoxylin of nuclei on a jittered hexagonal lattice, where there are nests."""
+    """Haematoxylin of nuclei on a jittered hexagonal lattice, within nests."""
     total = np.zeros((SIDE, SIDE))
     pitch = population.spacing
     for i, row in enumerate(np.arange(-pitch, SIDE + pitch, pitch * 0.87)):

@@ -1,15 +1,19 @@
-"""The turns of a patch that training and serving must agree on, to the last bit."""
+"""The turns of a patch that training and serving must agree on, to the last bit.
+
+The loops over pixels are those of ``_kernels.c`` where it was built, and otherwise NumPy's; the bits are the same.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
 from math import cos, radians, sin
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model_zoo import kernels
 from model_zoo.symmetry import Group
 
 Patch = NDArray[np.uint8]
@@ -39,16 +43,8 @@ def turn(patch: Patch, group: Group, element: int) -> Patch:
         ValueError: if the patch has another shape or type.
         IndexError: if the group has no such element.
     """
-    if patch.shape != (SIDE, SIDE, 3) or patch.dtype != np.uint8:
-        raise ValueError(f"a patch is uint8 [{SIDE}, {SIDE}, 3], got {patch.dtype} {list(patch.shape)}")
-    if not 0 <= element < len(group):
-        raise IndexError(f"{group.name} has no element {element}: expected 0 to {len(group) - 1}")
-    representative = group.coset_of[element]
-    exact = group.elements[group.product(element, group.inverse(representative))]
-    turned = _interpolated(patch, group.angle_deg(representative)) if representative else patch
-    if exact.reflected:
-        turned = turned[:, ::-1]
-    return np.rot90(turned, 4 * exact.step // group.n).copy()
+    turned: Patch = turns(patch, group, (element,))[0]
+    return turned
 
 
 def turns(patch: Patch, group: Group, elements: Iterable[int]) -> Patch:
@@ -59,16 +55,75 @@ def turns(patch: Patch, group: Group, elements: Iterable[int]) -> Patch:
         elements: k indices into ``group.elements``.
 
     Returns:
-        uint8 [k, 96, 96, 3], in the order of ``elements``.
+        A new uint8 [k, 96, 96, 3] array, in the order of ``elements``.
 
     Raises:
         ValueError, IndexError: as ``turn``.
     """
-    return np.stack([turn(patch, group, g) for g in elements])
+    check_patch(patch)
+    chosen = [_factors(group, element) for element in elements]
+    turned = np.empty((len(chosen), SIDE, SIDE, 3), np.uint8)
+    rotated = {0.0: np.ascontiguousarray(patch)}
+    for result, (angle_deg, reflected, quarters) in zip(turned, chosen, strict=True):
+        if angle_deg not in rotated:
+            rotated[angle_deg] = interpolated(patch, angle_deg)
+        _permute(rotated[angle_deg], reflected, quarters, result)
+    return turned
 
 
-def _interpolated(patch: Patch, angle_deg: float) -> Patch:
-    """All sums are of integers below 2^53, so float64 holds them; two channels share one number, a lane each."""
+def check_patch(patch: Patch) -> None:
+    """Raise ValueError unless this is a patch, uint8 [96, 96, 3]."""
+    if patch.shape != (SIDE, SIDE, 3) or patch.dtype != np.uint8:
+        raise ValueError(f"a patch is uint8 [{SIDE}, {SIDE}, 3], got {patch.dtype} {list(patch.shape)}")
+
+
+@cache
+def _factors(group: Group, element: int) -> tuple[float, bool, int]:
+    """The angle by which the coset's representative rotates, and the reflection and quarter turns that follow.
+
+    Raises:
+        IndexError: if the group has no such element.
+    """
+    if not 0 <= element < len(group):
+        raise IndexError(f"{group.name} has no element {element}: expected 0 to {len(group) - 1}")
+    representative = group.coset_of[element]
+    exact = group.elements[group.product(element, group.inverse(representative))]
+    return group.angle_deg(representative), exact.reflected, 4 * exact.step // group.n
+
+
+def _permute(patch: Patch, reflected: bool, quarters: int, out: Patch) -> None:
+    if kernels.COMPILED and (reflected or quarters):
+        kernels.permuted(patch, *_strides(reflected, quarters), out)
+    else:
+        out[...] = _permuted(patch, reflected, quarters)
+
+
+def _permuted(image: NDArray[Any], reflected: bool, quarters: int) -> NDArray[Any]:
+    return np.rot90(image[:, ::-1] if reflected else image, quarters)
+
+
+@cache
+def _strides(reflected: bool, quarters: int) -> tuple[int, int, int]:
+    """Where the first pixel comes from, and the steps to those of the pixels below it and to its right."""
+    places = _permuted(np.arange(SIDE * SIDE).reshape(SIDE, SIDE), reflected, quarters)
+    first, right, below = int(places[0, 0]), int(places[0, 1]), int(places[1, 0])
+    return first, below - first, right - first
+
+
+def interpolated(patch: Patch, angle_deg: float) -> Patch:
+    """A patch, uint8 [96, 96, 3], rotated counter-clockwise about its centre."""
+    if not kernels.COMPILED:
+        return numpy_interpolated(patch, angle_deg)
+    grid, result = _grid(angle_deg), np.empty((SIDE, SIDE, 3), np.uint8)
+    kernels.interpolated(np.ascontiguousarray(patch), grid.places, grid.weights, result)
+    return result
+
+
+def numpy_interpolated(patch: Patch, angle_deg: float) -> Patch:
+    """The same by NumPy.
+
+    All sums are of integers below 2^53, so float64 holds them; two channels share one number, a lane each.
+    """
     indices, weights = _taps(angle_deg)
     red, green, blue = patch.reshape(-1, 3).T
     both, last = (
@@ -83,7 +138,29 @@ def _interpolated(patch: Patch, angle_deg: float) -> Patch:
 
 @cache
 def _taps(angle_deg: float) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Flat source indices and fixed-point weights, both [16, 96·96]; a pixel's weights are integers, their sum is 2^14.
+    """Flat source indices and weights, both [16, 96·96]."""
+    grid = _grid(angle_deg)
+    corners = grid.places.T.astype(np.intp)
+    rows, columns = np.clip(corners[:, None] + np.arange(4)[:, None], 0, SIDE - 1)
+    indices = (rows[:, None] * SIDE + columns[None]).reshape(16, -1)
+    return indices, np.ascontiguousarray(grid.weights.T, np.float64)
+
+
+class _Grid(NamedTuple):
+    """What each pixel of a rotated patch is interpolated from.
+
+    Attributes:
+        places: row and column of the first of 4×4 source pixels, which may lie outside the patch, int16 [96·96, 2].
+        weights: of these, row by row, in units of 2^-14, int16 [96·96, 16]; their sum is 2^14.
+    """
+
+    places: NDArray[np.int16]
+    weights: NDArray[np.int16]
+
+
+@cache
+def _grid(angle_deg: float) -> _Grid:
+    """The grid of a rotation.
 
     Sines are rounded to 12 decimals and source coordinates to 2^-16 pixel, so that all later float64
     arithmetic is exact or rounds alike everywhere: every CPU builds this table, and it has the square's symmetry.
@@ -92,12 +169,11 @@ def _taps(angle_deg: float) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     centre = (SIDE - 1) / 2
     y, x = np.indices((SIDE, SIDE)).reshape(2, -1) - centre
     source = np.rint(np.stack([x * s + y * c, x * c - y * s]) * _COORDINATE_STEPS) / _COORDINATE_STEPS + centre
-    first = np.floor(source).astype(np.intp)
-    rows, columns = np.clip(first[:, None] + np.arange(-1, 3)[:, None], 0, SIDE - 1)
+    first = np.floor(source)
     row_weights, column_weights = (_catmull_rom(t) for t in source - first)
-    indices = (rows[:, None] * SIDE + columns[None]).reshape(16, -1)
     weights = np.rint((row_weights[:, None] * column_weights[None]).reshape(16, -1) * 2**_UNIT_BITS).astype(np.int32)
-    return indices, _summing_to_unit(weights).astype(np.float64)
+    places = np.ascontiguousarray(first.T - 1).astype(np.int16)
+    return _Grid(places, np.ascontiguousarray(_summing_to_unit(weights).T, np.int16))
 
 
 def _catmull_rom(t: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Verification: may an artifact's answers be trusted on this machine? From cheap checks to dear ones."""
+"""Verification of an artifact on this machine, cheapest checks first."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from model_zoo.shapes import check_shapes
 
 
 def verify(data: bytes, tell: Tell = nobody, *, only_int8: bool = False) -> Report:
-    """Verify an artifact file's bytes, which may be damaged or hostile: whatever they are, there is a report.
+    """Verify the bytes of an artifact file, which may be damaged or hostile; returns a report for any bytes.
 
     Args:
         data: the file's bytes.
-        tell: called with each step as soon as it is made.
-        only_int8: whether a float32 artifact is refused, as it must be where it would be served.
+        tell: called with each step as soon as it is done.
+        only_int8: whether to refuse a float32 artifact, as for serving.
     """
     examination, subject = Examination(tell), _Subject(data)
     passes = examination.passes
@@ -47,7 +47,7 @@ def verify(data: bytes, tell: Tell = nobody, *, only_int8: bool = False) -> Repo
 
 
 class _Subject:
-    """The artifact under verification; each check fills in what the next ones read."""
+    """The artifact under verification; each check stores results that later checks read."""
 
     model: onnx.ModelProto
     manifest: Manifest
@@ -74,7 +74,7 @@ class _Subject:
     def graph_hash(self) -> str:
         actual, expected = graph_sha256(self.model), self.manifest.graph_sha256
         if actual != expected:
-            raise RefusedError(f"the graph hashes to {actual}, the manifest says {expected}: one of them was changed")
+            raise RefusedError(f"the graph hashes to {actual}, the manifest says {expected}: one of them has changed")
         return actual
 
     def opens(self) -> str:

@@ -24,10 +24,10 @@ from typing import Any
 
 from PIL import Image
 
-from app.diagnosis.engine import shipped_artifacts
 from app.main import create_app
 from app.server import make_server
 from app.settings import Settings
+from model_zoo.opening import shipped_artifacts
 from model_zoo.synthetic import synthetic_patch
 
 ROOT = Path(__file__).parents[1]

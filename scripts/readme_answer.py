@@ -1,4 +1,4 @@
-"""Put a real answer into the README: pipe what `POST /predict` gave into this script.
+"""Write a real answer into the README. The script reads the response of `POST /predict` from standard input.
 
 rosette demo-patch patch.png --seed 1
 curl -H "Authorization: Bearer $(cat KEYFILE)" -F file=@patch.png URL/predict | python scripts/readme_answer.py
@@ -16,15 +16,15 @@ REQUEST = """rosette demo-patch patch.png --seed 1      # or a patch of your own
 curl -H "Authorization: Bearer $(cat ~/.local/share/rosette/admin.key)" \\
      -F file=@patch.png http://127.0.0.1:8000/predict"""
 INTRODUCTION = (
-    "`make serve` prints a `curl` line that works as it stands. A request and part of its answer; "
-    "[docs/api.md](docs/api.md) has every field:"
+    "`make serve` prints a `curl` command that you can run as it is. A request and part of its answer "
+    "([docs/api.md](docs/api.md) describes every field):"
 )
 SHOWN = ("label", "probability", "basis", "decision", "reasons", "consistency", "quality", "patch", "model", "notice")
 SHOWN_OF_CONSISTENCY = ("exact", "probabilities", "max_deviation", "limit", "consistent")
 
 
 def shortened(value: object) -> str:
-    """JSON on one line: of a long list its first four items, to four digits."""
+    """The value as JSON on one line; a long list is cut after four items, with four digits each."""
     if isinstance(value, list) and len(value) > 4:
         first = [f"{item:.4g}" if isinstance(item, float) else json.dumps(item) for item in value[:4]]
         return f"[{', '.join(first)}, …]"
@@ -34,7 +34,7 @@ def shortened(value: object) -> str:
 
 
 def pretty(answer: dict[str, object]) -> str:
-    """The members of the answer that are shown, a line each."""
+    """The members of the answer that the README shows, one per line."""
     lines = []
     for key in SHOWN:
         value = answer[key]

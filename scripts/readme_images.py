@@ -1,4 +1,4 @@
-"""Put the pictures that tests/web/test_screens.py took of the pages into docs/images, in few colours.
+"""Copy the screenshots of tests/web/test_screens.py to docs/images, with a reduced palette.
 
 pytest tests/web/test_screens.py -k readme
 python scripts/readme_images.py

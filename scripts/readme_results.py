@@ -1,4 +1,4 @@
-"""Put the shipped artifacts' own figures, and what `rosette evaluate` wrote, into the README.
+"""Write the shipped artifacts' figures and the output of `rosette evaluate` into the README.
 
 rosette evaluate model_zoo/NAME.int8.onnx --data DIR --split test --json docs/results/NAME.int8.test.json
 python scripts/readme_results.py
@@ -24,13 +24,13 @@ DECIDED = {"orbit": "mean over all turns", "single": "patch as given"}
 
 
 def exactness(file: Path) -> str:
-    """How many patches of a split answered every exact turn with the same bits."""
+    """The number of patches of a split whose exact turns all gave equal bits."""
     measured = json.loads(file.read_text(encoding="utf-8"))["exactness"]
     return f"{measured['equal']:,} of {measured['patches']:,}"
 
 
 def rows_of(name: str) -> list[str]:
-    """What the manifests of one shipped network and its float twin say of test, a row for each basis."""
+    """The test figures in the manifests of a shipped network and its float twin, one row per precision and basis."""
     rows = []
     for precision, basis in SHOWN:
         suffix = PRECISIONS[precision]
@@ -45,7 +45,7 @@ def rows_of(name: str) -> list[str]:
 
 
 def section() -> str:
-    """The README's results, in Markdown."""
+    """The README's results table, in Markdown."""
     lines = [
         "| artifact | decides by | accuracy | AUC | patches with equal bits at all quarter turns |",
         "|---|---|---|---|---|",

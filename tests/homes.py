@@ -1,4 +1,4 @@
-"""Homes of servers of which the first start is not what is tested: their database is copied, not made anew."""
+"""Home folders with a copied database, for tests that do not test the first start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of a test's own, which can be stopped and started."""
+"""A PostgreSQL server for a test, which can be stopped and started."""
 
 from __future__ import annotations
 

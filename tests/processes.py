@@ -1,4 +1,4 @@
-"""Servers in processes of their own, which tests can kill."""
+"""Servers in separate processes, which tests can kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the long tests are: short in CI, in full in `make nightly`."""
+"""The length of the long tests: short in CI, full in `make nightly`."""
 
 from __future__ import annotations
 

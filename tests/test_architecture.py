@@ -1,4 +1,4 @@
-"""The three arrows: training → model_zoo ← app, and no torch in the server."""
+"""The arrows: training → model_zoo ← slides ← app, and no torch in the server."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from tests.conftest import ROOT
 
 FORBIDDEN = {
     "app": {"training", "torch", "e2cnn", "lightning"},
-    "model_zoo": {"app", "training", "torch", "e2cnn", "lightning"},
-    "training": {"app"},
+    "model_zoo": {"app", "slides", "training", "torch", "e2cnn", "lightning"},
+    "slides": {"app", "training", "torch", "e2cnn", "lightning"},
+    "training": {"app", "slides"},
 }
 
 
@@ -73,7 +74,7 @@ def test_the_server_starts_without_torch_onnx_or_training() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
     assert {"app", "model_zoo", "fastapi"} <= loaded
-    assert not loaded & {"torch", "e2cnn", "lightning", "onnx", "training", "scipy", "pyarrow"}
+    assert not loaded & {"torch", "e2cnn", "lightning", "onnx", "openslide", "training", "scipy", "pyarrow"}
 
 
 # What may import which part of the server; a part may always import itself and what stands beside the parts.

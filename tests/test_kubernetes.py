@@ -1,4 +1,4 @@
-"""The Kubernetes manifests fit the schemas, fit each other, and keep what the compose file keeps."""
+"""The Kubernetes manifests match the schemas, each other, and the compose file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of performance is what its JSON file gives, and wrk's latencies are the measured ones."""
+"""docs/performance.md matches its JSON file, and wrk's latencies are the measured ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the images install is pinned, hashed, and what pyproject.toml asks for."""
+"""The packages of the images are pinned, hashed, and match pyproject.toml."""
 
 from __future__ import annotations
 

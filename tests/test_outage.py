@@ -1,4 +1,4 @@
-"""The database goes away and comes back: no request fails, and no answer is lost or doubled."""
+"""A database outage: no request fails, and no answer is lost or doubled."""
 
 from __future__ import annotations
 

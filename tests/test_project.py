@@ -1,4 +1,4 @@
-"""The README, the documentation, the Makefile and the command line say the same as the code."""
+"""The README, the documentation, the Makefile and the command line agree with the code."""
 
 from __future__ import annotations
 

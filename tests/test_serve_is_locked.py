@@ -18,10 +18,15 @@ def steps(tmp_path: Path) -> list[str]:
     """What ``make serve`` would run in a fresh checkout."""
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    for name in ("Makefile", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
-    (tmp_path / "docker").mkdir()
-    shutil.copy(ROOT / "docker" / "requirements.txt", tmp_path / "docker")
+    for name in (
+        "Makefile",
+        "pyproject.toml",
+        "scripts/hatch_build.py",
+        "model_zoo/_kernels.c",
+        "docker/requirements.txt",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
     command = ["make", "--dry-run", f"PYTHON={sys.executable}", "serve"]
     return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
 
@@ -37,7 +42,7 @@ def test_make_serve_installs_the_images_versions_with_their_hashes(tmp_path: Pat
 
 def test_a_new_lock_is_installed_by_the_next_make_serve() -> None:
     [rule] = re.findall(r"^\.venv/\.serve: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert {"pyproject.toml", "docker/requirements.txt"} <= set(rule.split())
+    assert {"pyproject.toml", "docker/requirements.txt", "$(KERNELS)"} <= set(rule.split())
 
 
 def test_the_lock_is_not_older_than_what_is_tested() -> None:

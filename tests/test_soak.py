@@ -1,4 +1,4 @@
-"""A server that is killed at any moment loses no answer that it gave, and always starts again."""
+"""A server that is killed at any moment loses no answer, and always starts again."""
 
 from __future__ import annotations
 

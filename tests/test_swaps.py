@@ -1,4 +1,4 @@
-"""Models are swapped under load, without end, and through kills: nobody notices."""
+"""Activations under load, repeatedly and during kills: no request is affected."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""Offline side of Rosette: trains equivariant networks and turns them into INT8 artifacts."""
+"""Training of equivariant networks and their quantization to INT8 artifacts."""
 
 import model_zoo  # noqa: F401 - switches onnxruntime's telemetry off before any module here imports onnxruntime

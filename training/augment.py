@@ -22,7 +22,7 @@ BINOMIAL = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
 
 
 def turn_at_random(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Give each image [N, C, H, H] one of the eight quarter turns and reflections."""
+    """Apply a random quarter turn or reflection of the eight to each image [N, C, H, H]."""
     choice = torch.randint(8, (len(images),), generator=generator)
     turned = torch.empty_like(images)
     for element in range(8):
@@ -54,7 +54,7 @@ def refocus(images: Tensor, strength: float, generator: torch.Generator | None =
 
     Args:
         images: float [N, C, H, W] in [0, 1].
-        strength: at 1, from sharpened by half of what a blur of 1 px takes away to blurred by 1 px, uniformly.
+        strength: at 1, uniform between sharpening by half of the difference to a blur of 1 px, and a blur of 1 px.
     """
     channels = images.shape[1]
     kernel = torch.outer(BINOMIAL, BINOMIAL).to(images).expand(channels, 1, 5, 5)
@@ -69,7 +69,7 @@ def shift_and_zoom(images: npt.NDArray[np.uint8], shift_px: int, zoom: float, se
     Args:
         images: uint8 [N, H, H, 3].
         shift_px: largest shift in either direction, in whole pixels.
-        zoom: largest change of the scale, such as 0.05; 0 leaves pixels as they are.
+        zoom: largest change of the scale, such as 0.05; 0 changes nothing.
 
     Returns:
         uint8 [N, H, H, 3].

@@ -1,4 +1,4 @@
-/* Training-mode batch norm with ReLU on bfloat16 rows, in as few passes over memory as it needs.
+/* Training-mode batch norm with ReLU on bfloat16 rows, in few passes over memory.
    x, y, dy, dx: [rows, channels]; sums are per channel, float32. */
 
 #include <stdint.h>
@@ -8,8 +8,8 @@
 
 enum { MAX_CHANNELS = 4096, BLOCK_ROWS = 64 };
 
-/* Adds up x and x·x per channel, or with dy, dy and x·dy; dy counts as 0 where x·scale + shift is not positive, if
-   they are given: there ReLU let nothing through. */
+/* Sums x and x·x per channel, or if dy is given, dy and x·dy. If scale and shift are given, dy counts as 0 where
+   x·scale + shift is not positive, that is, where the ReLU is inactive. */
 void reduce_rows(const uint16_t *x, const uint16_t *dy, const float *restrict scale, const float *restrict shift,
                  long rows, long channels, float *restrict first, float *restrict second) {
     long blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
@@ -59,7 +59,7 @@ void reduce_rows(const uint16_t *x, const uint16_t *dy, const float *restrict sc
     }
 }
 
-/* y = x·scale + shift, then ReLU if asked. */
+/* y = x·scale + shift, then optionally ReLU. */
 void scale_shift(const uint16_t *x, const float *restrict scale, const float *restrict shift, long relu, long rows,
                  long channels, uint16_t *restrict y) {
     float floor = relu ? 0.0f : -__builtin_inff();
@@ -74,7 +74,7 @@ void scale_shift(const uint16_t *x, const float *restrict scale, const float *re
     }
 }
 
-/* dx = dy·a + x·b + c, with dy taken as 0 where ReLU let nothing through, as in reduce_rows. */
+/* dx = dy·a + x·b + c, with dy = 0 where the ReLU is inactive, as in reduce_rows. */
 void input_gradient(const uint16_t *x, const uint16_t *dy, const float *restrict scale, const float *restrict shift,
                     const float *restrict a, const float *restrict b, const float *restrict c, long rows, long channels,
                     uint16_t *restrict dx) {

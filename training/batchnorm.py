@@ -1,4 +1,4 @@
-"""Batch norm with statistics shared over a regular field, and the ReLU behind it.
+"""Batch norm with statistics shared over a regular field, and the following ReLU.
 
 On a CPU in bfloat16 a C kernel (``batchnorm.c``) does both in five passes over memory.
 """
@@ -63,7 +63,7 @@ class FieldBatchNorm(nn.BatchNorm2d):
     Args:
         group: the group whose regular fields share statistics.
         fields: F.
-        linear: leave out the ReLU.
+        linear: omit the ReLU.
     """
 
     def __init__(self, group: Group, fields: int, *, linear: bool = False) -> None:

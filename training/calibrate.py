@@ -1,4 +1,4 @@
-"""What is fitted on the calibrating half of the validation patches: temperature, threshold, review band, limits."""
+"""Fits temperature, threshold, review band and limits on the calibrating half of the validation patches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Images = npt.NDArray[np.uint8]
 MIN_TISSUE_FRACTION = 0.05
 QUALITY_SAMPLE = 4000
 MIN_TISSUE_PATCHES = 8
-MIN_STAIN_VARIANCE = 1.1e-6  # of a mean optical density: finer than grey levels tell, and the precision stays bounded
+MIN_STAIN_VARIANCE = 1.1e-6  # of a mean optical density: below the grey levels' resolution; bounds the precision
 CONSISTENCY_QUANTILE = 0.95
 BINS = 10
 LOG_TEMPERATURES = (-2.99, 2.99)  # within the bounds of a manifest, 0.05 to 20
@@ -33,7 +33,7 @@ REVIEW_SHARE = 0.20
 
 @dataclass(frozen=True)
 class Operating:
-    """Where answers turn from negative to positive, and which of them a person should look at."""
+    """Threshold, temperature and review band."""
 
     temperature: float
     threshold: float
@@ -100,7 +100,7 @@ def fit_orbit_decision(
     """The operating point and the reference of the mean logits over the orbit.
 
     Args:
-        temperature: of the patch as given, by which turns are compared.
+        temperature: of the patch as given, for the comparison of turns.
     """
     operating = fit_operating_point(orbit_logits(scorer, group, images), labels)
     return OrbitDecision(
@@ -124,11 +124,11 @@ def fit_reference(
     quality: QualityReference,
     orbit_temperature: float | None = None,
 ) -> Reference:
-    """Deciles of what answers to these patches say; patches that are not assessable count for the stain alone.
+    """Deciles of the answers to these patches; patches that are not assessable count for the stain only.
 
     Args:
         temperature: of the patch as given.
-        orbit_temperature: of the mean logits over the orbit, if these decide.
+        orbit_temperature: of the mean logits over the orbit, if they decide.
 
     Raises:
         DataError: if no patch is assessable.
@@ -149,7 +149,7 @@ def fit_reference(
 
 
 def bins(values: Floats) -> Bins:
-    """Ten bins of as equal counts as ties allow, [N] values; fewer where deciles coincide."""
+    """Ten bins with counts as equal as ties permit, of [N] values; fewer if deciles coincide."""
     edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))
     counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
     return Bins(edges=tuple(edges.tolist()), counts=tuple(counts.tolist()))
@@ -173,7 +173,7 @@ def fit_quality(images: Images) -> QualityReference:
     """Bounds at the outermost thousandth of the training patches; the tissue bound is a rule, 5 %.
 
     Raises:
-        DataError: if hardly any patch shows tissue.
+        DataError: if too few patches show tissue.
     """
     chosen = np.random.default_rng(0).permutation(len(images))[:QUALITY_SAMPLE]
     measured = [tissue_statistics(images[i]) for i in chosen]

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the one to go on from although the last is damaged, and whether the best is usable."""
+"""Checkpoints of a run: the newest usable one, and a check of the best one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class KeepPrevious(L.Callback):
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint to go on from, or None if the run has none.
+    """The newest undamaged checkpoint, or None if the run has none.
 
     Raises:
         CheckpointError: if there are checkpoints, and all are damaged.
@@ -41,9 +41,9 @@ def latest_checkpoint(folder: Path) -> Path | None:
     for file in present:
         if _opened(file) is not None:
             return file
-        logger.warning("%s is cut or damaged: going on from an earlier checkpoint, if there is one", file)
+        logger.warning("%s is truncated or damaged: continuing from an earlier checkpoint, if there is one", file)
     if present:
-        raise CheckpointError(f"all checkpoints in {folder} are cut or damaged: delete the folder and train again")
+        raise CheckpointError(f"all checkpoints in {folder} are truncated or damaged: delete it and train again")
     return None
 
 
@@ -61,7 +61,7 @@ def require_best(folder: Path) -> Path:
         )
     content = _opened(best)
     if content is None:
-        raise CheckpointError(f"{best} is cut or damaged: delete {folder} and train again")
+        raise CheckpointError(f"{best} is truncated or damaged: delete {folder} and train again")
     floats = [tensor for tensor in content["state_dict"].values() if tensor.is_floating_point()]
     if not all(bool(tensor.isfinite().all()) for tensor in floats):
         raise CheckpointError(f"{best} holds weights that are not finite: train again with a lower learning rate")
@@ -71,6 +71,6 @@ def require_best(folder: Path) -> Path:
 def _opened(file: Path) -> dict[str, Any] | None:
     try:
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception:  # of a damaged file torch raises what its parts raise
+    except Exception:  # torch raises various exceptions for a damaged file
         return None
     return content if isinstance(content, dict) and "state_dict" in content else None

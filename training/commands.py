@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -13,7 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 from model_zoo.manifest import Manifest
 from model_zoo.symmetry import Group
 from training.data import DataError, SplitName
-from training.topologies import TOPOLOGIES
+from training.topologies import DENSENET, TOPOLOGIES
+
+if TYPE_CHECKING:
+    from training.densenet import DenseNetTopology
+    from training.mobilenetv2 import Topology
 
 Data = Annotated[
     Path,
@@ -26,59 +30,57 @@ RunFolder = Annotated[Path, typer.Argument(help="Run folder: checkpoints, settin
 def train(
     run: RunFolder,
     data: Data,
-    group: Annotated[str, typer.Option(help="C1 (conventional), C2 … C99 or D1 … D99.")] = "C12",
-    topology: Annotated[str, typer.Option(help=f"One of {', '.join(TOPOLOGIES)}.")] = "accurate",
+    group: Annotated[
+        str | None,
+        typer.Option(help=f"C1 (conventional), C2 … C99 or D1 … D99. [default: C12; {DENSENET} has D4]"),
+    ] = None,
+    topology: Annotated[str, typer.Option(help=f"One of {', '.join((*TOPOLOGIES, DENSENET))}.")] = "accurate",
     free_filters: Annotated[bool, typer.Option(help="Nine-dimensional 3×3 filters, for groups within D4.")] = False,
     epochs: Annotated[int, typer.Option(min=1)] = 30,
-    batch_size: Annotated[int, typer.Option(min=2, help="Patches a step and process.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=2, help="Patches per step and process.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = 1e-2,
     weight_decay: float = 0.05,
     augment: Annotated[bool, typer.Option(help="Quarter turns, reflections, stain jitter, focus.")] = True,
     stain_jitter: Annotated[float, typer.Option(min=0, help="Strength of the stain jitter.")] = 0.2,
     refocus: Annotated[float, typer.Option(min=0, help="Strength of random blur and sharpening.")] = 0.0,
-    averaged: Annotated[float, typer.Option(min=0, max=1, help="Share of the steps that weights average over.")] = 0.05,
+    averaged: Annotated[float, typer.Option(min=0, max=1, help="Share of the steps for averaging weights.")] = 0.05,
     patches: Annotated[int, typer.Option(min=0, help="Training patches to use, 0 for all.")] = 0,
     seed: int = 0,
     allow_duplicates: Annotated[
-        bool, typer.Option("--allow-duplicates", help="Train although train holds patches twice.")
+        bool, typer.Option("--allow-duplicates", help="Allow train to contain a patch twice with the same label.")
     ] = False,
     start: Annotated[
         Path | None,
         typer.Option(
-            help="What to start from: a run's best weights, or a float32 artifact (*.fp32.onnx).", exists=True
+            help="Initial weights: a run folder, a float32 artifact (*.fp32.onnx), or an expanded "
+            "P4M-DenseNet (*.npz).",
+            exists=True,
         ),
     ] = None,
-    schedule: Annotated[
-        str, typer.Option(help="one-cycle; or, in segments that can be cut anywhere, constant and then decay.")
-    ] = "one-cycle",
+    schedule: Annotated[str, typer.Option(help="one-cycle; or, in segments, constant and then decay.")] = "one-cycle",
     shift_px: Annotated[int, typer.Option(min=0, max=16, help="Largest random shift in pixels.")] = 0,
     zoom: Annotated[float, typer.Option(min=0, max=0.5, help="Largest random change of the scale.")] = 0.0,
-    jpeg: Annotated[float, typer.Option(min=0, max=1, help="Share of the patches encoded again as JPEG.")] = 0.0,
+    jpeg: Annotated[float, typer.Option(min=0, max=1, help="Share of the patches re-encoded as JPEG.")] = 0.0,
     precision: Annotated[str, typer.Option(help="bf16-mixed, 32-true, or auto for the faster one here.")] = "auto",
     teacher: Annotated[
         list[Path] | None,
-        typer.Option(help="Network to learn from, an artifact or an expanded P4M-DenseNet; repeat it.", exists=True),
+        typer.Option(help="Teacher: an artifact or an expanded P4M-DenseNet; may be repeated.", exists=True),
     ] = None,
-    views: Annotated[
-        str, typer.Option(help="Numbers of the views that teachers answer: 0 is the patch as it is.")
-    ] = "1,2",
-    teacher_weight: Annotated[float, typer.Option(min=0, max=1, help="Of the teachers against the labels.")] = 0.7,
+    views: Annotated[str, typer.Option(help="Numbers of the views for teachers; 0 is the patch itself.")] = "1,2",
+    teacher_weight: Annotated[float, typer.Option(min=0, max=1, help="Weight of the teachers, from 0 to 1.")] = 0.7,
     teacher_temperature: Annotated[float, typer.Option(min=0.1, max=20, help="Softens the teachers' answers.")] = 1.0,
-    accelerator: Annotated[str, typer.Option(help="auto takes a GPU when there is one.")] = "auto",
-    devices: Annotated[str, typer.Option(help="Devices a node: a number, or auto.")] = "auto",
-    nodes: Annotated[int, typer.Option(help="Machines; start the command on each, as Lightning describes.")] = 1,
+    accelerator: Annotated[str, typer.Option(help="auto uses a GPU if there is one.")] = "auto",
+    devices: Annotated[str, typer.Option(help="Devices per node: a number, or auto.")] = "auto",
+    nodes: Annotated[int, typer.Option(help="Number of machines; start the command on each.")] = 1,
     strategy: Annotated[str, typer.Option(help="Lightning's strategy, such as ddp.")] = "auto",
 ) -> None:
-    """Train a network; the same command goes on where a killed run stopped."""
+    """Train a network; the same command continues a killed run."""
     from training.checkpoints import CheckpointError, require_best
     from training.distill import Distillation
     from training.fit import Material, Recipe, fit
 
-    if topology not in TOPOLOGIES:
-        raise typer.BadParameter(f"{topology!r} is not one of {', '.join(TOPOLOGIES)}", param_hint="--topology")
     try:
-        Group.parse(group)
-        shape = replace(TOPOLOGIES[topology], group=group, free_filters=free_filters)
+        shape = _shape(topology, group, free_filters)
         taught = Distillation(_numbers(views), teacher_weight, teacher_temperature) if teacher else None
         settings = {
             "epochs": epochs,
@@ -117,17 +119,38 @@ def train(
     except CheckpointError as error:
         typer.secho(f"rosette train: {error}", err=True, fg="red")
         raise typer.Exit(1) from error
-    typer.echo(f"Lowest validation loss: {best}\nNext: rosette quantize {run} --data {data}")
+    following = "evaluate" if topology == DENSENET else "quantize"
+    typer.echo(f"Lowest validation loss: {best}\nNext: rosette {following} {run} --data {data}")
+
+
+def _shape(topology: str, group: str | None, free_filters: bool) -> Topology | DenseNetTopology:
+    """The network's shape.
+
+    Raises:
+        ValueError: if there is no such group.
+    """
+    if topology == DENSENET:
+        from training.densenet import P4M
+
+        if group not in (None, P4M.group) or free_filters:
+            raise typer.BadParameter(f"{DENSENET} has the group {P4M.group} and no other filters", param_hint="--group")
+        return P4M
+    if topology not in TOPOLOGIES:
+        known = ", ".join((*TOPOLOGIES, DENSENET))
+        raise typer.BadParameter(f"{topology!r} is not one of {known}", param_hint="--topology")
+    group = group or "C12"
+    Group.parse(group)
+    return replace(TOPOLOGIES[topology], group=group, free_filters=free_filters)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers between commas."""
+    """Parse whole numbers separated by commas."""
     try:
         numbers = tuple(int(number) for number in text.split(","))
     except ValueError:
         numbers = ()
     if not numbers or min(numbers) < 0:
-        raise typer.BadParameter(f"{text!r} is no list of whole numbers such as 0,1,2", param_hint="--views")
+        raise typer.BadParameter(f"{text!r} is not a list of whole numbers such as 0,1,2", param_hint="--views")
     return numbers
 
 
@@ -135,7 +158,7 @@ def quantize(
     run: RunFolder,
     data: Data,
     probes: Annotated[int, typer.Option(min=1, help="Validation patches on which each step is measured.")] = 256,
-    absorb: Annotated[bool, typer.Option(help="Absorb high biases; it is approximate, so compare.")] = True,
+    absorb: Annotated[bool, typer.Option(help="Absorb high biases (approximate).")] = True,
 ) -> None:
     """Quantize a run's best weights without data; writes int8.onnx and fp32.onnx beside them."""
     from training.data import load
@@ -154,31 +177,33 @@ def quantize(
 
 
 def evaluate(
-    artifact: Annotated[Path, typer.Argument(help="An artifact, INT8 or float32.", exists=True, dir_okay=False)],
+    artifact: Annotated[
+        Path, typer.Argument(help="An artifact, INT8 or float32; or a run folder, for its float weights.", exists=True)
+    ],
     data: Data,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "valid",
     output: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
 ) -> None:
-    """Measure an artifact on a split, every figure with its 95 % interval."""
+    """Measure an artifact or a run on a split, every figure with its 95 % interval."""
     from model_zoo.artifact import ArtifactError
     from model_zoo.summary import methods
     from training.data import load
     from training.evaluate import EvaluationError, opened
-    from training.evaluate import evaluate as evaluate_network
+    from training.evaluate import evaluate as evaluate_subject
 
     if split not in SPLITS:
         raise typer.BadParameter(f"{split!r} is not one of {', '.join(SPLITS)}", param_hint="--split")
     try:
-        network = opened(artifact)
+        subject = opened(artifact)
         patches = load(data, SPLITS[split])
         for note in patches.notes:
             typer.echo(f"Note: {note}", err=True)
-        evaluation = evaluate_network(network, patches, SPLITS[split])
+        evaluation = evaluate_subject(subject, patches, SPLITS[split])
     except (ArtifactError, DataError, EvaluationError) as error:
         typer.secho(f"rosette evaluate: {error}", err=True, fg="red")
         raise typer.Exit(2) from error
-    manifest, exactness = network.manifest, evaluation.exactness
-    typer.echo(f"{manifest.name} {manifest.version} {manifest.precision} on {evaluation.data}")
+    exactness = evaluation.exactness
+    typer.echo(f"{subject.name} on {evaluation.data}")
     for figure in evaluation.metrics:
         typer.echo(
             f"{figure.basis:7} {figure.name:32} {figure.value:.4f}  [{figure.low:.4f}, {figure.high:.4f}]  "
@@ -186,7 +211,7 @@ def evaluate(
         )
     typer.echo(f"95 % intervals: {methods(evaluation.metrics)}")
     typer.echo(
-        f"{exactness.subgroup}: {exactness.equal} of {exactness.patches} patches answer every turn with the same bits; "
+        f"{exactness.subgroup}: {exactness.equal} of {exactness.patches} patches give equal bits for every turn; "
         f"largest difference of a logit {exactness.largest_delta:.3g}"
     )
     if output is not None:
@@ -199,7 +224,7 @@ def publish(
     name: Annotated[str, typer.Option(help="Such as c12-mobilenetv2.")],
     version: Annotated[str, typer.Option(help="Three numbers, such as 0.1.0.")],
     out: Annotated[Path, typer.Option(help="Folder for the artifacts and the card.")] = Path("model_zoo"),
-    test: Annotated[bool, typer.Option(help="Also measure on test: once per published table.")] = False,
+    test: Annotated[bool, typer.Option(help="Also measure on test; only for a published table.")] = False,
     licence: Annotated[str, typer.Option(help="Licence of the training data.")] = "CC0-1.0",
     encoding: Annotated[str, typer.Option(help="Encoding of the training patches.")] = "JPEG, quality 75",
 ) -> None:
@@ -221,10 +246,10 @@ def publish(
 def reference(
     artifact: Annotated[Path, typer.Argument(help="An artifact, INT8 or float32.", exists=True, dir_okay=False)],
     data: Data,
-    version: Annotated[str, typer.Option(help="Of the artifact that is written; three numbers.")],
-    out: Annotated[Path, typer.Option(help="Folder for that artifact.")] = Path("model_zoo"),
+    version: Annotated[str, typer.Option(help="Version of the new artifact; three numbers.")],
+    out: Annotated[Path, typer.Option(help="Folder for the new artifact.")] = Path("model_zoo"),
 ) -> None:
-    """Give an older artifact the reference that `rosette drift` compares with; its graph stays as it is."""
+    """Add the reference for `rosette drift` to an older artifact; its graph does not change."""
     from model_zoo.artifact import ArtifactError, parse
     from training.publish import PublishError, with_reference
 
@@ -242,7 +267,7 @@ def reference(
 
 
 def _check(field: str, value: str) -> None:
-    """See that a name or version fits into a manifest."""
+    """Check that a name or version is valid in a manifest."""
     try:
         TypeAdapter(Annotated[str, Manifest.model_fields[field]]).validate_python(value)
     except ValidationError as error:

@@ -1,6 +1,6 @@
 """Keeps e2cnn 0.2.3 working on NumPy 2.
 
-Two spots in e2cnn's reflection kernels rely on what NumPy has removed: ``np.array(x, copy=False)``
+Two places in e2cnn's reflection kernels use removed features of NumPy: ``np.array(x, copy=False)``
 as "copy only if needed" (changed in 2.0) and ``ndarray.tostring`` (removed in 2.3).
 """
 
@@ -15,7 +15,7 @@ from e2cnn.kernels import irreps_basis, utils
 
 
 class _NumpyWithOldCopy(ModuleType):
-    """NumPy with ``array(..., copy=False)`` meaning what it meant before 2.0."""
+    """NumPy with the meaning of ``array(..., copy=False)`` before 2.0."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(np, name)
@@ -30,7 +30,7 @@ def _hash(self: Any) -> int:
 
 
 def patch_e2cnn() -> None:
-    """Mend e2cnn in place. Idempotent."""
+    """Patch e2cnn in place. Idempotent."""
     utils.np = _NumpyWithOldCopy("numpy")
     for kind in vars(irreps_basis).values():
         if isinstance(kind, type) and issubclass(kind, irreps_basis.IrrepBasis):

@@ -1,11 +1,13 @@
-"""The densely connected network of a group that permutes the pixel grid: P4M-DenseNet, a row of the paper's Table 1.
+"""P4M-DenseNet: a densely connected equivariant network, a row of the paper's table 1.
 
 Source: Veeling et al. 2018, *Rotation Equivariant CNNs for Digital Pathology*; Huang et al. 2017, *DenseNet*.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,8 +27,22 @@ COPIES_TOLERANCE = 1e-6
 STORED_ORDER = (0, 1, 2, 3, 6, 5, 4, 7)
 
 
+@dataclass(frozen=True)
+class DenseNetTopology:
+    """The one shape that the P4M-DenseNet has; ``run.json`` tells it from others by its family."""
+
+    family: Literal["p4m-densenet"]
+
+    @property
+    def group(self) -> str:
+        return GROUP.name
+
+
+P4M = DenseNetTopology("p4m-densenet")
+
+
 class WeightsError(ValueError):
-    """The file does not hold the weights of this network."""
+    """The file does not contain the weights of this network."""
 
 
 def _crop(x: Tensor, pixels: int) -> Tensor:
@@ -64,6 +80,7 @@ class P4MDenseNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.topology = P4M
         fields = GROWTH_FIELDS
         self.stem = lifting_conv(GROUP, 3, fields, 3, free=True)
         self.dense, self.transition = nn.ModuleList(), nn.ModuleList()
@@ -88,7 +105,7 @@ class P4MDenseNet(nn.Module):
 
 
 def load_expanded(file: Path) -> P4MDenseNet:
-    """The network with weights that were expanded to plain, field-major convolutions, in evaluation mode.
+    """Load weights expanded to plain, field-major convolutions; returns the network in evaluation mode.
 
     Args:
         file: NumPy archive with ``stem.conv``, ``dense.i``, ``transition.i``, ``head`` and ``input``.
@@ -109,7 +126,7 @@ def load_expanded(file: Path) -> P4MDenseNet:
                 _copy_norm(unit.norm, arrays, f"{name}.norm")
                 _fold_regular(unit.convolution, arrays[f"{name}.conv.weight"], f"{name}.conv")
     except KeyError as missing:
-        raise WeightsError(f"{file} holds no array {missing}: it is no expanded P4M-DenseNet") from missing
+        raise WeightsError(f"{file} holds no array {missing}: it is not an expanded P4M-DenseNet") from missing
     except RuntimeError as error:
         raise WeightsError(f"{file}: {error}") from error
     return network.eval()

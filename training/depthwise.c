@@ -1,6 +1,6 @@
 /* Gradients of a 3×3 depthwise convolution on channels-last bfloat16, both in one pass over memory.
    x, dx: [images, side, side, channels]; dy: [images, out, out, channels]; filters, d_filters: [9, channels].
-   Channels go by blocks of 16, in registers; the last block may overlap the one before it. */
+   Channels are processed in blocks of 16, in registers; the last block may overlap the previous one. */
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -23,7 +23,7 @@ static inline void narrow_block(floats values, uint16_t *to) {
     *(halves *)to = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, halves);
 }
 
-/* One input row of one block: dx, and what it adds to the filters' gradient. */
+/* One input row of one block: dx, and its contribution to the filters' gradient. */
 static inline __attribute__((always_inline)) void row_of_block(const uint16_t *x, const uint16_t *const dy[KERNEL], const float *filters, long side,
                                 long out, long channels, long stride, long padding, uint16_t *dx, floats *sums) {
     floats w[TAPS], g[TAPS];
@@ -72,7 +72,7 @@ void depthwise_gradients(const uint16_t *x, const uint16_t *dy, const float *fil
                     long c = block * BLOCK < channels - BLOCK ? block * BLOCK : channels - BLOCK;
                     const uint16_t *const at[KERNEL] = {rows[0] + c, rows[1] + c, rows[2] + c};
                     floats *sums = own + block * TAPS;
-                    if (stride == 1) /* A constant stride spares a division for each tap. */
+                    if (stride == 1) /* A constant stride avoids a division per tap. */
                         row_of_block(x + start + c, at, filters + c, side, out, channels, 1, padding, dx + start + c, sums);
                     else
                         row_of_block(x + start + c, at, filters + c, side, out, channels, 2, padding, dx + start + c, sums);

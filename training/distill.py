@@ -1,4 +1,4 @@
-"""Distillation: a student learns the labels and what teachers say of the very views that it sees.
+"""Distillation: a student learns from labels and from the answers of teachers to the same views.
 
 Source: Hinton et al. 2015, *Distilling the knowledge in a neural network*; Beyer et al. 2021.
 """
@@ -22,12 +22,12 @@ from training.views import view
 
 @dataclass(frozen=True)
 class Distillation:
-    """How a student listens to its teachers.
+    """Settings of distillation.
 
     Attributes:
-        views: numbers of the views of :func:`training.views.view` that are shown.
+        views: numbers of the views of :func:`training.views.view`.
         weight: of the teachers against the labels, from 0 to 1.
-        temperature: that softens both; the teachers' logits are calibrated before.
+        temperature: softens both; the teachers' logits are calibrated before.
         teachers: names and SHA-256 of the teachers' files.
     """
 
@@ -65,17 +65,17 @@ class Lessons:
 def learn_from(
     files: Sequence[Path], asked: Distillation | None, train: Patches, choosing: Patches, folder: Path, seed: int = 0
 ) -> tuple[Lessons, Distillation]:
-    """Ask teachers about all views of the training patches, or take what they have said before.
+    """Compute the teachers' logits for all views of the training patches, or load stored ones.
 
     The teachers' logits are each divided by their standard deviation on ``choosing`` and added, and the sum is
     calibrated there by a logistic fit.
 
     Args:
         files: of the teachers.
-        folder: where what they say is kept, in ``teachers``.
+        folder: their logits are stored in its subfolder ``teachers``.
 
     Raises:
-        WeightsError, ArtifactError: if a file holds no teacher.
+        WeightsError, ArtifactError: if a file is not a teacher.
     """
     asked = asked or Distillation()
     cache = folder / "teachers"

@@ -1,4 +1,4 @@
-"""All figures of an artifact on one split, on each basis that it decides by."""
+"""All figures of an artifact on one split, for each basis."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def figures(
     temperature: float,
     threshold: float,
     orbit: OrbitDecision | None,
-    quality: QualityReference,
+    quality: QualityReference | None,
 ) -> tuple[Metric, ...]:
-    """Figures of the patch as given and, where the artifact decides by it, of the mean over the orbit.
+    """Figures by the patch as given and, if the artifact has it, by the mean over the orbit.
 
     The orbit's ``accuracy_as_served`` counts a patch that is not assessable as negative.
 
     Args:
         temperature: of the patch as given.
         threshold: of the patch as given.
-        orbit: how the mean logits are decided by, or None.
-        quality: what is assessable.
+        orbit: decision by the mean logits, or None.
+        quality: bounds of assessable patches.
     """
     single = probability(scorer.logits(patches.images), temperature)
     measured = metrics.measure(single, patches.labels, threshold, split)
-    if orbit is None:
+    if orbit is None or quality is None:
         return measured
     mean = probability(orbit_logits(scorer, group, patches.images), orbit.calibration.temperature)
     assessable = np.array([measure_quality(image, quality).assessable for image in patches.images])

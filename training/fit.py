@@ -1,4 +1,4 @@
-"""Fitting a network: one-cycle AdamW under Lightning, the weights with the lowest validation loss kept."""
+"""Fits a network: AdamW under Lightning; keeps the weights with the lowest validation loss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import lightning as L
 import numpy as np
@@ -20,7 +20,7 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
@@ -29,6 +29,8 @@ from torch.utils.data import DataLoader, Dataset
 from training.augment import jitter_stain, reencode, refocus, shift_and_zoom, turn_at_random
 from training.checkpoints import KeepPrevious, latest_checkpoint
 from training.data import Patches, halves_of_valid, load_to_fit
+from training.denormals import without_denormals
+from training.densenet import DenseNetTopology, P4MDenseNet, load_expanded
 from training.distill import Distillation, Lessons, learn_from
 from training.mobilenetv2 import MobileNetV2, Topology
 from training.precision import Precision, choose_precision
@@ -40,31 +42,38 @@ M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX = -4, -1, -8
 
 
 Schedule = Literal["one-cycle", "constant", "decay"]
+Shape = Annotated[DenseNetTopology | Topology, Field(union_mode="left_to_right")]
+Fitted = MobileNetV2 | P4MDenseNet
+NOT_QUANTIZED = (
+    "this is a run of a p4m-densenet, which is not quantized or published: measure it with rosette evaluate RUN, or "
+    "have a mobilenetv2 learn from its network"
+)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is fitted.
+    """The settings of a fit.
 
     Attributes:
         epochs: passes over the training patches.
-        batch_size: patches a step and process.
+        batch_size: patches per step and process.
         learning_rate: peak of the one-cycle schedule.
-        weight_decay: AdamW's, on filters alone.
+        weight_decay: of AdamW, only on filters.
         augment: quarter turns, reflections, stain jitter and focus.
         stain_jitter: strength of the jitter, see :func:`training.augment.jitter_stain`.
         refocus: strength of blur and sharpening, see :func:`training.augment.refocus`.
-        patches: how many of the training patches are used, drawn by ``seed``; 0 for all.
-        averaged: share of the run's steps over which the weights that count are averaged, exponentially; 0 for none.
-        seed: of the weights, the order of patches and the augmentation.
-        start_sha256: of the file whose weights the run starts from; empty for weights drawn by ``seed``.
-        schedule: of the learning rate: ``one-cycle``; or, for a training in segments that can be cut anywhere,
+        patches: number of training patches, drawn by ``seed``; 0 for all.
+        averaged: share of the run's steps for the exponential average of the final weights; 0 for none.
+        seed: seed of the weights, the order of patches and the augmentation.
+        start_sha256: of the file with the initial weights; empty for weights drawn by ``seed``.
+        schedule: of the learning rate: ``one-cycle``; or, for a training in segments,
             ``constant`` (after a warm-up) and ``decay`` (from the peak to 0, after a warm-up).
-        shift_px: largest random shift, see :func:`training.augment.shift_and_zoom`; not of teachers' views.
+        shift_px: largest random shift, see :func:`training.augment.shift_and_zoom`. A teachers' view that is shifted
+            further keeps their answer, so that the student's does not depend on where the grid of pixels lay.
         zoom: largest random change of the scale, likewise.
-        jpeg: share of the patches that are encoded again, see :func:`training.augment.reencode`.
+        jpeg: share of the patches that are re-encoded, see :func:`training.augment.reencode`.
         precision: ``bf16-mixed``, ``32-true``, or ``auto`` for the faster one on this machine.
-        distillation: what teachers have to say; None for labels alone.
+        distillation: settings of distillation; None for labels only.
     """
 
     epochs: int = 30
@@ -88,12 +97,23 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder's ``run.json`` says: enough to repeat the run and to export its network."""
+    """The content of ``run.json``: enough to repeat the run and to export its network."""
 
-    topology: Topology
+    topology: Shape
     recipe: Recipe
     data: str
     data_sha256: str
+
+    @property
+    def mobilenet(self) -> Topology:
+        """The topology of a network that can be quantized and published.
+
+        Raises:
+            ValueError: if the run is another network's.
+        """
+        if isinstance(self.topology, Topology):
+            return self.topology
+        raise ValueError(NOT_QUANTIZED)
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,11 +128,11 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 
 class _Rows(Dataset[Batch]):
-    """Whole batches at once: ``__getitems__`` indexes the arrays instead of stacking single patches.
+    """A data set that returns whole batches: ``__getitems__`` indexes the arrays.
 
     Args:
-        lessons: what teachers say of views of the patches; a batch then shows one view of each, drawn at random, and
-            its soft logits, which are NaN without teachers.
+        lessons: the teachers' logits for views of the patches; a batch then contains a random view of each patch
+            and its soft logits, which are NaN without teachers.
     """
 
     def __init__(self, patches: Patches, lessons: Lessons | None = None) -> None:
@@ -140,16 +160,16 @@ def _loader(patches: Patches, batch_size: int, *, shuffle: bool, lessons: Lesson
 class Classifier(L.LightningModule):
     """The network with its loss and optimizer."""
 
-    def __init__(self, topology: Topology, recipe: Recipe) -> None:
+    def __init__(self, topology: Topology | DenseNetTopology, recipe: Recipe) -> None:
         super().__init__()
-        self.network = MobileNetV2(topology)
+        self.network = network_of(topology)
         self.recipe = recipe
 
-    def _augmented(self, images: Tensor, *, moved: bool) -> Tensor:
-        """uint8 [N, 96, 96, 3] → float [N, 3, 96, 96] in [0, 1]; ``moved`` patches are not shifted again."""
+    def _augmented(self, images: Tensor) -> Tensor:
+        """uint8 [N, 96, 96, 3] → float [N, 3, 96, 96] in [0, 1]."""
         recipe, device = self.recipe, images.device
         seed = int(torch.randint(2**31, ()))
-        if (recipe.shift_px or recipe.zoom) and not moved:
+        if recipe.shift_px or recipe.zoom:
             shifted = shift_and_zoom(images.cpu().numpy(), recipe.shift_px, recipe.zoom, seed)
             images = torch.from_numpy(shifted).to(device)
         x = turn_at_random(images.permute(0, 3, 1, 2))
@@ -161,12 +181,12 @@ class Classifier(L.LightningModule):
 
     def loss(self, batch: Batch, *, augment: bool) -> tuple[Tensor, Tensor]:
         images, labels, soft = batch
-        distilled = augment and self.recipe.distillation is not None
-        x = self._augmented(images, moved=distilled) if augment else images.permute(0, 3, 1, 2).float() / 255
+        taught = self.recipe.distillation if augment else None
+        x = self._augmented(images) if augment else images.permute(0, 3, 1, 2).float() / 255
         logits = self.network(x.contiguous(memory_format=torch.channels_last)).float()
         loss = F.cross_entropy(logits, labels)
-        if distilled and self.recipe.distillation is not None:
-            loss = self.recipe.distillation.mixed(loss, logits, soft)
+        if taught is not None:
+            loss = taught.mixed(loss, logits, soft)
         return loss, (logits.argmax(1) == labels).float().mean()
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
@@ -195,7 +215,7 @@ class Classifier(L.LightningModule):
 
 
 def learning_rates(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> LRScheduler:
-    """The recipe's schedule over so many steps."""
+    """The recipe's schedule over this number of steps."""
     if recipe.schedule == "one-cycle":
         return OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, pct_start=0.2)
     warm_up = max(1, min(WARM_UP_STEPS, steps // 10))
@@ -209,7 +229,7 @@ def learning_rates(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int)
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep freed activations: giving 40 MB tensors back and faulting them in again halves the speed."""
+    """Make glibc keep freed activations: returning 40 MB tensors and faulting them in again halves the speed."""
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_MAX, 0)
@@ -219,7 +239,7 @@ def keep_freed_memory() -> None:
 
 @rank_zero_only
 def _keep_finished_epochs(curve: CSVLogger, folder: Path, checkpoint: Path | None) -> None:
-    """Carry the rows of a killed run over into ``metrics.csv``, which Lightning begins anew."""
+    """Copy the rows of a killed run into the new ``metrics.csv`` of Lightning."""
     rows = []
     if checkpoint is not None and (folder / "metrics.csv").exists():
         last = torch.load(checkpoint, map_location="cpu", weights_only=True)
@@ -237,9 +257,14 @@ def _keep_finished_epochs(curve: CSVLogger, folder: Path, checkpoint: Path | Non
         curve.save()
 
 
+def network_of(topology: Topology | DenseNetTopology) -> Fitted:
+    """A network of this shape with random weights."""
+    return MobileNetV2(topology) if isinstance(topology, Topology) else P4MDenseNet()
+
+
 @dataclass(frozen=True)
 class Material:
-    """What networks are fitted on: all training patches, and the half of valid that chooses the epoch."""
+    """The data of a fit: all training patches, and the choosing half of valid."""
 
     train: Patches
     choosing: Patches
@@ -249,7 +274,7 @@ class Material:
         """Read a data folder, see :mod:`training.data`.
 
         Raises:
-            DataError: if it lacks a split or is spoilt.
+            DataError: if a split is missing or invalid.
         """
         train, valid = load_to_fit(data, allow_duplicates=allow_duplicates)
         return Material(train, halves_of_valid(valid)[0])
@@ -258,7 +283,7 @@ class Material:
 def fit(
     material: Material,
     folder: Path,
-    topology: Topology,
+    topology: Topology | DenseNetTopology,
     recipe: Recipe,
     start: Path | None = None,
     teachers: Sequence[Path] = (),
@@ -266,22 +291,23 @@ def fit(
 ) -> Path:
     """Fit a network and return the checkpoint with the lowest validation loss.
 
-    A run that was killed goes on from its last whole epoch when it is called again with the same arguments.
+    The same call continues a killed run from its last complete epoch.
 
     Args:
-        folder: where checkpoints, ``run.json`` and ``metrics.csv`` (the learning curve) go.
-        start: what the network's weights start from instead of random ones: a run folder's best weights, or a float32
-            artifact's, see :mod:`training.recover`.
-        teachers: files of the networks that the recipe's distillation asks, see :func:`training.teachers.open_teacher`;
-            their answers are kept beside ``folder``, in ``teachers``.
+        folder: folder for checkpoints, ``run.json`` and ``metrics.csv`` (the learning curve).
+        start: source of the initial weights instead of random ones: a run folder's best weights, or a float32
+            artifact's, see :mod:`training.recover`, or an expanded P4M-DenseNet's (``.npz``).
+        teachers: files of the networks for the recipe's distillation, see :func:`training.teachers.open_teacher`;
+            their answers are stored beside ``folder``, in ``teachers``.
         trainer: passed to Lightning's Trainer, such as ``devices``, ``num_nodes`` or ``strategy``.
 
     Raises:
-        ValueError: if ``folder`` holds another run, the topology leaves the symmetric grids, ``start`` has another
+        ValueError: if ``folder`` contains another run, the topology leaves the symmetric grids, ``start`` has another
             topology, or the recipe asks for more patches than there are, or for fewer than a batch.
-        FileNotFoundError: if ``start`` is no run folder or has not finished an epoch.
+        FileNotFoundError: if ``start`` is not a run folder or has not finished an epoch.
     """
-    topology.grids()
+    if isinstance(topology, Topology):
+        topology.grids()
     train = drawn(material.train, recipe)
     started = None
     if start is not None:
@@ -302,7 +328,7 @@ def fit(
     keep_freed_memory()
     L.seed_everything(recipe.seed)
     best = ModelCheckpoint(folder, "best", monitor="valid_loss", enable_version_counter=False)
-    # Not save_last: that follows the best checkpoint, and a resumed run would repeat every epoch since.
+    # Not save_last: it follows the best checkpoint, and a resumed run would repeat all later epochs.
     latest = ModelCheckpoint(folder, "last", enable_version_counter=False)
     curve = CSVLogger(folder, name=None, version="")
     checkpoint = latest_checkpoint(folder)
@@ -313,8 +339,9 @@ def fit(
         decay = max(0.0, 1 - AVERAGING_STRIDE / (recipe.averaged * steps))
         callbacks.insert(0, EMAWeightAveraging(decay=decay, update_every_n_steps=AVERAGING_STRIDE))
     classifier = Classifier(topology, recipe)
-    precision = choose_precision(recipe.precision, classifier, recipe.batch_size)
-    gc.freeze()  # Going through torch's and e2cnn's objects at every collection costs a twentieth of the time.
+    with without_denormals():
+        precision = choose_precision(recipe.precision, classifier, recipe.batch_size)
+    gc.freeze()  # Garbage collection over torch's and e2cnn's objects costs 5 % of the time.
     fitter = L.Trainer(
         max_epochs=recipe.epochs,
         precision=precision,
@@ -325,32 +352,34 @@ def fit(
     )
     if started is not None:
         classifier.network.load_state_dict(started.state_dict())
-    fitter.fit(
-        classifier,
-        _loader(train, recipe.batch_size, shuffle=True, lessons=lessons),
-        _loader(material.choosing, 256, shuffle=False),
-        ckpt_path=checkpoint,
-    )
+    with without_denormals():
+        fitter.fit(
+            classifier,
+            _loader(train, recipe.batch_size, shuffle=True, lessons=lessons),
+            _loader(material.choosing, 256, shuffle=False),
+            ckpt_path=checkpoint,
+        )
     return Path(best.best_model_path)
 
 
-def starting_network(start: Path, train: Patches) -> tuple[MobileNetV2, str]:
-    """The network of a run folder or of a float32 artifact, and the SHA-256 of the file with its weights.
+def starting_network(start: Path, train: Patches) -> tuple[Fitted, str]:
+    """The network of a run folder, a float32 artifact or an archive, and the SHA-256 of the file with its weights.
 
     Raises:
-        RecoveryError, ArtifactError: if the file is no float32 artifact.
-        FileNotFoundError: if the folder is no run folder, or its run has not finished an epoch.
+        RecoveryError, ArtifactError, WeightsError: if the file is neither a float32 artifact nor a P4M-DenseNet.
+        FileNotFoundError: if the folder is not a run folder, or its run has not finished an epoch.
     """
     if start.is_dir():
-        return fitted_network(start), sha256((start / "best.ckpt").read_bytes()).hexdigest()
-    return recover(start, train.images), sha256(start.read_bytes()).hexdigest()
+        return trained_network(start), sha256((start / "best.ckpt").read_bytes()).hexdigest()
+    network = load_expanded(start) if start.suffix == ".npz" else recover(start, train.images)
+    return network, sha256(start.read_bytes()).hexdigest()
 
 
 def drawn(train: Patches, recipe: Recipe) -> Patches:
-    """The training patches that the recipe uses; fewer are a part of more with the same seed.
+    """The training patches that the recipe uses; with the same seed, smaller sets are subsets of larger ones.
 
     Raises:
-        ValueError: if there are not so many.
+        ValueError: if there are fewer.
     """
     if recipe.patches > len(train):
         raise ValueError(f"the recipe asks for {recipe.patches:,} training patches, there are {len(train):,}")
@@ -364,10 +393,23 @@ def fitted_network(folder: Path) -> MobileNetV2:
 
     Raises:
         FileNotFoundError: if the run has not finished an epoch.
+        ValueError: if it is a P4M-DenseNet, see :func:`trained_network`.
+    """
+    topology = Run.read(folder).mobilenet
+    network = MobileNetV2(topology)
+    network.load_state_dict(trained_network(folder).state_dict())
+    return network.eval()
+
+
+def trained_network(folder: Path) -> Fitted:
+    """The network of a run folder, of any shape, with its best weights, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: if the run has not finished an epoch.
     """
     run = Run.read(folder)
     checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
-    network = MobileNetV2(run.topology)
+    network = network_of(run.topology)
     prefix = "network."
     network.load_state_dict({k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items()})
     return network.eval()

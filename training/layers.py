@@ -2,8 +2,8 @@
 
 A feature map of F regular fields has ``|G| * F`` channels in *group-major* order: channel
 ``g * F + f`` holds field ``f`` at group element ``g``. In channels-last memory a field's |G| values
-then lie like extra pixels of an F-channel image, so batch norm with statistics shared over a field
-and max pooling over the group are views, not copies.
+are then stored like additional pixels of an F-channel image, so batch norm with statistics shared over
+a field and max pooling over the group are views, not copies.
 
 Source: Weiler & Cesa 2019, *General E(2)-Equivariant Steerable CNNs* (e2cnn).
 """
@@ -39,7 +39,7 @@ def lifting_basis(group: Group, kernel_size: int, free: bool = False) -> Tensor:
     Args:
         group: C_n or D_n.
         kernel_size: side of the square filter in pixels.
-        free: all ``kernel_size²`` pixel filters, turned by index permutation, in place of e2cnn's
+        free: all ``kernel_size²`` pixel filters, turned by index permutation, instead of e2cnn's
             band-limited ones. Only for groups that permute the pixel grid (C1, C2, C4, D1, D2, D4).
             C1 is always free: it is the conventional convolution.
 
@@ -47,7 +47,7 @@ def lifting_basis(group: Group, kernel_size: int, free: bool = False) -> Tensor:
         float64 [dimension, |G|, kernel_size, kernel_size]; entry ``[:, g]`` is the basis turned by ``g``.
 
     Raises:
-        ValueError: if ``free`` is asked of a group with turns that are no pixel permutations.
+        ValueError: if ``free`` is set for a group with turns that are not pixel permutations.
     """
     if free or len(group) == 1:
         if group.exact_subgroup != group:
@@ -112,7 +112,7 @@ def regular_basis(group: Group, kernel_size: int) -> Tensor:
         float64 [|G| · kernel_size², |G| out, |G| in, kernel_size, kernel_size]. Source: Cohen & Welling 2016, eq. 11.
 
     Raises:
-        ValueError: if the group has turns that are no pixel permutations.
+        ValueError: if the group has turns that are not pixel permutations.
     """
     lifted = lifting_basis(group, kernel_size, free=True)
     relative = pointwise_basis(group)
@@ -145,7 +145,7 @@ class EquivariantConv(nn.Module):
     """Convolution whose filters are linear in a fixed equivariant basis.
 
     ``weight`` is [out fields, in fields (1 if depthwise), basis dimension]; filters are expanded in
-    float32 whatever the autocast, so that the exact subgroup stays exact in mixed precision.
+    float32 also under autocast, so that the exact subgroup stays exact in mixed precision.
     """
 
     basis: Tensor
@@ -203,7 +203,7 @@ def depthwise_conv(
 
 
 def pointwise_conv(group: Group, in_fields: int, out_fields: int) -> EquivariantConv:
-    """1×1 regular → regular: |G| weights per pair of fields, spread by the Cayley table."""
+    """1×1 regular → regular: |G| weights per pair of fields, expanded by the Cayley table."""
     return EquivariantConv(group, in_fields, out_fields, pointwise_basis(group)[..., None, None])
 
 

@@ -1,6 +1,6 @@
 """Figures of a binary classifier, each with a 95 % bootstrap interval over patches.
 
-The intervals resample patches, not slides: where slides are unknown they are too narrow.
+The intervals resample patches, not slides: if slides are unknown, they are too narrow.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def accuracy(probability: Floats, labels: Labels, threshold: float) -> float:
 
 
 def auc(probability: Floats, labels: Labels, _threshold: float = 0.5) -> float:
-    """Of Mann and Whitney: the chance that a positive patch ranks above a negative one."""
+    """Area under the ROC curve: the probability that a positive patch ranks above a negative one."""
     positives = int(labels.sum())
     rank_sum = rankdata(probability)[labels == 1].sum()
     return float((rank_sum - positives * (positives + 1) / 2) / (positives * (len(labels) - positives)))
 
 
 def sensitivity_at_95_specificity(probability: Floats, labels: Labels, _threshold: float = 0.5) -> float:
-    """Of the threshold just above the highest that more than 5 % of the negative patches reach."""
+    """Sensitivity at the threshold just above the highest that more than 5 % of the negative patches reach."""
     negatives = np.sort(probability[labels == 0])[::-1]
     return float((probability[labels == 1] > negatives[int(0.05 * len(negatives))]).mean())
 
@@ -47,16 +47,16 @@ def brier(probability: Floats, labels: Labels, _threshold: float = 0.5) -> float
 
 
 def expected_calibration_error(probability: Floats, labels: Labels, _threshold: float = 0.5) -> float:
-    """Over 15 bins of equal count (Nixon et al. 2019, adaptive)."""
+    """Expected calibration error over 15 bins of equal count (Nixon et al. 2019, adaptive)."""
     bins = np.array_split(np.argsort(probability, kind="stable"), ECE_BINS)
     gaps = [len(b) * abs(float(probability[b].mean() - labels[b].mean())) for b in bins if len(b)]
     return sum(gaps) / len(probability)
 
 
 def risk_coverage(probability: Floats, labels: Labels, threshold: float) -> Floats:
-    """Share of wrong answers among the k surest, for k = 1 … N: [N].
+    """Share of wrong answers among the k most confident, for k = 1 … N: [N].
 
-    An answer is as sure as its log-odds lie far from the threshold's. Source: El-Yaniv & Wiener 2010.
+    The confidence is the distance of the log-odds from the threshold's. Source: El-Yaniv & Wiener 2010.
     """
     log_odds = logit(np.clip(probability, 1e-12, 1 - 1e-12)) - logit(np.clip(threshold, 1e-12, 1 - 1e-12))
     wrong = (probability >= threshold) != (labels == 1)
@@ -118,8 +118,8 @@ def measure(
         labels: 0 or 1, [N], both present.
         threshold: at or above which a patch is called positive.
         split: name for the metrics.
-        basis: whether the patch as given was decided by, or the mean over its orbit.
-        figures: which, by name.
+        basis: whether the patch as given or the mean over its orbit decided.
+        figures: names of the figures.
     """
     measured = measure_seeds([Answers(probability, threshold)], labels, figures)
     return tuple(
@@ -140,7 +140,7 @@ def measure(
 def served(
     probability: Floats, labels: Labels, threshold: float, split: str, assessable: npt.NDArray[np.bool_]
 ) -> tuple[Metric, ...]:
-    """Accuracy as the server answers by the orbit: a patch that is not assessable counts as negative."""
+    """Accuracy of served answers on basis orbit: a patch that is not assessable counts as negative."""
     answers = np.where(assessable, probability, 0.0)
     return measure(answers, labels, threshold, split, "orbit", {"accuracy_as_served": accuracy})
 
@@ -148,7 +148,7 @@ def served(
 def measure_seeds(
     seeds: Sequence[Answers], labels: Labels, figures: Mapping[str, Figure] = FIGURES
 ) -> dict[str, Interval]:
-    """The mean of each figure over networks that differ in their seeds; resampled are seeds and patches."""
+    """The mean of each figure over networks with different seeds; seeds and patches are resampled."""
     (resampled,) = _resample([seeds], labels, figures)
     intervals = {}
     for name, figure in figures.items():
@@ -156,7 +156,7 @@ def measure_seeds(
         value = _mean(figure, seeds, labels)
         if name == "ece":
             value, low, high = _debiased(value, float(np.mean(resampled[name])), low, high)
-        # Where a figure is biased by resampling, its percentiles may leave it out.
+        # If resampling biases a figure, its percentiles may exclude it.
         intervals[name] = Interval(value, min(low, value), max(high, value))
     return intervals
 
@@ -167,7 +167,7 @@ def difference(
     labels: Labels,
     figures: Mapping[str, Figure] = PAIRED_FIGURES,
 ) -> dict[str, Interval]:
-    """Of the means over seeds, paired over patches: every resample asks both the same ones."""
+    """Difference of the means over seeds, paired over patches: each resample uses the same patches for both."""
     first, second = _resample([minuend, subtrahend], labels, figures)
     intervals = {}
     for name, figure in figures.items():
@@ -184,7 +184,7 @@ def _mean(figure: Figure, seeds: Sequence[Answers], labels: Labels) -> float:
 def _resample(
     systems: Sequence[Sequence[Answers]], labels: Labels, figures: Mapping[str, Figure]
 ) -> list[dict[str, list[float]]]:
-    """Every figure of every system over resampled patches, the same for all, and resampled seeds."""
+    """Every figure of every system over resampled seeds and patches; all systems use the same patches."""
     rng = np.random.default_rng(0)
     count = len(labels)
     resampled: list[dict[str, list[float]]] = [{name: [] for name in figures} for _ in systems]

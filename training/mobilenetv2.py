@@ -30,7 +30,7 @@ STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3,
 
 @dataclass(frozen=True)
 class Topology:
-    """What decides the shape of a network.
+    """The shape of a network.
 
     Attributes:
         group: name of the rotation or reflection group, such as ``"C12"``; ``"C1"`` is conventional.
@@ -41,9 +41,9 @@ class Topology:
         crop_px: side of the square that is cropped from the patch's top left corner, 96 for none.
         stem_px: side of the stem's filters; 4 keeps a 96 px patch on symmetric grids, 3 a 95 px one.
         free_filters: nine-dimensional depthwise filters, for groups within D4.
-        dense: no padding, and no mask on the input: the network is a filter over a slide, and its answer to a window
+        dense: no padding, and no mask on the input: the network is a filter over a slide, and its answer for a window
             is the same alone and in a pass over a region, at every position that is a multiple of its stride.
-        pool: which positions of the last grid the answer averages over: those in the grid's ``disc``, or the
+        pool: the positions of the last grid that are averaged: those in the grid's ``disc``, or the
             ``inner`` ones, whose receptive fields lie within the disc inscribed in the patch.
     """
 
@@ -75,9 +75,9 @@ class Topology:
         """Side in pixels of the input, the stem's output and each stage's output.
 
         Raises:
-            ValueError: if a layer of stride 2 does not lie symmetrically on its input, so that a quarter
+            ValueError: if a layer of stride 2 is not symmetric on its input, so that a quarter
                 turn of the patch would not be a quarter turn of the feature map; or if a layer without padding
-                is left with fewer pixels than its filters have.
+                has fewer input pixels than its filters.
         """
         side = self.crop_px
         sides = {"input": side}
@@ -106,7 +106,7 @@ class Topology:
 
     @property
     def receptive_field(self) -> int:
-        """Side in pixels of the square that one position of the last grid sees, where no border cuts it."""
+        """Side in pixels of the receptive field of one position of the last grid, away from borders."""
         side, step = 1, 1
         for _, kernel, stride in self.convolutions():
             side += (kernel - 1) * step
@@ -121,16 +121,16 @@ def disc(side: int) -> Tensor:
 
 
 def pooled_positions(topology: Topology) -> Tensor:
-    """Boolean [side, side]: positions of the last grid that the answer averages over.
+    """Boolean [side, side]: positions of the last grid that are averaged.
 
     Raises:
-        ValueError: if inner positions are asked for, and no receptive field lies within the patch's disc.
+        ValueError: if ``pool`` is ``inner`` and no receptive field lies within the patch's disc.
     """
     side = topology.grids()[-1]
     if topology.pool == "disc":
         return disc(side)
     offset = (torch.arange(side) - (side - 1) / 2).abs() * topology.stride
-    # The square's outermost pixel centre must lie in the disc; it is half a pixel inside of the square's corner.
+    # The centre of the square's corner pixel must lie in the disc; it is half a pixel inside of the corner.
     corner = offset + (topology.receptive_field - 1) / 2
     inside = corner[:, None] ** 2 + corner[None, :] ** 2 <= (topology.crop_px / 2) ** 2
     if not inside.any():
@@ -142,7 +142,7 @@ def pooled_positions(topology: Topology) -> Tensor:
 
 
 def cropped(x: Tensor) -> Tensor:
-    """``x`` without its outermost pixels: what lines up with the output of a 3×3 layer without padding."""
+    """``x`` without its outermost pixels, to match the output of a 3×3 layer without padding."""
     return x[..., 1:-1, 1:-1]
 
 
@@ -162,7 +162,7 @@ class ConvNormAct(nn.Sequential):
 
 
 class InvertedResidual(nn.Module):
-    """Expand, depthwise, project; with a shortcut where the shapes allow one."""
+    """Expand, depthwise, project; with a shortcut if the shapes match."""
 
     def __init__(self, topology: Topology, in_fields: int, out_fields: int, expansion: int, stride: int) -> None:
         super().__init__()
@@ -187,9 +187,9 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """Patches [N, 3, 96, 96] in [0, 1] → logits [N, 2].
 
-    Everything outside the disc inscribed in the patch is glass (1.0), unless the topology is dense: its corners
-    leave the patch when it turns. The last feature map is pooled over the group at each pixel, then averaged
-    over the topology's pooled positions.
+    Unless the topology is dense, everything outside the disc inscribed in the patch is set to glass (1.0), because
+    the corners leave the patch when it turns. The last feature map is pooled over the group at each pixel, then
+    averaged over the topology's pooled positions.
 
     Raises:
         ValueError: if the topology leaves the symmetric grids, or pools over no position.

@@ -1,7 +1,7 @@
-"""C kernels for training on a CPU in bfloat16, where PyTorch's own operators take most of a step.
+"""C kernels for training on a CPU in bfloat16, where PyTorch's operators take most of a step.
 
-They are compiled on first use with the system's C compiler. Without one, or on any other device or
-precision, PyTorch's operators do the work: ask :func:`kernels` and :func:`suits` first.
+They are compiled on first use with the system's C compiler. Without a compiler, or on another device or
+precision, use PyTorch's operators: check :func:`kernels` and :func:`suits` first.
 """
 
 from __future__ import annotations
@@ -19,18 +19,22 @@ import torch
 from torch import Tensor
 
 FOLDER = Path(__file__).parent
-FLAGS = ["-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fopenmp", "-shared", "-fPIC"]
+# The parts of -ffast-math: with that flag itself, or -funsafe-math-optimizations, gcc links code that makes the whole
+# process round denormals to zero as soon as the library is loaded.
+ARITHMETIC = ["-fno-math-errno", "-fassociative-math", "-freciprocal-math", "-fno-signed-zeros", "-fno-trapping-math"]
+FLAGS = ["-O3", "-march=native", *ARITHMETIC, "-fopenmp", "-shared", "-fPIC"]
 
 
 @cache
 def kernels() -> ctypes.CDLL | None:
-    """All kernels in one library, or None where it cannot be built."""
+    """All kernels in one library, or None if it cannot be built."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         return None
     headers, sources = (sorted(FOLDER.glob(pattern)) for pattern in ("*.h", "*.c"))
     machine = Path("/proc/cpuinfo").read_bytes()[:4096]
-    key = hashlib.sha256(b"".join(file.read_bytes() for file in (*headers, *sources)) + machine).hexdigest()[:16]
+    content = b"".join(file.read_bytes() for file in (*headers, *sources))
+    key = hashlib.sha256(content + " ".join(FLAGS).encode() + machine).hexdigest()[:16]
     cache_dir = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rosette"
     library = cache_dir / f"kernels-{key}.so"
     if not library.exists():
@@ -45,12 +49,12 @@ def kernels() -> ctypes.CDLL | None:
 
 
 def suits(x: Tensor) -> bool:
-    """Whether the kernels can take ``x``, and exist."""
+    """Whether the kernels exist and accept ``x``."""
     return x.dtype == torch.bfloat16 and x.device.type == "cpu" and kernels() is not None
 
 
 def call(name: str, *arguments: Tensor | int | None) -> None:
-    """Call a kernel: tensors go as pointers to their dense memory, numbers as C longs."""
+    """Call a kernel: tensors are passed as pointers to their dense memory, numbers as C longs."""
     library = kernels()
     assert library is not None
 
@@ -63,7 +67,7 @@ def call(name: str, *arguments: Tensor | int | None) -> None:
 
 
 def rows(x: Tensor) -> Tensor:
-    """[N, C, H, W] as dense [N, H, W, C], a view when channels-last."""
+    """[N, C, H, W] as dense [N, H, W, C], a view if channels-last."""
     return x.permute(0, 2, 3, 1).contiguous()
 
 

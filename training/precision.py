@@ -1,4 +1,4 @@
-"""Which precision trains faster on this machine: bfloat16 helps only where the processor has units for it."""
+"""Chooses the faster precision on this machine: bfloat16 is faster only if the CPU has units for it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SIDE_PX = 96
 
 
 def choose_precision(asked: Precision, classifier: Classifier, batch_size: int) -> Literal["bf16-mixed", "32-true"]:
-    """The precision asked for; for ``auto`` bfloat16 on a GPU, on a CPU the one in which a few steps take less time.
+    """The given precision; for ``auto`` bfloat16 on a GPU, and on a CPU the one that is faster in a few steps.
 
-    The steps leave weights, statistics and the random numbers to come as they were.
+    The steps do not change weights, statistics or the random state.
     """
     if asked != "auto":
         return asked
@@ -39,7 +39,7 @@ def choose_precision(asked: Precision, classifier: Classifier, batch_size: int) 
 
 
 def _seconds(classifier: Classifier, batch_size: int, *, mixed: bool) -> float:
-    """CPU seconds of a few steps, behind one that is not counted."""
+    """CPU seconds of a few steps, after one that is not counted."""
     images = torch.randint(256, (batch_size, SIDE_PX, SIDE_PX, 3), dtype=torch.uint8)
     batch = images, torch.arange(batch_size) % 2, torch.zeros(batch_size)
     classifier.train()

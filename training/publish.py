@@ -1,4 +1,4 @@
-"""Turns a quantized run into the two artifacts, their model card and their results."""
+"""Publishes a quantized run as two artifacts, a model card and results."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ from training.data import (
     require_enough_to_validate,
 )
 from training.figures import figures
-from training.fit import Recipe, Run
+from training.fit import NOT_QUANTIZED, Recipe, Run
+from training.mobilenetv2 import Topology
 from training.score import Scorer
 
 MICRONS_PER_PIXEL = 0.97
@@ -55,18 +56,18 @@ INTENDED_USE = (
 
 
 class PublishError(RuntimeError):
-    """What would be published does not pass its own verification."""
+    """The artifacts cannot be published: verification failed, or the data differ."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """What the researcher says of a release.
+    """The researcher's statements about a release.
 
     Attributes:
         name: of the artifact, such as ``"c12-mobilenetv2"``.
         version: three numbers.
         licence: of the training data.
-        encoding: of the training patches, since it shifts answers.
+        encoding: of the training patches, which affects answers.
     """
 
     name: str
@@ -80,7 +81,7 @@ class Release:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What both artifacts of a release are measured on."""
+    """The data on which both artifacts of a release are measured."""
 
     run: Run
     training: TrainingData
@@ -90,7 +91,7 @@ class _Evidence:
     test: Patches | None
 
     def splits(self) -> list[tuple[str, Patches]]:
-        """What is measured, by name."""
+        """The measured splits, by name."""
         found = [("valid", self.valid), ("valid, calibrating half", self.calibrating)]
         return found if self.test is None else [*found, ("test", self.test)]
 
@@ -126,7 +127,7 @@ def _artifact(
     precision: Literal["int8", "float32"],
     recipe: dict[str, JsonValue],
 ) -> bytes:
-    topology = evidence.run.topology
+    topology = evidence.run.mobilenet
     scorer, group = Scorer(graph), Group.parse(topology.group)
     calibrating = evidence.calibrating
     operating = fit_operating_point(scorer.logits(calibrating.images), calibrating.labels)
@@ -174,17 +175,19 @@ def publish(run: Path, release: Release, data: Path, folder: Path, *, read_test:
     """Calibrate, measure, verify and write both artifacts and the card into ``folder``.
 
     Args:
-        run: a run folder that ``rosette quantize`` has been through.
+        run: a run folder after ``rosette quantize``.
         data: the data folder the run was trained on.
-        read_test: also measure on the test split; once per published table.
+        read_test: also measure on the test split; only for a published table.
 
     Returns:
         The INT8 artifact's file and the float twin's. Nothing is written unless both pass verification.
 
     Raises:
-        PublishError: if an artifact fails its verification or the data are other data.
+        PublishError: if an artifact fails its verification or the data differ from the training data.
         FileNotFoundError: if the run has not been quantized.
     """
+    if (run / "run.json").exists() and not isinstance(Run.read(run).topology, Topology):
+        raise PublishError(f"{run}: {NOT_QUANTIZED}")
     graphs = {suffix: onnx.load(run / f"{suffix}.onnx") for suffix in ("int8", "fp32")}
     recipe: dict[str, JsonValue] = json.loads((run / "quantization.json").read_text())
     evidence = _gather(Run.read(run), release, data, read_test=read_test)
@@ -202,15 +205,15 @@ def publish(run: Path, release: Release, data: Path, folder: Path, *, read_test:
 
 
 def with_reference(artifact: bytes, version: str, data: Path) -> bytes:
-    """The artifact as another version, its graph untouched, with the reference that live answers are compared with.
+    """The artifact as a new version with the same graph and the reference for drift.
 
     Args:
-        artifact: one whose manifest may lack the reference.
+        artifact: an artifact, with or without a reference.
         version: three numbers.
         data: the data folder that it was published with.
 
     Raises:
-        ArtifactError: if the bytes are no artifact.
+        ArtifactError: if the bytes are not an artifact.
         PublishError: if it was calibrated on other data, or the result fails its verification.
     """
     graph, manifest = parse(artifact)
@@ -241,7 +244,7 @@ def _manifest(file: Path) -> Manifest:
 
 
 def learning_curve(run: Path) -> list[str]:
-    """Markdown rows of the run's ``metrics.csv``, one for each epoch."""
+    """Markdown rows of the run's ``metrics.csv``, one per epoch."""
     epochs: dict[int, dict[str, str]] = {}
     with (run / "metrics.csv").open() as lines:
         for row in csv.DictReader(lines):
@@ -255,7 +258,7 @@ def learning_curve(run: Path) -> list[str]:
 
 
 def _told(recipe: Recipe) -> str:
-    """How the network was fitted, setting by setting."""
+    """The settings of the fit, as text."""
     return "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in asdict(recipe).items() if value != "")
 
 
@@ -275,8 +278,8 @@ def card(run: Path, int8: Path, fp32: Path) -> str:
             "",
             *metrics_table({"INT8": manifest, "float32": _manifest(fp32)}),
             "",
-            "Half of valid chose the epoch, the other half fitted temperature, threshold, band and limit. Where a",
-            "split holds other patches than the official file, or encoded again, its scores are not PCam's own.",
+            "One half of valid chose the epoch, the other half fitted temperature, threshold, band and limit. If the",
+            "patches of a split differ from the official file, or were encoded again, its scores are not PCam's.",
             "",
             "## Learning curve",
             "",

@@ -1,8 +1,8 @@
-"""Recovers a trainable network from a float32 artifact, so that training can go on from what was published.
+"""Recovers a trainable network from a float32 artifact, to continue training.
 
-An artifact holds expanded filters with batch norm folded in. The base filters are the filters' coordinates in the
-layer's basis. Batch norm is put back as the identity on training patches: each field's mean and deviation are measured
-there, and scale and shift are chosen so that the function stays the same.
+An artifact contains expanded filters with folded batch norm. The base filters are the coordinates of the filters in the
+layer's basis. Batch norm is restored as the identity: each field's mean and deviation are measured on training patches,
+and scale and shift are chosen so that the function does not change.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ TOLERANCE = 1e-5
 
 
 class RecoveryError(ValueError):
-    """The file does not hold a network that can be trained on."""
+    """The file does not contain a trainable network."""
 
 
 def recover(file: Path, patches: npt.NDArray[np.uint8]) -> MobileNetV2:
-    """The network of a float32 artifact, in evaluation mode; its logits differ by rounding only.
+    """The network of a float32 artifact, in evaluation mode; its logits differ only by rounding.
 
     Args:
         file: a float32 artifact of a MobileNetV2.
@@ -39,7 +39,7 @@ def recover(file: Path, patches: npt.NDArray[np.uint8]) -> MobileNetV2:
 
     Raises:
         RecoveryError: if the artifact is not float32, or its filters are not in the topology's basis.
-        ArtifactError: if the file is no artifact.
+        ArtifactError: if the file is not an artifact.
     """
     model, manifest = parse(file.read_bytes())
     if manifest.precision != "float32":
@@ -61,7 +61,7 @@ def _tensor(tensor: onnx.TensorProto) -> Tensor:
 
 
 def units(network: MobileNetV2) -> list[tuple[str, ConvNormAct]]:
-    """Every convolution with its batch norm, by the name that graphs give it."""
+    """Every convolution with its batch norm, by its name in graphs."""
     found = [("stem", network.stem)]
     for i, block in enumerate(network.blocks):
         found += [(f"block{i}.{part}", unit) for part, unit in block.named_children() if isinstance(unit, ConvNormAct)]
@@ -69,7 +69,7 @@ def units(network: MobileNetV2) -> list[tuple[str, ConvNormAct]]:
 
 
 def _take_over(name: str, unit: ConvNormAct, stored: dict[str, Tensor]) -> None:
-    """Base filters and bias of one layer; its batch norm becomes the identity but for the bias."""
+    """Set base filters and bias of one layer; its batch norm becomes the identity plus the bias."""
     convolution, norm = unit.convolution, unit.norm
     copies = len(convolution.group)
     filters = stored[f"{name}.filters"].double()
@@ -113,7 +113,7 @@ def _restore_statistics(network: MobileNetV2, images: Tensor) -> None:
 
 
 def _normalize(unit: ConvNormAct, moments: Tensor) -> None:
-    """Filters of a new layer's usual size, and a batch norm that measures what the layer gives."""
+    """Scale filters to the usual size of a new layer, with a batch norm that measures the layer's output."""
     convolution, norm = unit.convolution, unit.norm
     mean, variance = moments[0], (moments[1] - moments[0].square()).clamp(min=1e-10)
     sizes = convolution.weight.flatten(1).square().mean(1).sqrt().clamp(min=1e-12)

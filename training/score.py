@@ -1,4 +1,4 @@
-"""Scores patches with an ONNX graph in onnxruntime, under the options that the server uses."""
+"""Scores patches with an ONNX graph in onnxruntime, with the server's session options."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from model_zoo.network import Network, session_options
+from model_zoo.network import session_options
 from model_zoo.symmetry import Group
 from model_zoo.turns import turn
 
 CHUNK = 32
 
 
-def score(
-    answer: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]], patches: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.float32]:
-    """Answer patches, uint8 [N, 96, 96, 3], in chunks, from as many threads as there are cores: float32 [N, 2]."""
+Answer = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+
+
+def score(answer: Answer, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Logits, float32 [N, 2], of patches, uint8 [N, 96, 96, 3], in chunks, with one thread per core."""
     chunks = [np.ascontiguousarray(patches[i : i + CHUNK]) for i in range(0, len(patches), CHUNK)]
     with ThreadPoolExecutor(cpu_count()) as pool:
         return np.concatenate(list(pool.map(answer, chunks)))
@@ -34,14 +35,14 @@ def turned(images: npt.NDArray[np.uint8], group: Group, element: int) -> npt.NDA
 
 
 class AnswersPatches(Protocol):
-    """Whatever gives logits."""
+    """Protocol of objects with logits."""
 
     def logits(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 [N, 96, 96, 3] → float32 [N, 2]."""
 
 
 class Scorer:
-    """A graph in a session of one thread, called from as many threads as there are cores."""
+    """A graph in a session of one thread, called from one thread per core."""
 
     def __init__(self, graph: onnx.ModelProto) -> None:
         self._session = ort.InferenceSession(
@@ -53,12 +54,12 @@ class Scorer:
         return score(lambda chunk: self._session.run(["logits"], {"patches": chunk})[0], patches)
 
 
-class NetworkScorer:
-    """An opened artifact, called in chunks from as many threads as there are cores."""
+class ChunkScorer:
+    """A function from patches to logits, called in chunks from one thread per core."""
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
 
     def logits(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 [N, 96, 96, 3] → float32 [N, 2]."""
-        return score(self.network.logits, patches)
+        return score(self._answer, patches)

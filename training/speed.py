@@ -1,4 +1,4 @@
-"""How fast a network trains on this machine."""
+"""Training speed on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WARM_UP = 3
 
 
 def trainer_of(topology: Topology, batch_size: int = 64) -> Callable[[], None]:
-    """A function that makes one whole training step, augmentation included, on random patches."""
+    """A function that runs one training step, including augmentation, on random patches."""
     keep_freed_memory()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     classifier = Classifier(topology, Recipe()).to(device)

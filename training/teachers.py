@@ -1,9 +1,8 @@
-"""Teachers: networks that have learnt elsewhere, and the logits that they give to the views of training patches."""
+"""Teachers: trained networks and their logits for the views of training patches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +16,7 @@ from model_zoo.network import Network
 from model_zoo.symmetry import Group
 from model_zoo.turns import turn
 from training.batchnorm import FieldBatchNorm
+from training.denormals import without_denormals
 from training.densenet import load_expanded
 from training.views import view
 
@@ -32,8 +32,8 @@ class Teacher:
     """A network that labels patches.
 
     Attributes:
-        sha256: of the file that its weights come from.
-        difference: uint8 [N, 96, 96, 3] to the difference of its two logits, float32 [N].
+        sha256: of the file with its weights.
+        difference: function from uint8 [N, 96, 96, 3] to the difference of the two logits, float32 [N].
     """
 
     name: str
@@ -42,7 +42,7 @@ class Teacher:
 
 
 def open_teacher(file: Path, training_patches: Images) -> Teacher:
-    """A teacher from its file.
+    """Open a teacher from its file.
 
     Args:
         file: an artifact, which answers by the mean over its group's turns, or the expanded P4M-DenseNet (``.npz``),
@@ -62,7 +62,7 @@ def open_teacher(file: Path, training_patches: Images) -> Teacher:
 
 @torch.no_grad()
 def adapt(network: nn.Module, images: Images) -> nn.Module:
-    """Re-estimate the running statistics of batch norm on these patches (AdaBN), in place; gives the network.
+    """Re-estimate the running statistics of batch norm on these patches (AdaBN), in place; returns the network.
 
     Source: Li et al. 2018, *Adaptive Batch Normalization for practical domain adaptation*.
     """
@@ -80,19 +80,9 @@ def _pixels(images: Images) -> torch.Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
 
 
-@contextmanager
-def _without_denormals() -> Iterator[None]:
-    """Biases of 1e-40 behind a ReLU make the P4M-DenseNet three times slower; the processor's state is put back."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-
-
 @torch.no_grad()
 def _torch_difference(network: nn.Module, images: Images) -> Floats:
-    with _without_denormals():
+    with without_denormals():
         chunks = [network(_pixels(images[i : i + CHUNK])) for i in range(0, len(images), CHUNK)]
     logits = torch.cat(chunks).numpy()
     difference: Floats = logits[:, 1] - logits[:, 0]
@@ -113,7 +103,7 @@ def _orbit_difference(network: Network, images: Images) -> Floats:
 
 
 def labelled(teacher: Teacher, images: Images, number: int, seed: int, cache: Path, data_sha256: str) -> Floats:
-    """The teacher's logit differences for one view of all patches, float32 [N]; computed once and kept in ``cache``."""
+    """The teacher's logit differences for one view of all patches, float32 [N]; cached in ``cache``."""
     key = sha256(f"{teacher.sha256} {data_sha256} {number} {seed}".encode()).hexdigest()[:16]
     file = cache / f"{teacher.name}-view{number}-{key}.npy"
     if file.exists():

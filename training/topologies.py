@@ -1,4 +1,4 @@
-"""The network shapes that have names."""
+"""The named topologies."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from training.mobilenetv2 import Topology
 
+DENSENET = "p4m-densenet"
 TOPOLOGIES = {
     "mobilenetv2": Topology(),
     "accurate": Topology(

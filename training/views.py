@@ -1,4 +1,4 @@
-"""The fixed geometric views of training patches that teachers answer and the student sees.
+"""The fixed geometric views of training patches, for teachers and student.
 
 Source: Beyer et al. 2021, *Knowledge distillation: A good teacher is patient and consistent*: teacher and student see
 the same view.
@@ -23,8 +23,9 @@ Images = npt.NDArray[np.uint8]
 def view(images: Images, number: int, seed: int = 0) -> Images:
     """One view of each patch: shifted by up to 8 px, scaled by up to 5 % and turned by 0°, 30° or 60°.
 
-    View 0 is the patch itself. Edges are reflected. Quarter turns and reflections are left to the student, as teachers
-    with an exact D4 answer all eight alike. The same number and seed give the same view of the patch at the same index.
+    View 0 is the patch itself. Edges are reflected. Quarter turns and reflections are applied only for the student,
+    because a teacher with exact D4 gives equal answers for all eight. The same number and seed give the same view of
+    the patch at the same index.
 
     Args:
         images: uint8 [N, 96, 96, 3].

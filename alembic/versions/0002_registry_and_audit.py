@@ -12,7 +12,7 @@ depends_on = None
 
 REFUSED = "the audit trail is append-only"
 
-# SQLite's INSERT OR REPLACE removes a row without asking the trigger on DELETE.
+# SQLite's INSERT OR REPLACE removes a row without firing the trigger on DELETE.
 SQLITE_TRIGGERS = (
     ("audit_update", "BEFORE UPDATE ON audit", ""),
     ("audit_delete", "BEFORE DELETE ON audit", ""),

@@ -1,4 +1,4 @@
-"""Cases, slides, idempotency keys, and the indexes by which predictions are found."""
+"""Cases, slides, idempotency keys, and indexes of the predictions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 FILTERED = ("label", "decision", "model_name", "model_sha256", "slide_id", "case_id", "patch_sha256")
 
-# Rows of a million that share a value. PostgreSQL finds out by itself; SQLite would take the narrowest index that fits.
+# Rows of a million that share a value. PostgreSQL measures this; SQLite would use the narrowest matching index.
 SHARED = {
     "label": 400_000,
     "decision": 300_000,
@@ -42,14 +42,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_idempotency_prediction_id", "idempotency", ["prediction_id"])
     if op.get_bind().dialect.name == "sqlite":
-        op.execute("ANALYZE predictions")  # makes the table of statistics
+        op.execute("ANALYZE predictions")  # creates the table of statistics
         op.execute("DELETE FROM sqlite_stat1 WHERE tbl = 'predictions'")
         rows = {f"ix_predictions_{column}_id": f"1000000 {shared} 1" for column, shared in SHARED.items()}
         rows["ix_predictions_key_id_decision_id"] = "1000000 100000 30000 1"
         rows["sqlite_autoindex_predictions_1"] = "1000000 1"
         statistics = sa.table("sqlite_stat1", sa.column("tbl"), sa.column("idx"), sa.column("stat"))
         op.bulk_insert(statistics, [{"tbl": "predictions", "idx": index, "stat": row} for index, row in rows.items()])
-        op.execute("ANALYZE sqlite_master")  # has them read
+        op.execute("ANALYZE sqlite_master")  # loads them
 
 
 def downgrade() -> None:

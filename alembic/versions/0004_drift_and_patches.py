@@ -1,4 +1,4 @@
-"""An index that covers what drift is counted from, and patches as they were sent."""
+"""A covering index for drift, and stored patches."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def downgrade() -> None:
 
 
 def _index(covered: list[str]) -> None:
-    """Make the index anew with further columns behind; SQLite forgets its statistics, and is told them again."""
+    """Recreate the index with more columns; SQLite drops its statistics, so they are written again."""
     op.drop_index(INDEX, "predictions")
     op.create_index(INDEX, "predictions", ["model_sha256", "id", *covered])
     if op.get_bind().dialect.name == "sqlite":
         statistics = sa.table("sqlite_stat1", sa.column("tbl"), sa.column("idx"), sa.column("stat"))
         row = {"tbl": "predictions", "idx": INDEX, "stat": "1000000 200000" + " 1" * (1 + len(covered))}
         op.bulk_insert(statistics, [row])
-        op.execute("ANALYZE sqlite_master")  # has them read
+        op.execute("ANALYZE sqlite_master")  # loads them

@@ -1,4 +1,4 @@
-"""Reasons as codes, what a decision is based on, shifts, and the stated scale."""
+"""Reason codes, basis, shifts, and stated scale."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHARED = {"model_sha256": 200_000, "decision": 300_000}  # as in 0003
 
 ADDED = ("microns_per_pixel", "shift_deviation", "shifts", "orbit_logit_metastasis", "orbit_logit_no_metastasis")
 
-# How the reasons of revisions before this one begin.
+# The beginnings of the reasons of earlier revisions.
 CODES = (
     ("probability in the review band ", "review_band"),
     ("turning the patch moves the probability ", "turning"),
@@ -54,7 +54,7 @@ def downgrade() -> None:
 
 
 def _fill_reason_codes() -> None:
-    """Read the reasons of every answer that was left to a person or refused."""
+    """Derive the codes from the reasons of every review or not assessable answer."""
     connection = op.get_bind()
     rows = sa.table(
         "predictions", *map(sa.column, ("id", "decision", "answer", "reason_codes"))
@@ -85,7 +85,7 @@ def _codes(answer: str) -> str:
 
 
 def _index(name: str, columns: list[str]) -> None:
-    """Create the index anew; SQLite forgets its statistics, and is told them again."""
+    """Recreate the index; SQLite drops its statistics, so they are written again."""
     op.drop_index(name, "predictions")
     op.create_index(name, "predictions", columns)
     if op.get_bind().dialect.name == "sqlite":
@@ -93,4 +93,4 @@ def _index(name: str, columns: list[str]) -> None:
         row = f"1000000 {SHARED[columns[0]]}" + " 1" * (len(columns) - 1)
         op.execute(statistics.delete().where(statistics.c.idx == name))
         op.bulk_insert(statistics, [{"tbl": "predictions", "idx": name, "stat": row}])
-        op.execute("ANALYZE sqlite_master")  # has them read
+        op.execute("ANALYZE sqlite_master")  # loads them

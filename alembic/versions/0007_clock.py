@@ -1,4 +1,4 @@
-"""The last time that was seen, by which a clock that jumped is noticed."""
+"""The last time that a server saw, to detect a clock that jumped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From which address a request comes."""
+"""The client address of a request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNKNOWN = "unknown"
 def client_address(scope: Scope) -> str:
     """The IP address of a request's client, ``unknown`` when it has none.
 
-    A proxy may have written anything in its place; an IPv4 address mapped to IPv6 is given as IPv4.
+    A proxy's value need not be an address; an IPv4 address mapped to IPv6 is returned as IPv4.
     """
     client = scope.get("client")
     return address_of(client[0]) if client else UNKNOWN
@@ -30,5 +30,5 @@ def address_of(text: str) -> str:
 
 
 def neighbourhood(address: str) -> str:
-    """What one client commands: an IPv4 address, or the /64 network of an IPv6 address."""
+    """The addresses that one client can use: an IPv4 address, or the /64 network of an IPv6 address."""
     return str(IPv6Network((address, 64), strict=False)) if ":" in address else address

@@ -1,4 +1,4 @@
-"""Who calls: the role, name and address behind a request."""
+"""The caller of a request: role, name and address."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ OWN_KEY_ID = "settings"
 
 
 class Role(StrEnum):
-    """What a key may do.
+    """Role of a key.
 
-    ``predict`` asks and sees its own answers, ``read`` sees everybody's, ``review`` also judges them, ``metrics`` reads
-    the server's figures and nothing else, ``admin`` does everything.
+    ``predict`` sends patches and reads its own answers, ``read`` reads all answers, ``review`` also reviews them,
+    ``metrics`` only reads the metrics, ``admin`` may do everything.
     """
 
     PREDICT = "predict"
@@ -26,7 +26,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose key came with a request, and from which address (empty until the gate has filled it in)."""
+    """The owner of the request's key, and the address (empty until the gate sets it)."""
 
     key_id: str
     role: Role

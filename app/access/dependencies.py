@@ -1,4 +1,4 @@
-"""What a route says about who may call it."""
+"""Dependencies that state which roles may call a route."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ bearer = HTTPBearer(auto_error=False, scheme_name="key", description="`Authoriza
 
 
 class RequireRole:
-    """A dependency that admits the given roles, and always admins; it gives the caller.
+    """A dependency that admits the given roles and admins; returns the caller.
 
-    The key itself has been checked by the gate, before the route was looked up.
+    The gate has checked the key before the route was looked up.
     """
 
     def __init__(self, *roles: Role) -> None:

@@ -1,4 +1,4 @@
-"""Which keys were found valid lately."""
+"""A cache of valid keys."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Verdict:
 
     Attributes:
         expires_at: when the key expires; None for never.
-        confirmed_at: when the database said so last.
-        fresh_until: until when nobody need ask again.
+        confirmed_at: time of the last confirmation.
+        fresh_until: until when no query is needed.
     """
 
     caller: Caller
@@ -32,12 +32,12 @@ class Verdict:
 
 
 class KeyCache:
-    """The verdicts used last, by the SHA-256 of the key; safe to use from several threads.
+    """The most recently used verdicts by the SHA-256 of the key; thread-safe.
 
-    How long a look into a dictionary takes tells nothing here: nobody can choose the bits of a SHA-256.
+    The time of a dictionary lookup reveals nothing, because a caller cannot choose the bits of a SHA-256.
 
     Args:
-        grace_s: seconds after its last confirmation for which a verdict is remembered.
+        grace_s: seconds after its last confirmation for which a verdict is kept.
         clock: seconds since the epoch.
     """
 
@@ -50,7 +50,7 @@ class KeyCache:
 
     @property
     def revocations(self) -> int:
-        """How often a key was forgotten; :meth:`keep` wants it as it was before the database was asked."""
+        """The number of revocations; pass :meth:`keep` the value from before the query."""
         return self._revocations
 
     def known(self, presented: bytes) -> Caller | None:
@@ -65,7 +65,7 @@ class KeyCache:
             verdict = self._verdicts.get(digest)
             if verdict is None:
                 return None
-            # A clock that was set back must not lengthen a verdict's life.
+            # A clock that was set back must not extend a verdict.
             remembered = 0 <= now - verdict.confirmed_at < self._grace_s
             if not remembered or (verdict.expires_at is not None and now >= verdict.expires_at):
                 del self._verdicts[digest]
@@ -74,7 +74,7 @@ class KeyCache:
             return verdict
 
     def keep(self, digest: str, verdict: Verdict, revocations: int) -> None:
-        """Remember a verdict, unless a key was revoked since the database was asked."""
+        """Store a verdict, unless a key was revoked since the query."""
         with self._lock:
             if revocations != self._revocations:
                 return
@@ -84,12 +84,12 @@ class KeyCache:
                 self._verdicts.popitem(last=False)
 
     def drop(self, digest: str) -> None:
-        """Forget the key with this SHA-256."""
+        """Remove the key with this SHA-256."""
         with self._lock:
             self._verdicts.pop(digest, None)
 
     def revoke(self, key_id: str) -> None:
-        """Forget the key with this id, and whatever is being asked about it right now."""
+        """Remove the key with this id, and invalidate running queries."""
         with self._lock:
             self._revocations += 1
             for digest in [digest for digest, known in self._verdicts.items() if known.caller.key_id == key_id]:

@@ -1,4 +1,4 @@
-"""Keys: made here, shown once, stored as SHA-256, found by id, compared in constant time."""
+"""Keys: created here, shown once, stored as SHA-256, found by id, compared in constant time."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ LONGEST = timedelta(days=36_525)
 
 @dataclass(frozen=True)
 class KeyEntry:
-    """What is known of a key, except the key; times are UTC.
+    """A key without its secret; times are UTC.
 
     Attributes:
-        last_used_at: when the database was last asked about it, to the minute.
+        last_used_at: time of the last lookup in the database, to the minute.
     """
 
     id: str
@@ -53,7 +53,7 @@ class KeyEntry:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def summary(self) -> dict[str, Any]:
-        """What the audit trail says of the key."""
+        """The key's entry in the audit trail."""
         return {
             "role": self.role.value,
             "name": self.name,
@@ -64,7 +64,7 @@ class KeyEntry:
 
 @dataclass(frozen=True)
 class NewKey(KeyEntry):
-    """A key that was just made, with its text, which is stored nowhere."""
+    """A new key with its secret, which is not stored."""
 
     key: str = field(repr=False)
 
@@ -72,17 +72,17 @@ class NewKey(KeyEntry):
 class Keys:
     """The keys of one database, and the administrator's own key from the settings, if any.
 
-    A key that the database confirmed is known for 60 seconds without asking again, and while the database is away for
-    as long as the grace allows. A revocation through this object takes effect at once.
+    A confirmed key is cached for 60 seconds, and while the database is unavailable for the grace period. A revocation
+    through this object takes effect at once.
 
     Every method but :meth:`known`, :meth:`remembered` and :meth:`trusted` raises RecordsUnavailable when the database
     fails.
 
     Args:
         engine: the database.
-        audit: where keys made and revoked are told.
+        audit: records created and revoked keys.
         own_key: the administrator's own key.
-        grace_s: seconds after its last confirmation for which a key opens while the database is away.
+        grace_s: seconds after its last confirmation for which a key is accepted while the database is unavailable.
         clock: seconds since the epoch.
 
     Attributes:
@@ -104,15 +104,15 @@ class Keys:
         self.cache = KeyCache(grace_s, clock)
 
     def known(self, presented: bytes) -> Caller | None:
-        """Whose key this is, if it was confirmed within 60 seconds; takes microseconds."""
+        """The caller, if the key was confirmed within 60 seconds; takes microseconds."""
         return self.cache.known(presented)
 
     def remembered(self, presented: bytes) -> bool:
-        """Whether the key was confirmed within the grace, so that whoever presents it does not guess."""
+        """Whether the key was confirmed within the grace period, so that it is not a guess."""
         return self.cache.find(_digest(presented), self._clock()) is not None
 
     def caller(self, presented: bytes) -> Caller | None:
-        """Whose key this is; None if it is nobody's. Asks the database where :meth:`known` gives nothing."""
+        """The caller; None for an unknown key. Queries the database if :meth:`known` returns None."""
         known = self.known(presented)
         if known is not None:
             return known
@@ -130,7 +130,7 @@ class Keys:
         return verdict.caller
 
     def trusted(self, presented: bytes) -> Caller | None:
-        """Whose key this is, by what the database said within the grace, and for 5 seconds without asking it again."""
+        """The caller, if confirmed within the grace period; then valid for 5 seconds without a query."""
         digest, now, revocations = _digest(presented), self._clock(), self.cache.revocations
         remembered = self.cache.find(digest, now)
         if remembered is None:
@@ -139,7 +139,7 @@ class Keys:
         return remembered.caller
 
     def holder(self, key_id: str) -> Verdict | None:
-        """Who has the key with this id; None if it opens nothing any more. Always asks the database."""
+        """The verdict on the key with this id; None if it is not valid. Always queries the database."""
         now = self._clock()
         if key_id == OWN_KEY_ID:
             return None if self._own is None else _own_verdict(now)
@@ -148,20 +148,20 @@ class Keys:
         return self._verdict(_entry(row), now) if row else None
 
     def bound_to_own(self, token: bytes) -> str | None:
-        """SHA-256 of a session's token that another own key would not give; None if the settings name no own key."""
+        """HMAC-SHA-256 of a session's token under the administrator's own key; None without an own key."""
         return None if self._own is None else hmac.new(self._own.encode(), token, sha256).hexdigest()
 
     def add(self, role: Role, name: str, actor: Actor, expires_at: datetime | None = None) -> NewKey:
-        """Make a key.
+        """Create a key.
 
         Args:
-            role: what it may do.
-            name: of the person or machine that it is for, 1 to 120 printable characters.
-            actor: who makes it.
-            expires_at: from when on it opens nothing, at most 100 years ahead.
+            role: its role.
+            name: the person or machine that it is for, 1 to 120 printable characters.
+            actor: who creates it.
+            expires_at: time of expiry, at most 100 years ahead.
 
         Raises:
-            InvalidParameter: if the name does not fit, or the expiry is past, too far or without a time zone.
+            InvalidParameter: if the name is invalid, or the expiry is past, too far or without a time zone.
         """
         name = _checked_name(name)
         now = self._now()
@@ -173,12 +173,12 @@ class Keys:
         return made
 
     def revoke(self, key_id: str, actor: Actor) -> KeyEntry:
-        """Make a key worthless: here at once, in other servers within 60 seconds.
+        """Revoke a key: here at once, on other servers within 60 seconds.
 
         Raises:
             UnknownKey: if there is none with this id.
             KeyRevoked: if it is revoked already.
-            LastAdminKey: if no other key would open everything.
+            LastAdminKey: if no other valid admin key would be left.
         """
         try:
             with self._audit.transaction() as connection:
@@ -193,13 +193,13 @@ class Keys:
             return [_entry(row) for row in connection.execute(query)]
 
     def ensure_admin(self, home: Path) -> Path | None:
-        """Unless somebody can get in already, make the first admin key and write it to ``admin.key``.
+        """Without a valid admin key, create the first one and write it to ``admin.key``.
 
-        Gives the file, mode 0600, or None when it was not needed. A key in an existing file is adopted:
-        a start that was killed between writing the file and the row is completed by the next.
+        Returns the file, mode 0600, or None when it was not needed. A key in an existing file is adopted, to complete
+        a start that was killed between writing the file and the row.
 
         Raises:
-            ValueError: if an existing file holds no key.
+            ValueError: if an existing file contains no key.
         """
         if self._own is not None:
             return None
@@ -211,7 +211,7 @@ class Keys:
                 _write_secret(file, _new_key())
             key = file.read_text(encoding="ascii").strip()
             if _KEY.fullmatch(key) is None:
-                raise ValueError(f"{file} holds no Rosette key and the database has none: move the file away, restart")
+                raise ValueError(f"{file} contains no Rosette key, and the database has none: move it away and restart")
             self._insert(connection, _made(key, Role.ADMIN, "first admin key", self._now()), SERVER)
         return file
 
@@ -229,7 +229,7 @@ class Keys:
         return self._verdict(_entry(row), now)
 
     def _verdict(self, entry: KeyEntry, now: float) -> Verdict | None:
-        """What a key's row says now, and that it was asked for."""
+        """The key's row as a verdict; also stores the time of use."""
         if not entry.opens(datetime.fromtimestamp(now, UTC)):
             return None
         self._note_use(entry)
@@ -241,7 +241,7 @@ class Keys:
         if entry.last_used_at and now - entry.last_used_at < USE_RESOLUTION:
             return
         change = update(keys).where(keys.c.id == entry.id).values(last_used_at=now)
-        # A database that can be read but not written still says who may come in.
+        # A read-only database still confirms keys.
         with suppress(RecordsUnavailable), transaction(self._engine) as connection:
             connection.execute(change)
 
@@ -262,12 +262,12 @@ class Keys:
         entries = {row.id: _entry(row) for row in connection.execute(select(keys))}
         before = entries.get(key_id)
         if before is None:
-            raise UnknownKey("There is no key with this id: list the keys to see theirs.")
+            raise UnknownKey("There is no key with this id: list the keys to see their ids.")
         if before.revoked_at:
             raise KeyRevoked(f"The key {key_id} was revoked at {before.revoked_at:%Y-%m-%d %H:%M:%S} UTC.")
         admins = {entry.id for entry in entries.values() if entry.role is Role.ADMIN and entry.opens(now)}
         if admins == {key_id} and self._own is None:
-            raise LastAdminKey(f"Without the key {key_id} nobody could get in as admin: make another admin key first.")
+            raise LastAdminKey(f"Without the key {key_id} no valid admin key would be left: create another one first.")
         after = replace(before, revoked_at=now)
         connection.execute(update(keys).where(keys.c.id == key_id).values(revoked_at=now))
         self._audit.append(connection, actor, Event("key.revoke", key_id, before.summary(), after.summary()))
@@ -282,7 +282,7 @@ def _checked_name(name: str) -> str:
     if not 0 < len(name) <= NAME_LENGTH or not name.isprintable():
         raise InvalidParameter(
             f"The name has {len(name)} characters, expected 1 to {NAME_LENGTH} printable ones: "
-            "say which person or machine the key is for."
+            "name the person or machine that the key is for."
         )
     return name
 
@@ -333,7 +333,7 @@ def _new_key() -> str:
 
 
 def _write_secret(file: Path, text: str) -> None:
-    """Create a file of mode 0600 with all its content at once, or leave the one that is there."""
+    """Create a file of mode 0600 atomically, or keep an existing one."""
     draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -1,4 +1,4 @@
-"""Whose key or whose session comes with a request, found out in few threads."""
+"""Looks up keys and sessions, in a bounded number of threads."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ T = TypeVar("T")
 
 
 class Lookup:
-    """Asks for keys and sessions, and lets whoever tries many keys wait.
+    """Looks up keys and sessions, and limits failed tries.
 
     Args:
-        keys: who may come in.
-        failed_tries: who must wait before another key is looked up.
-        sessions: of people who have come in.
+        keys: the valid keys.
+        failed_tries: the rate limit of wrong keys.
+        sessions: the open sessions.
 
     Attributes:
-        known: whose key this is, if it was confirmed lately; for the event loop.
+        known: returns the caller, if the key was confirmed recently; for the event loop.
     """
 
     def __init__(self, keys: Keys, failed_tries: FailedTries, sessions: Sessions) -> None:
@@ -42,10 +42,10 @@ class Lookup:
         self._limiter = CapacityLimiter(LOOKUPS)
 
     async def caller(self, key: bytes, address: str) -> Caller:
-        """Whose key this is.
+        """The caller with this key.
 
         Raises:
-            Unauthorized: if it is nobody's.
+            Unauthorized: if the key is not valid.
             TooManyTries: if too many wrong keys came from this address.
             RecordsUnavailable: if the database fails.
         """
@@ -56,7 +56,7 @@ class Lookup:
                 self._failed_tries.check(address)
             caller = await self._asked(partial(self._look_up, key, address, remembered))
             if caller is None and (caller := self._keys.trusted(key)) is None:
-                raise RecordsUnavailable("The database does not answer, so the key cannot be checked: try again.")
+                raise RecordsUnavailable("The database is unavailable, so the key cannot be checked: try again.")
         return replace(caller, address=address)
 
     async def session(self, token: str, address: str) -> Session | None:
@@ -67,17 +67,17 @@ class Lookup:
         """
         found = await self._asked(lambda: (self._sessions.find(token),))
         if found is None:
-            raise RecordsUnavailable("The database does not answer, so the session cannot be checked: try again.")
+            raise RecordsUnavailable("The database is unavailable, so the session cannot be checked: try again.")
         [session] = found
         return session and replace(session, caller=replace(session.caller, address=address))
 
     async def _asked(self, question: Callable[[], T]) -> T | None:
-        """What the database answers; None if it hangs. The thread that waits for it is given up until it comes back."""
+        """The result of a query; None if the database hangs. The waiting thread is not used until it returns."""
         asking = asyncio.ensure_future(to_thread.run_sync(question, limiter=self._limiter))
         done, _ = await asyncio.wait({asking}, timeout=PATIENCE_S)
         if done:
             return asking.result()
-        asking.add_done_callback(asyncio.Future.exception)  # nobody else looks
+        asking.add_done_callback(asyncio.Future.exception)  # no other request waits for it
         return None
 
     def _look_up(self, key: bytes, address: str, remembered: bool) -> Caller:
@@ -87,6 +87,6 @@ class Lookup:
         if caller is None:
             self._failed_tries.count(address)
             raise Unauthorized(
-                "The key is unknown, revoked or expired: check it, or ask your administrator for another."
+                "The key is unknown, revoked or expired: check it, or ask your administrator for a new one."
             )
         return caller

@@ -29,10 +29,10 @@ REMEMBERED = 4096
 
 @dataclass(frozen=True)
 class Session:
-    """Who has signed in.
+    """A signed-in person.
 
     Attributes:
-        csrf: what every form and every script's request of this session must carry.
+        csrf: the token that every form and script request of this session must carry.
     """
 
     caller: Caller
@@ -41,7 +41,7 @@ class Session:
 
 @dataclass(frozen=True)
 class _Confirmed:
-    """A session that the database confirmed at a time, and until when it goes on without being confirmed again."""
+    """A confirmed session: time of the confirmation, and until when it is valid without another."""
 
     session: Session
     at: datetime
@@ -51,17 +51,17 @@ class _Confirmed:
 class Sessions:
     """The sessions of one database.
 
-    A session ends when its key is revoked or expires, ``idle_s`` after it was last seen, and 12 hours after its
-    beginning. While the database is away, those go on that it confirmed within the grace. Every method raises
-    RecordsUnavailable when the database fails.
+    A session ends when its key is revoked or expires, ``idle_s`` after its last request, and 12 hours after its
+    start. While the database is unavailable, sessions confirmed within the grace period stay valid. Every method
+    raises RecordsUnavailable when the database fails.
 
     Args:
         engine: the database.
-        keys: whose keys open sessions.
-        audit: told who signs in and out.
+        keys: the keys that open sessions.
+        audit: records who signs in and out.
         idle_s: seconds without a request after which a session ends.
         clock: seconds since the epoch.
-        grace_s: seconds after its last confirmation for which a session goes on while the database is away.
+        grace_s: seconds after its last confirmation for which a session is valid while the database is unavailable.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Sessions:
         self._lock = Lock()
 
     def open(self, caller: Caller) -> str:
-        """Begin a session and give its token; sessions that have ended are removed on the way."""
+        """Begin a session and return its token; also deletes ended sessions."""
         token, now = secrets.token_urlsafe(32), self._now()
         row = {
             "id": self._id(token, caller.key_id),
@@ -107,7 +107,7 @@ class Sessions:
         except RecordsUnavailable:
             with self._lock:
                 remembered = self._confirmed.get(name)
-            # A clock that was set back must not lengthen a session's life.
+            # A clock that was set back must not extend a session.
             if remembered is None or not remembered.at <= now < remembered.until:
                 raise
             return remembered.session
@@ -138,7 +138,7 @@ class Sessions:
         if verdict is None:
             return None
         if now - row.last_seen_at >= min(SEEN_RESOLUTION, self._idle / 10):
-            # A database that can be read but not written still shows its pages.
+            # The pages still work with a read-only database.
             with suppress(RecordsUnavailable), transaction(self._engine) as connection:
                 connection.execute(update(sessions).where(sessions.c.id == row.id).values(last_seen_at=now))
         until = min(now + self._grace, row.created_at + LONGEST)

@@ -1,4 +1,4 @@
-"""Slows down whoever tries keys, and whoever asks too much."""
+"""Rate limits for wrong keys and for patches."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SIZE = 10_000
 class TokenBuckets:
     """A bucket of tokens for each client. Safe to use from several threads.
 
-    The clients that took tokens last are remembered, at most 10 000; the others' buckets count as full.
+    The 10 000 clients that took tokens last are stored; other buckets count as full.
 
     Args:
         burst: tokens of a full bucket.
         recovery_s: seconds in which one token comes back.
-        clock: seconds from any point on.
+        clock: seconds from an arbitrary start.
     """
 
     def __init__(self, burst: float, recovery_s: float, clock: Callable[[], float] = monotonic) -> None:
@@ -40,7 +40,7 @@ class TokenBuckets:
         return 0.0 if full_at is None else full_at - self._clock() - self._slack_s
 
     def take(self, client: str, tokens: float = 1) -> None:
-        """Take tokens, also more than there are."""
+        """Take tokens; the balance may become negative."""
         now = self._clock()
         with self._lock:
             self._full_at[client] = max(self._full_at.get(client, now), now) + tokens * self._recovery_s
@@ -50,11 +50,11 @@ class TokenBuckets:
 
 
 class FailedTries:
-    """A failed try takes a token of its client's network, and one comes back every 6 seconds.
+    """A failed try takes a token of its client's network; one returns every 6 seconds.
 
     Args:
-        burst: failed tries that may come at once.
-        clock: seconds from any point on.
+        burst: failed tries that are accepted at once.
+        clock: seconds from an arbitrary start.
     """
 
     def __init__(self, burst: int, clock: Callable[[], float] = monotonic) -> None:
@@ -67,7 +67,7 @@ class FailedTries:
             TooManyTries: with the seconds until the next token.
         """
         if (wait_s := self._buckets.wait_s(neighbourhood(address))) > 0:
-            raise TooManyTries("Too many wrong keys came from this address: check the key, and wait.", ceil(wait_s))
+            raise TooManyTries("Too many wrong keys came from this address: check the key and try later.", ceil(wait_s))
 
     def count(self, address: str) -> None:
         """Take a token."""
@@ -75,14 +75,14 @@ class FailedTries:
 
 
 class KeyRates:
-    """Each key may send so many patches a second; those of one second may come at once.
+    """Limit of patches per second for each key, with bursts of one second.
 
     Args:
-        rate: patches a second; None for any number.
-        clock: seconds from any point on.
+        rate: patches per second; None for no limit.
+        clock: seconds from an arbitrary start.
 
     Attributes:
-        limited: whether there is such a rate.
+        limited: whether there is a limit.
     """
 
     def __init__(self, rate: float | None, clock: Callable[[], float] = monotonic) -> None:
@@ -91,15 +91,15 @@ class KeyRates:
         self._buckets = TokenBuckets(max(1.0, rate), 1 / rate, clock) if rate else None
 
     def check(self, key_id: str) -> None:
-        """Refuse a key that has sent too much; what is refused does not count.
+        """Refuse a key that exceeds its rate; refused patches do not count.
 
         Raises:
-            RateExceeded: with the seconds until the next patch may come.
+            RateExceeded: with the seconds until the next patch is accepted.
         """
         if self._buckets and (wait_s := self._buckets.wait_s(key_id)) > 0:
-            raise RateExceeded(f"The key may send {self._rate:g} patches a second: wait.", ceil(wait_s))
+            raise RateExceeded(f"The key may send {self._rate:g} patches per second: try again later.", ceil(wait_s))
 
     def count(self, key_id: str, patches: int = 1) -> None:
-        """Take patches into account that were admitted; a batch may go beyond the rate, and is paid off later."""
+        """Count admitted patches; a batch may exceed the rate and delays later requests."""
         if self._buckets:
             self._buckets.take(key_id, patches)

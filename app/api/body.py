@@ -59,7 +59,7 @@ class BoundedReader:
             raise UnsupportedContentType(f"The content type is {media_type or 'missing'}, expected {expected}.")
         encoding = request.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
-            raise UnsupportedContentType(f"The content encoding is {encoding}, expected none: send the body as it is.")
+            raise UnsupportedContentType(f"The content encoding is {encoding}, expected none: send it uncompressed.")
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._max_bytes:
             raise self._too_large(length)
@@ -93,7 +93,7 @@ class BoundedReader:
         except TimeoutError as error:
             raise BodyTooSlow(f"The body did not arrive within {self._timeout_s:g} s: send it faster.") from error
         except ClientDisconnect as error:
-            raise BodyIncomplete("The connection closed before the whole body had arrived.") from error
+            raise BodyIncomplete("The connection closed before the body was complete.") from error
 
     def _too_large(self, length: str) -> BodyTooLarge:
         return BodyTooLarge(f"The body has {length} bytes, expected at most {self._max_bytes}: {self._hint}.")

@@ -13,8 +13,8 @@ from app.access.caller import Role
 from app.access.dependencies import RequireRole
 from app.api import errors
 from app.api.query import KnownParameters
-from app.diagnosis.basis import Basis
 from app.services import Services, services_of
+from model_zoo.basis import Basis
 
 router = APIRouter(
     prefix="/drift",

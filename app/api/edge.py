@@ -23,6 +23,7 @@ failures = logging.getLogger("rosette.failures")
 
 _REQUEST_ID = request_id.HEADER.lower().encode()
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_HEAD = "head"
 _CLOSE = (b"connection", b"close")
 _UNLESS_SET = (
     (b"cache-control", b"no-store"),
@@ -62,6 +63,7 @@ class Edge:
         span = self._tracing.begin(scope["headers"], identity) if self._tracing else None
         state = scope.setdefault("state", {})
         seen = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        state[_HEAD] = scope["method"] == "HEAD"
         response = _Response(send, identity, scope["method"] == "HEAD", state.get("unread"))
         try:
             try:
@@ -125,6 +127,11 @@ class _Response:
         elif self._headless and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)
+
+
+def is_head(scope: Scope) -> bool:
+    """Whether a request that the application sees as GET is HEAD, so that what only the body needs can be left out."""
+    return bool(scope["state"].get(_HEAD))
 
 
 def method_of(scope: Scope) -> str:

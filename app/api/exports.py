@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from app import problems
 from app.access.dependencies import MayExport
 from app.api import errors
+from app.api.edge import is_head
 from app.api.filters import NAMES, Wanted
 from app.api.query import KnownParameters
 from app.records.audit import Actor, Event
@@ -29,7 +30,10 @@ logger = logging.getLogger("rosette.audit")
 
 
 class Export(StreamingResponse):
-    """Sends one piece after the other; when that ends or breaks off, a row of the audit trail says how far it came."""
+    """Sends one piece after the other; when that ends or breaks off, a row of the audit trail says how far it came.
+
+    HEAD gets the headers: no further piece is read, and nothing is told, since no row leaves.
+    """
 
     def __init__(self, services: Services, actor: Actor, file: Format, wanted: Filter, first: Piece) -> None:
         self._services = services
@@ -42,6 +46,10 @@ class Export(StreamingResponse):
         super().__init__(self._pieces(first), media_type=file.media_type, headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if is_head(scope):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
         try:
             await super().__call__(scope, receive, send)
         finally:

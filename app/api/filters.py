@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import Depends, Query
 from pydantic import AwareDatetime, BeforeValidator
 
-from app.diagnosis.reasons import Code
-from app.diagnosis.report import Decision, Label
 from app.records.filters import Filter
+from model_zoo.decision import Decision, Label
+from model_zoo.reasons import Code
 
 IDENTIFIER = r"^[A-Za-z0-9._-]{1,64}$"
 NAMES = ("since", "until", "model", "label", "decision", "patch", "case_id", "slide_id", "key", "reason")

@@ -36,7 +36,7 @@ class Form:
         queries: Collection[str] = (),
     ) -> None:
         if not boundary:
-            raise InvalidForm("The content type names no boundary: let your HTTP client set it.")
+            raise InvalidForm("The content type has no boundary: let your HTTP client set it.")
         self._sinks = sinks
         self._begin = begin or {}
         self._queries = queries

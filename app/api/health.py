@@ -66,7 +66,7 @@ class Readiness:
                 to_thread.run_sync(self._services.writer.check, limiter=self._limiter)
             )
         done, _ = await asyncio.wait({self._checking}, timeout=PATIENCE_S)
-        trouble = self._checking.result() if done else "The database does not answer."
+        trouble = self._checking.result() if done else "The database is unavailable."
         self._failed = await to_thread.run_sync(self._judge, trouble)
 
     @property
@@ -80,7 +80,7 @@ class Readiness:
         if self._services.serving.state.model is None:
             failed["model"] = self._services.model_error
         if not self._services.pool.alive:
-            failed["inference"] = "no inference process runs: the log says why"
+            failed["inference"] = "no inference process runs: see the log"
         if trouble:
             writer = self._services.writer
             writer.check_journal()

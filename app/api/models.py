@@ -19,11 +19,11 @@ from app.api import errors
 from app.api.body import MULTIPART
 from app.api.query import KnownParameters
 from app.api.upload import RAW, SIGNATURE_HEADER, ArtifactReader
-from app.diagnosis.basis import Basis
 from app.records.models import Activation, ModelEntry
 from app.registry.registry import Admission
 from app.registry.sandbox import SandboxUnavailable
 from app.services import Services, services_of
+from model_zoo.basis import Basis
 
 router = APIRouter(prefix="/admin/models", tags=["models"])
 
@@ -231,20 +231,21 @@ async def retire_model(caller: MayAdminister, _: NoParameters, services: TheServ
 @router.post(
     "/{model_id}/shadow",
     summary="Let a model score beside the active one",
-    responses=errors.responses(*problems.ALWAYS, problems.UnknownModel, problems.ModelInUse),
+    responses=errors.responses(*problems.ALWAYS, problems.UnknownModel, problems.ModelInUse, problems.ModelUnusable),
 )
 async def start_shadow(caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str) -> ModelDetail:
-    """It scores live patches without answering, as far as there is time; at most one model does."""
-    await services.io.run(partial(services.registry.shadow, model_id, caller.actor))
-    await services.io.run(services.serving.follow)
+    """It is proved here first. It scores live patches without answering, as far as there is time.
+
+    At most one model does.
+    """
+    await services.io.run(partial(services.serving.start_shadow, model_id, caller.actor))
     return await services.io.run(lambda: detail(services, services.registry.find(model_id)))
 
 
 @router.delete("/shadow", status_code=204, summary="Stop the shadow", responses=errors.responses(*problems.ALWAYS))
 async def stop_shadow(caller: MayAdminister, _: NoParameters, services: TheServices) -> None:
     """Its scores stay."""
-    await services.io.run(partial(services.registry.shadow, None, caller.actor))
-    await services.io.run(services.serving.follow)
+    await services.io.run(partial(services.serving.stop_shadow, caller.actor))
 
 
 async def followed(services: Services, activation: Activation) -> Activated:

@@ -18,13 +18,13 @@ from app.api.admission import admit, client_gone
 from app.api.body import FIELD, MULTIPART, RAW_TYPES, MppField, PatchReader
 from app.api.filters import IDENTIFIER
 from app.api.query import query_parser
-from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
 from app.diagnosis.scale import IGNORE, LEAST_STATED, MOST_STATED, Mpp, parse_mpp
-from app.diagnosis.shifts import Shifts
 from app.problems import InvalidParameter
 from app.services import Services
 from app.settings import Settings
+from model_zoo.orbit import Rotations
+from model_zoo.shifts import Shifts
 
 router = APIRouter(tags=["predictions"])
 

@@ -82,11 +82,11 @@ async def read_prediction(
     find = partial(services.predictions.find, prediction_id, own_key(caller))
     text = await services.io.run(find)
     if text is None and await services.io.run(partial(services.writer.backlog.holds, str(prediction_id))):
-        raise problems.NotYetReadable("The answer was recorded while the database was away: try again soon.")
+        raise problems.NotYetReadable("The answer is in the journal and not in the database yet: try again soon.")
     # It may have moved from the journal to the database between the two looks.
     text = text or await services.io.run(find)
     if text is None:
-        raise problems.UnknownPrediction(f"There is no prediction {prediction_id} that this key may see.")
+        raise problems.UnknownPrediction(f"There is no prediction {prediction_id} that this key may read.")
     return Response(text, media_type="application/json")
 
 
@@ -105,10 +105,10 @@ async def read_patch(
     """The image file as it was sent, where the server stores patches."""
     patch = await services.io.run(partial(services.predictions.patch, prediction_id, own_key(caller)))
     if patch is None:
-        raise problems.UnknownPrediction(f"There is no prediction {prediction_id} that this key may see.")
+        raise problems.UnknownPrediction(f"There is no prediction {prediction_id} that this key may read.")
     if patch.data is None:
         raise problems.NoPatchStored(
-            f"The patch of {prediction_id} was not stored: ROSETTE_STORE_PATCHES was not set when it was answered."
+            f"The patch of {prediction_id} was not stored: ROSETTE_STORE_PATCHES was not set when it was classified."
         )
     suffix = patch.format.lower()
     disposition = f'attachment; filename="{prediction_id}.{suffix}"'

@@ -1,4 +1,4 @@
-"""The settings' database, for commands that work on it beside the server."""
+"""The settings' database, for commands that run on the server's machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.settings import Settings
 
 
 def the_database() -> Engine:
-    """The database that the settings name, migrated; its folder is made when missing."""
+    """The database that the settings name, migrated; its folder is created when missing."""
     settings = Settings()
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = open_database(settings.sqlalchemy_url())
@@ -23,7 +23,7 @@ def the_database() -> Engine:
 
 
 def shell_actor() -> Actor:
-    """Whoever typed the command, as the operating system knows them."""
+    """The user who runs the command, by the operating system's name."""
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # in a container, an account may have no name

@@ -1,4 +1,4 @@
-"""Errors as an administrator can use them."""
+"""Errors of the commands, as messages for an administrator."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.diagnosis.engine import ModelError
 from app.problems import Problem
+from app.settings import Settings
+from model_zoo.opening import ModelError
 
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """What an administrator can mend is said in a sentence, not in a stack trace."""
+    """Turn errors that an administrator can fix into a message without a stack trace."""
     try:
         yield
     except ValidationError as error:
-        found = [f"{'.'.join(str(part) for part in each['loc'])} {each['msg']}".strip() for each in error.errors()]
-        message = "; ".join(found)
+        message = _faults(error)
     except SQLAlchemyError as error:
         message = f"the database cannot be used: {getattr(error, 'orig', None) or error}"
     except Problem as error:
@@ -31,3 +31,16 @@ def readable_errors() -> Iterator[None]:
         return
     typer.echo(f"rosette: {message}", err=True)
     raise typer.Exit(1)
+
+
+def _faults(error: ValidationError) -> str:
+    """Each fault with its setting's variable; the values, which may be secret, are not shown."""
+    return "; ".join(
+        f"{'.'.join(_variable(part) for part in each['loc'])} {each['msg'].removeprefix('Value error, ')}".strip()
+        for each in error.errors()
+        if each["type"] != "default_factory_not_called"  # a default that needs another setting, which is at fault
+    )
+
+
+def _variable(part: int | str) -> str:
+    return f"ROSETTE_{part.upper()}" if part in Settings.model_fields else str(part)

@@ -17,18 +17,18 @@ from app.commands.errors import readable_errors
 from app.records.audit import AuditTrail
 from app.settings import Settings
 
-keys = typer.Typer(help="Make, list and revoke the server's keys.", no_args_is_help=True)
+keys = typer.Typer(help="Create, list and revoke the server's keys.", no_args_is_help=True)
 
 
 @keys.command("add")
 def add_key(
-    name: Annotated[str, typer.Option(help="Which person or machine the key is for; the audit trail names it.")],
-    role: Annotated[Role, typer.Option(help="What the key may do.")] = Role.PREDICT,
+    name: Annotated[str, typer.Option(help="Person or machine that the key is for; the audit trail shows it.")],
+    role: Annotated[Role, typer.Option(help="Role of the key.")] = Role.PREDICT,
     expires_days: Annotated[
-        int | None, typer.Option(min=1, max=36_500, help="Days for which it opens; by default it never expires.")
+        int | None, typer.Option(min=1, max=36_500, help="Days until the key expires; by default it never expires.")
     ] = None,
 ) -> None:
-    """Make a key and print it; it is shown this once."""
+    """Create a key and print it; it is shown only once."""
     expires_at = None if expires_days is None else datetime.now(UTC) + timedelta(days=expires_days)
     with readable_errors():
         typer.echo(_keys().add(role, name, shell_actor(), expires_at).key)
@@ -47,7 +47,7 @@ def list_keys() -> None:
 
 @keys.command("revoke")
 def revoke_key(key_id: Annotated[str, typer.Argument(help="The 12 characters after rsk_.")]) -> None:
-    """Make a key worthless; a server that has just seen it takes it for up to 60 seconds more."""
+    """Revoke a key; a server that has just seen it accepts it for up to 60 more seconds."""
     with readable_errors():
         _keys().revoke(key_id, shell_actor())
 

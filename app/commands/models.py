@@ -1,4 +1,4 @@
-"""``rosette models``: the artifacts in files, and those in the server's registry."""
+"""``rosette models``: artifact files, and the models in the server's registry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from app.commands.database import shell_actor, the_database
 from app.commands.errors import readable_errors
-from app.diagnosis.engine import Engine, ModelError
+from app.diagnosis.engine import Engine
 from app.problems import ArtifactRefused
 from app.records.audit import AuditTrail
 from app.records.models import ModelEntry
@@ -22,9 +22,10 @@ from app.registry.registry import Registry, Upload
 from app.registry.signatures import TrustedKeys, new_private_key, public_key, sign
 from app.settings import Settings
 from model_zoo.commands import show_files, verify_files
+from model_zoo.opening import ModelError
 from model_zoo.proof import Step
 
-models = typer.Typer(help="Look into artifacts, sign them, and put them into service.", no_args_is_help=True)
+models = typer.Typer(help="Inspect, sign, upload and activate models.", no_args_is_help=True)
 models.command("verify")(verify_files)
 models.command("show")(show_files)
 
@@ -39,7 +40,7 @@ def list_models() -> None:
         entries, active = _registry().listing()
         if not entries:
             typer.echo(
-                "There is no model yet: `rosette serve` registers the shipped ones, `rosette models upload` others."
+                "There are no models: `rosette serve` registers the shipped ones, `rosette models upload` adds others."
             )
             return
         table = Table("id", "name", "version", "state", "signed", "by", "uploaded")
@@ -56,7 +57,7 @@ def list_models() -> None:
 def upload_model(
     file: Artifact,
     signature: Annotated[
-        Path | None, typer.Option(help="File with the signature; by default FILE.sig, if there is one.", dir_okay=False)
+        Path | None, typer.Option(help="File with the signature; by default FILE.sig, if it exists.", dir_okay=False)
     ] = None,
 ) -> None:
     """Vet an artifact and store it in the registry; it is not activated."""
@@ -79,29 +80,29 @@ def upload_model(
 
 @models.command("activate")
 def activate_model(model_id: ModelId) -> None:
-    """Prove a model on this machine, and put it into service on every server of this database."""
+    """Verify a model on this machine, and activate it on every server of this database."""
     with readable_errors():
         registry = _registry()
         entry = _resolved(registry, model_id)
-        _prove(registry, entry)
+        _prove(registry, entry, "it was not activated")
         registry.activate(entry.id, shell_actor())
         typer.echo(f"{_named(entry)} is active.")
 
 
 @models.command("rollback")
 def roll_back() -> None:
-    """Put the model into service that served before the active one."""
+    """Activate the previously active model."""
     with readable_errors():
         registry = _registry()
         if earlier := registry.earlier():
-            _prove(registry, earlier)
+            _prove(registry, earlier, "it was not activated")
         activation = registry.roll_back(shell_actor())
         typer.echo(f"{_named(registry.find(activation.model_id))} is active.")
 
 
 @models.command("retire")
 def retire_model(model_id: ModelId) -> None:
-    """Take a model out of choice."""
+    """Retire a model: it can no longer be activated."""
     with readable_errors():
         registry = _registry()
         typer.echo(f"{_named(registry.retire(_resolved(registry, model_id).id, shell_actor()))} is retired.")
@@ -110,22 +111,24 @@ def retire_model(model_id: ModelId) -> None:
 @models.command("shadow")
 def shadow_model(
     model_id: Annotated[
-        str | None, typer.Argument(help="The model's id, or its first characters; none stops it.")
+        str | None, typer.Argument(help="The model's id, or its first characters; without it the shadow is stopped.")
     ] = None,
 ) -> None:
-    """Let a model score live patches beside the active one, without answering."""
+    """Make a model the shadow: it scores live patches without answering."""
     with readable_errors():
         registry = _registry()
         entry = _resolved(registry, model_id) if model_id else None
+        if entry:
+            _prove(registry, entry, "it did not become the shadow")
         registry.shadow(entry.id if entry else None, shell_actor())
-        typer.echo(f"{_named(entry)} is the shadow." if entry else "No model is the shadow.")
+        typer.echo(f"{_named(entry)} is the shadow." if entry else "There is no shadow.")
 
 
 @models.command("keygen")
 def make_key(
-    out: Annotated[Path, typer.Argument(metavar="OUT.pem", help="The private key's file; must not exist.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.pem", help="File for the private key; must not exist.")],
 ) -> None:
-    """Make an Ed25519 key for signing artifacts, and print its public half for ROSETTE_TRUSTED_KEYS."""
+    """Create an Ed25519 key for signing artifacts, and print its public half for ROSETTE_TRUSTED_KEYS."""
     with readable_errors():
         pem = new_private_key()
         with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
@@ -136,7 +139,7 @@ def make_key(
 @models.command("sign")
 def sign_file(
     file: Artifact,
-    key: Annotated[Path, typer.Option(help="The private key's file.", exists=True, dir_okay=False, readable=True)],
+    key: Annotated[Path, typer.Option(help="File with the private key.", exists=True, dir_okay=False, readable=True)],
 ) -> None:
     """Sign an artifact; writes FILE.sig, and prints the signature."""
     with readable_errors():
@@ -150,17 +153,17 @@ def _registry() -> Registry:
     return Registry(database, AuditTrail(database), TrustedKeys.parse(Settings().trusted_keys or ""))
 
 
-def _prove(registry: Registry, entry: ModelEntry) -> None:
-    """See that a model can be loaded here before servers are told to.
+def _prove(registry: Registry, entry: ModelEntry, consequence: str) -> None:
+    """Check that a model can be loaded on this machine, before servers are told to load it.
 
     Raises:
-        ValueError: if it cannot be.
+        ValueError: if it cannot be loaded.
     """
     release.recognize(registry, Settings().model)
     try:
         Engine.open(registry.checked_data(entry.id)[1])
     except ModelError as error:
-        raise ValueError(f"{_named(entry)} cannot be loaded here, so that it was not activated: {error}") from error
+        raise ValueError(f"{_named(entry)} cannot be loaded here, so that {consequence}: {error}") from error
 
 
 def _resolved(registry: Registry, beginning: str) -> ModelEntry:

@@ -1,4 +1,4 @@
-"""``rosette predict``: patches, or folders of them, without a server."""
+"""``rosette predict``: classify files or folders without a server."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.commands.errors import readable_errors
 from app.commands.results import Result, write_csv, write_json, write_table
-from app.diagnosis.engine import Engine, shipped_artifacts
-from app.diagnosis.orbit import Rotations
+from app.diagnosis.engine import Engine
 from app.diagnosis.report import Answer
 from app.diagnosis.scale import Mpp, parse_mpp
-from app.diagnosis.shifts import Shifts
 from app.problems import BodyTooLarge, EmptyBody, Problem
 from app.settings import Settings
+from model_zoo.opening import shipped_artifacts
+from model_zoo.orbit import Rotations
+from model_zoo.shifts import Shifts
 
 
 class Style(StrEnum):
-    """How results are written."""
+    """Output format."""
 
     JSON = "json"
     TABLE = "table"
@@ -47,7 +48,7 @@ def _mpp(text: str | None) -> Mpp:
 
 def _not_an_image(output: Path | None) -> Path | None:
     if output is not None and output.suffix.lower() in _IMAGES:
-        raise typer.BadParameter(f"{output} has the name of an image, which would be overwritten: name a .csv file")
+        raise typer.BadParameter(f"{output} is the name of an image, which would be overwritten: choose another name")
     return output
 
 
@@ -55,8 +56,8 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(help="PNG, JPEG or TIFF patches of 96×96 pixels, or folders of them.")
     ],
-    rotations: Annotated[Rotations, typer.Option(help="Which turns are measured.")] = Rotations.FULL,
-    shifts: Annotated[Shifts, typer.Option(help="Whether eight offsets of 4 px are measured, too.")] = Shifts.NONE,
+    rotations: Annotated[Rotations, typer.Option(help="Turns to measure.")] = Rotations.FULL,
+    shifts: Annotated[Shifts, typer.Option(help="Whether to measure eight offsets of 4 px, too.")] = Shifts.NONE,
     mpp: Annotated[
         str | None,
         typer.Option(
@@ -75,13 +76,13 @@ def predict(
         typer.Option(callback=_not_an_image, help="The file to write to, in place of standard output."),
     ] = None,
 ) -> None:
-    """Classify patches here and now, without a server; nothing is recorded.
+    """Classify patches without a server; nothing is recorded.
 
-    Of a folder, every file is read, in the order of names and in folders below it, too; hidden files are left out.
-    A file that is no patch gets a row with its problem.
+    A folder is read recursively, in the order of names, without hidden files. A file that is refused gets a row with
+    its problem.
 
-    Exits with 0 if every file was answered, with 1 if a file was refused or nothing could be done, with 2 if the
-    command line is wrong.
+    Exits with 0 if every file was answered, with 1 if a file was refused or the command failed, with 2 if the command
+    line is invalid.
     """
     stated = _mpp(mpp)
     with readable_errors():
@@ -120,10 +121,10 @@ def _style(as_json: bool | None, as_csv: bool, images: list[Path]) -> Style:
 
 
 def _files(images: list[Path], output: Path | None) -> Iterator[Path]:
-    """The files to read: those given, and of folders those that are not hidden, in the order of their names.
+    """The files to read: the given files, and the files of folders that are not hidden, in the order of names.
 
     Raises:
-        ValueError: if a folder holds none.
+        ValueError: if a folder contains none.
     """
     for image in images:
         if not image.is_dir():
@@ -135,12 +136,12 @@ def _files(images: list[Path], output: Path | None) -> Iterator[Path]:
             if output is None or not output.exists() or not output.samefile(Path(folder, name))
         ]
         if not found:
-            raise ValueError(f"the folder {_shown(image)} holds no files")
+            raise ValueError(f"the folder {_shown(image)} contains no files")
         yield from found
 
 
 def _walk(top: Path) -> Iterator[tuple[str, str]]:
-    """Folder and name of each regular file that is not hidden; macOS and editors leave hidden ones behind."""
+    """Folder and name of each regular file that is not hidden; macOS and editors create hidden ones."""
     for folder, folders, names in os.walk(top, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
@@ -163,10 +164,11 @@ def _result(file: Path, max_bytes: int, answer: Callable[[bytes], Answer]) -> Re
 
 
 def _read(file: Path, max_bytes: int) -> bytes:
-    """A file's bytes, if it is no larger than a request may be.
+    """A file's bytes, limited to the size of a request.
 
     Raises:
-        BodyTooLarge, EmptyBody: as their names say.
+        BodyTooLarge: if it has more than ``max_bytes``.
+        EmptyBody: if it is empty.
     """
     size = file.stat().st_size
     if size > max_bytes:
@@ -178,7 +180,7 @@ def _read(file: Path, max_bytes: int) -> bytes:
 
 
 def _shown(file: Path) -> str:
-    """A path that can be written wherever it goes: names need not be UTF-8."""
+    """A path as printable text; file names need not be UTF-8."""
     return os.fsencode(file).decode(errors="replace")
 
 
@@ -187,7 +189,7 @@ def _opened(output: Path | None) -> AbstractContextManager[TextIO]:
 
 
 def _with_progress(results: Iterable[Result], total: int, out: TextIO) -> Iterator[Result]:
-    """The results, with a bar on standard error if that is a terminal and the results do not go to it."""
+    """The results, with a progress bar on standard error if that is a terminal and the results go elsewhere."""
     columns = (TextColumn("patches"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     quiet = total < 2 or not sys.stderr.isatty() or out.isatty()
     with Progress(*columns, console=Console(stderr=True), disable=quiet, redirect_stdout=False) as progress:

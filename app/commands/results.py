@@ -1,4 +1,4 @@
-"""What ``rosette predict`` writes: JSON lines, a table for people, CSV."""
+"""The output of ``rosette predict``: JSON lines, a table, CSV."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CSV_COLUMNS = (
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a file.
+    """The result for a file.
 
     Attributes:
         file: its path.
@@ -39,14 +39,14 @@ class Result:
 
 
 def write_json(results: Iterable[Result], out: TextIO) -> None:
-    """One JSON object a line: the answer, or ``problem``, and ``file``."""
+    """One JSON object per line: the answer, or ``problem``, and ``file``."""
     for result in results:
         content = json.loads(result.answer.model_dump_json()) if result.answer else {"problem": result.problem}
         print(json.dumps({"file": result.file} | content), file=out, flush=True)
 
 
 def write_table(results: Iterable[Result], out: TextIO) -> None:
-    """A table as wide as the terminal."""
+    """A table of the terminal's width."""
     decision = Column("decision", min_width=len("not_assessable"))
     figures = ("probability", "consistent", "deviation", "shifted", "reasons")
     table = Table(Column("file", overflow="fold"), decision, *figures)
@@ -56,7 +56,7 @@ def write_table(results: Iterable[Result], out: TextIO) -> None:
 
 
 def write_csv(results: Iterable[Result], out: TextIO) -> None:
-    """One row a file, in the order of ``CSV_COLUMNS``; what is null is empty."""
+    """One row per file, in the order of ``CSV_COLUMNS``; null values are empty."""
     writer = csv.writer(out)
     writer.writerow(CSV_COLUMNS)
     for result in results:

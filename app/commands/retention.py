@@ -15,9 +15,9 @@ from app.settings import Settings
 
 
 def retention(
-    confirm_clock: Annotated[bool, typer.Option("--confirm-clock", help="Say that the clock is right.")] = False,
+    confirm_clock: Annotated[bool, typer.Option("--confirm-clock", help="Confirm that the clock is right.")] = False,
 ) -> None:
-    """Say how long predictions are kept, and whether the clock is trusted; exits with 1 if it is not."""
+    """Show how long predictions are kept, and whether the clock is trusted; exits with 1 if it is not."""
     with readable_errors():
         settings = Settings()
         database = the_database()
@@ -25,7 +25,7 @@ def retention(
         if confirm_clock:
             kept.confirm_clock(shell_actor())
         days = settings.retention_days
-        typer.echo(f"Predictions are kept for {f'{days} days' if days else 'ever'}.")
+        typer.echo(f"Predictions are kept for {f'{days} days' if days else 'an unlimited time'}.")
         try:
             kept.check_clock()
         except ClockJumpedError as error:

@@ -19,10 +19,10 @@ from app.settings import Settings
 
 def serve(
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Server processes; more than one need PostgreSQL. [env: ROSETTE_WORKERS]")
+        int | None, typer.Option(min=1, help="Server processes; more than one needs PostgreSQL. [env: ROSETTE_WORKERS]")
     ] = None,
 ) -> None:
-    """Serve POST /predict, and everything else, over HTTP."""
+    """Serve the API and the pages over HTTP."""
     if workers is not None:
         os.environ["ROSETTE_WORKERS"] = str(workers)
     with readable_errors():
@@ -44,13 +44,13 @@ def serve(
 def _serve_many(settings: Settings) -> None:
     services = Services(settings)
     supervisor = make_supervisor(settings, lambda port: typer.echo(greeting(services, port)))
-    services.start()  # what the database and the home folder lack is made once, and what is wrong with them said once
+    services.start()  # sets up the database and the home folder once, and reports errors once
     services.stop()
     supervisor.run()
 
 
 def greeting(services: Services, port: int) -> str:
-    """What to type next: a request that works as it stands."""
+    """A request that can be run as it is."""
     settings = services.settings
     host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -66,4 +66,4 @@ def greeting(services: Services, port: int) -> str:
         key = f"$(cat {shlex.quote(str(settings.admin_key_file or settings.home / 'admin.key'))})"
     root = url + (settings.root_path or "")
     curl = f'curl -sS -H "Authorization: Bearer {key}" -F file=@{shlex.quote(str(patch))} {root}/predict'
-    return f"Rosette listens at {url}, where its pages are; its documentation is at {root}/docs. Try:\n\n  {curl}\n"
+    return f"Rosette listens at {url} (pages in a browser); its documentation is at {root}/docs. Try:\n\n  {curl}\n"

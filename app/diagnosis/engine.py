@@ -8,26 +8,19 @@ from time import perf_counter
 
 import numpy as np
 
-import model_zoo
 from app.diagnosis.decode import DecodedPatch, decode
 from app.diagnosis.identity import new_id
-from app.diagnosis.orbit import Helpers, Orbit, Rotations, as_given, measure_orbit
 from app.diagnosis.report import Answer, ModelReport, report
 from app.diagnosis.scale import Mpp
-from app.diagnosis.shifts import ShiftReport, Shifts, measure_shifts, shift_report
 from app.problems import ImageProblem
 from model_zoo.network import Network
-from model_zoo.proof import Report, prove
+from model_zoo.opening import ModelError, open_proved
+from model_zoo.orbit import Helpers, Orbit, Rotations, as_given, measure_orbit
+from model_zoo.proof import Report
 from model_zoo.quality import Quality, measure
+from model_zoo.shifts import ShiftReport, Shifts, measure_shifts, shift_report
 from model_zoo.symmetry import Group
 from model_zoo.turns import Patch
-
-MODEL_ZOO = Path(model_zoo.__file__).parent
-DEFAULT_NAME = "accurate"
-
-
-class ModelError(ValueError):
-    """A model that cannot serve; the message says why."""
 
 
 class Engine:
@@ -54,21 +47,7 @@ class Engine:
         Raises:
             ModelError: if it cannot be opened, is no INT8 artifact, or fails a proof.
         """
-        try:
-            network = Network(data)
-        except Exception as error:  # onnxruntime's errors share no public base class
-            raise ModelError(f"it cannot be opened: {error}") from error
-        if network.manifest.precision != "int8":
-            raise ModelError(f"it is {network.manifest.precision}, and only int8 artifacts are served")
-        try:
-            proof = prove(network)
-            engine = cls(network, proof)
-        except Exception as error:
-            raise ModelError(f"it cannot be proved: {type(error).__name__}: {error}") from error
-        for step in proof.steps:
-            if not step.passed:
-                raise ModelError(f"{step.name}: {step.detail}")
-        return engine
+        return cls(*open_proved(data))
 
     @classmethod
     def load(cls, path: Path) -> Engine:
@@ -183,18 +162,6 @@ class Engine:
             shifts=shifts,
             microns_per_pixel=patch.microns_per_pixel,
         )
-
-
-def shipped_artifacts() -> list[Path]:
-    """The INT8 artifacts in ``model_zoo/``, the one that serves by default first.
-
-    Raises:
-        ModelError: if that one is missing.
-    """
-    found = sorted(MODEL_ZOO.glob("*.int8.onnx"), key=lambda path: (not path.name.startswith(DEFAULT_NAME), path.name))
-    if not found or not found[0].name.startswith(DEFAULT_NAME):
-        raise ModelError(f"{MODEL_ZOO} holds no file {DEFAULT_NAME}-*.int8.onnx: set ROSETTE_MODEL")
-    return found
 
 
 def _milliseconds(start: float, end: float) -> float:

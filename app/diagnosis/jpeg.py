@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from app.diagnosis import directory
 from app.diagnosis.refusals import several_images, too_many, unsupported_jpeg, wrong_mode
 from app.diagnosis.scale import Scale, per_unit
+from app.diagnosis.tiff import exif_scales
 from app.problems import ImageProblem
 
 SIGNATURE = b"\xff\xd8\xff"
@@ -15,7 +16,8 @@ MAX_SEGMENTS = 1000
 # libjpeg goes over all pixels in each scan, and Pillow parsed each EXIF: 1 MB of them would take seconds.
 COSTLY = ((b"\xff\xda", 100, "scans"), (b"Exif\0", 100, "EXIF segments"))
 
-_APP0, _APP2, _ADOBE, _APP15, _COMMENT, _SCAN, _END = 0xE0, 0xE2, 0xEE, 0xEF, 0xFE, 0xDA, 0xD9
+_EXIF = b"Exif\0\0"
+_APP0, _APP1, _APP2, _ADOBE, _APP15, _COMMENT, _SCAN, _END = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE, 0xDA, 0xD9
 _ALONE = {0x01, *range(0xD0, 0xD8)}
 _FRAMES = {
     **dict.fromkeys((0xC0, 0xC1, 0xC2), ""),
@@ -44,7 +46,7 @@ def essential(jpeg: bytes) -> tuple[bytes, list[Scale]]:
     for mark, most, name in COSTLY:
         if jpeg.count(mark) > most:
             raise too_many(most, name)
-    kept, scales, end = [jpeg[:2]], list[Scale](), 2
+    kept, scales, exif, end = [jpeg[:2]], list[Scale](), b"", 2
     for number, (marker, start, end) in enumerate(_segments(jpeg)):
         if number == MAX_SEGMENTS:
             raise too_many(MAX_SEGMENTS, "segments")
@@ -55,9 +57,11 @@ def essential(jpeg: bytes) -> tuple[bytes, list[Scale]]:
             _check_pictures(content[4:])
         elif marker == _APP0 and content.startswith(b"JFIF\0"):
             scales += _scales(content)
+        elif marker == _APP1 and content.startswith(_EXIF):
+            exif = exif or content[len(_EXIF) :]
         if _is_read(marker, content):
             kept.append(jpeg[start:end])
-    return b"".join([*kept, jpeg[end:]]), scales
+    return b"".join([*kept, jpeg[end:]]), scales + exif_scales(exif)
 
 
 def rare_kind(jpeg: bytes) -> str | None:

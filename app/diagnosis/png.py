@@ -8,6 +8,7 @@ from zlib import crc32
 
 from app.diagnosis.refusals import check_size, damaged_part, several_images, too_many, wrong_mode
 from app.diagnosis.scale import Scale, per_unit
+from app.diagnosis.tiff import exif_scales
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 1000
@@ -18,7 +19,7 @@ _READ_COLOURS = (2, 6)
 _ANCILLARY = 0x20
 _TEXTS = (b"iCCP", b"zTXt", b"iTXt")  # Pillow bounds what they unpack to
 _MEANING = (b"tRNS", b"acTL")  # they change what the image is: if damaged, they cannot be ignored
-_SCALE = b"pHYs"
+_SCALE, _EXIF = b"pHYs", b"eXIf"
 _SUGGESTED_PALETTE = b"PLTE"  # beside RGB, it is no more than that
 
 
@@ -34,24 +35,26 @@ def essential(png: bytes) -> tuple[bytes, list[Scale]]:
     _check_header(png)
     if png.count(b"iCCP") > MAX_PROFILES:
         raise too_many(MAX_PROFILES, "colour profiles")
-    kept, scales, end = [SIGNATURE], list[Scale](), len(SIGNATURE)
+    kept, scales, exif, end = [SIGNATURE], list[Scale](), b"", len(SIGNATURE)
     for number, (kind, start, end) in enumerate(_chunks(png)):
         if number == MAX_CHUNKS:
             raise too_many(MAX_CHUNKS, "chunks")
         chunk = png[start:end]
         if not kind[0] & _ANCILLARY and kind != _SUGGESTED_PALETTE:
             kept.append(chunk)
-        elif kind in (*_TEXTS, *_MEANING, _SCALE):
+        elif kind in (*_TEXTS, *_MEANING, _SCALE, _EXIF):
             if crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:]):
                 if kind == _SCALE:
                     scales += _scales(chunk[8:-4])
+                elif kind == _EXIF:
+                    exif = exif or chunk[8:-4]
                 else:
                     kept.append(chunk)
             elif kind in _MEANING:
                 raise damaged_part(f"the checksum of the PNG chunk {kind.decode()} is wrong")
             if kind == b"acTL":
                 raise several_images("an animated PNG")
-    return b"".join([*kept, png[end:]]), scales
+    return b"".join([*kept, png[end:]]), scales + exif_scales(exif)
 
 
 def without_texts(png: bytes) -> bytes:

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from math import fsum, log, log1p, sqrt
-from statistics import fmean
 from typing import Annotated, Literal
 from uuid import UUID
 
 import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from app.diagnosis.basis import Basis, Ground, ground_of
 from app.diagnosis.example import EXAMPLE
-from app.diagnosis.orbit import Orbit, Source
-from app.diagnosis.quality import shortcomings
-from app.diagnosis.reasons import Reason, reason
-from app.diagnosis.shifts import ShiftReport
-from model_zoo.manifest import Manifest, QualityReference
+from model_zoo.basis import Basis, ground_of
+from model_zoo.decision import ConsistencyReport, Decision, Label, at_prevalence, consistency_report, decide, label_of
+from model_zoo.manifest import Manifest
+from model_zoo.notice import NOTICE
+from model_zoo.orbit import Orbit
 from model_zoo.quality import Quality
+from model_zoo.reasons import Reason
+from model_zoo.shifts import ShiftReport
 
-NOTICE = "Research use only. Not a medical device: not for diagnosis or treatment decisions."
-
-Label = Literal["metastasis", "no_metastasis"]
-Decision = Literal["positive", "negative", "review", "not_assessable"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -38,28 +33,6 @@ class ModelReport(_Part):
     microns_per_pixel: float | None = Field(
         None, description="The scale that the model expects; null in answers recorded before it was stated."
     )
-
-
-class ConsistencyReport(_Part):
-    """How far the answer depends on the patch's orientation; lists have one entry per group element."""
-
-    group: str
-    exact_subgroup: str
-    exact: bool | None = Field(
-        description="Whether the exact subgroup's turns agreed to the last bit in this request; "
-        "null when that was not measured."
-    )
-    angles_deg: list[float]
-    reflected: list[bool]
-    probabilities: list[Probability | None] = Field(description="Of each turn by itself, whatever the basis.")
-    source: list[Source]
-    mean: Probability = Field(description="Over the known probabilities, as are the three figures that follow.")
-    std: float
-    max_deviation: float = Field(description="Largest distance of a probability from the mean.")
-    label_agreement: Probability = Field(description="Share of elements whose label is the answer's.")
-    limit: Probability = Field(description="Largest deviation that counts as consistent.")
-    interpolation_floor: Probability = Field(description="What turning there and back changes by interpolation alone.")
-    consistent: bool | None = Field(description="Null unless every element is known.")
 
 
 class QualityReport(_Part):
@@ -125,83 +98,6 @@ class Answer(_Part):
     slide_id: str | None = Field(None, description="The same.")
     timing_ms: Timing
     notice: str = NOTICE
-
-
-def consistency_report(
-    manifest: Manifest, orbit: Orbit, probabilities: list[float], label: Label | None = None
-) -> ConsistencyReport:
-    """Summarize an orbit.
-
-    Args:
-        manifest: of the model that answered.
-        orbit: what was measured.
-        probabilities: calibrated, one for each of ``orbit.known``, the patch as given first.
-        label: the answer's; by default that of the patch as given.
-    """
-    mean = fmean(probabilities)
-    deviation = max(abs(p - mean) for p in probabilities)
-    labels = [label_of(p, manifest.threshold) for p in probabilities]
-    values: list[float | None] = [None] * len(orbit.source)
-    for g, probability in zip(orbit.known, probabilities, strict=True):
-        values[g] = probability
-    return ConsistencyReport(
-        group=manifest.group.name,
-        exact_subgroup=manifest.exact_subgroup,
-        exact=orbit.exact,
-        angles_deg=manifest.group.angles_deg,
-        reflected=manifest.group.reflected,
-        probabilities=values,
-        source=list(orbit.source),
-        mean=mean,
-        std=sqrt(fsum((p - mean) ** 2 for p in probabilities) / len(probabilities)),
-        max_deviation=deviation,
-        label_agreement=fmean(each == (label or labels[0]) for each in labels),
-        limit=manifest.consistency.limit,
-        interpolation_floor=manifest.consistency.interpolation_floor,
-        consistent=deviation <= manifest.consistency.limit if None not in values else None,
-    )
-
-
-def label_of(probability: float, threshold: float) -> Label:
-    return "metastasis" if probability >= threshold else "no_metastasis"
-
-
-def decide(
-    ground: Ground, consistency: ConsistencyReport, quality: Quality, reference: QualityReference
-) -> tuple[Decision, list[Reason]]:
-    """The decision and its reasons: what is not fit to be assessed is refused first, doubt is for a person."""
-    if not quality.assessable:
-        return "not_assessable", shortcomings(quality, reference)
-    low, high = ground.review_band
-    reasons = []
-    if low <= ground.probability <= high:
-        reasons.append(reason("review_band", ground.probability, ground.review_band))
-    if consistency.consistent is False:
-        reasons.append(reason("turning", consistency.max_deviation, consistency.limit))
-    if reasons:
-        return "review", reasons
-    return ("positive" if label_of(ground.probability, ground.threshold) == "metastasis" else "negative"), []
-
-
-def at_prevalence(probability: float, site: float, calibration: float) -> float:
-    """A calibrated probability, moved to another prevalence by Bayes' rule; 0 and 1 stay.
-
-    logit(p') = logit(p) + logit(site) - logit(calibration): it holds where positive and negative patches look as they
-    did where it was calibrated, and only their numbers differ.
-
-    Args:
-        probability: calibrated.
-        site: share of positive patches there, between 0 and 1.
-        calibration: share of positive patches where it was calibrated, between 0 and 1.
-    """
-    if probability in {0.0, 1.0}:
-        return probability
-    log_odds = _logit(probability) + _logit(site) - _logit(calibration)
-    return float(np.exp(-np.logaddexp(0.0, -log_odds)))
-
-
-def _logit(probability: float) -> float:
-    return log(probability) - log1p(-probability)
 
 
 def shortest(logit: np.float32) -> float:

@@ -6,9 +6,10 @@ import re
 import struct
 from itertools import accumulate
 
-from app.diagnosis.directory import MAX_DIRECTORIES, Directory, read
+from app.diagnosis.directory import MAX_DIRECTORIES, SIGNATURES, Directory, read
 from app.diagnosis.refusals import check_size, damaged, several_images, too_many, unsupported_tiff, wrong_mode
 from app.diagnosis.scale import Scale, described, per_unit
+from app.problems import ImageProblem
 from model_zoo.turns import SIDE
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
@@ -60,6 +61,17 @@ def essential(tiff: bytes) -> tuple[bytes, list[Scale]]:
     return _written(found), _scales(found, description)
 
 
+def exif_scales(exif: bytes) -> list[Scale]:
+    """The scale that EXIF states, which is a directory of the same form; none if it is damaged."""
+    if not exif.startswith(SIGNATURES):
+        return []
+    try:
+        found = read(exif)
+        return _resolution(found, "EXIF resolution")
+    except ImageProblem:
+        return []
+
+
 def _check_pages(found: Directory, description: str) -> None:
     pages = found.directories
     count = f"at least {pages}" if pages == MAX_DIRECTORIES else str(pages)
@@ -90,6 +102,8 @@ def _check_samples(found: Directory) -> None:
     bits = found.numbers(_BITS) or (1,)
     formats = found.numbers(_SAMPLE_FORMAT) or (1,)
     colour = _COLOURS.get(found.number(_PHOTOMETRIC, -1), "of an unknown colour space")
+    if samples > 2 and colour == "grayscale":
+        raise wrong_mode(f"a composite of {samples} grayscale channels", "send the RGB image of the H&E stain")
     if set(bits) != {8} or set(formats) != {1}:
         kind = _FORMATS.get(formats[0], "undefined ")
         rescale = "scale it to 0 to 255 and convert it to 8-bit RGB" if max(bits) > 8 else "convert it first"
@@ -169,8 +183,14 @@ def _strips(found: Directory, samples: int) -> list[bytes]:
 def _scales(found: Directory, description: str) -> list[Scale]:
     across, down = found.ratio(_ACROSS), found.ratio(_DOWN)
     scales = described(description, across, down)
-    unit = found.number(_UNIT, 2)
-    if unit in _UNITS and not (description.startswith("ImageJ=") and "\nunit=" in description):
-        microns, name = _UNITS[unit]
-        scales += per_unit(across, down, microns, f"TIFF resolution in pixels per {name}")
+    if not (description.startswith("ImageJ=") and "\nunit=" in description):
+        scales += _resolution(found, "TIFF resolution")
     return scales
+
+
+def _resolution(found: Directory, where: str) -> list[Scale]:
+    unit = found.number(_UNIT, 2)
+    if unit not in _UNITS:
+        return []
+    microns, name = _UNITS[unit]
+    return per_unit(found.ratio(_ACROSS), found.ratio(_DOWN), microns, f"{where} in pixels per {name}")

@@ -1,19 +1,23 @@
-"""Messages between the server and its inference processes: a JSON header, and bytes that go with it."""
+"""Messages between the server and its inference processes: a header in MessagePack, and bytes that go with it."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
-from pydantic_core import from_json, to_json
+from msgspec import Meta as Bounds
+from msgspec import MsgspecError, msgpack
 
 MAX_BYTES = 2**28
-_SIZES = "sizes"
 _PREFIX = struct.Struct("<II")
 
 Header = dict[str, Any]
 Message = tuple[Header, list[bytes]]
+Sizes = list[Annotated[int, Bounds(ge=0, le=MAX_BYTES)]]
+
+_encoder = msgpack.Encoder()
+_decoder = msgpack.Decoder(tuple[Sizes, Header])
 
 
 class FrameError(ValueError):
@@ -22,8 +26,9 @@ class FrameError(ValueError):
 
 def frame(header: Header, attachments: Sequence[bytes] = ()) -> bytes:
     """One message; its length comes first."""
-    text = to_json(header | {_SIZES: [len(each) for each in attachments]})
-    return b"".join((_PREFIX.pack(len(text), sum(map(len, attachments))), text, *attachments))
+    sizes = [len(each) for each in attachments]
+    head = _encoder.encode((sizes, header))
+    return b"".join((_PREFIX.pack(len(head), sum(sizes)), head, *attachments))
 
 
 def read(stream: BinaryIO) -> Message | None:
@@ -75,9 +80,14 @@ def _message(prefix: bytes, content: bytes) -> Message:
     length, attached = _unpacked(prefix)
     if len(content) != length + attached:
         raise FrameError("the stream ends within a message")
-    header: Header = from_json(content[:length])
+    try:
+        sizes, header = _decoder.decode(content[:length])
+    except (MsgspecError, RecursionError) as error:
+        raise FrameError(f"a message's header cannot be read: {error}") from error
+    if sum(sizes) != attached:
+        raise FrameError(f"a message with {attached} bytes attached, which its header divides into {sum(sizes)}")
     attachments, begin = [], length
-    for size in header.pop(_SIZES):
+    for size in sizes:
         attachments.append(content[begin : begin + size])
         begin += size
     return header, attachments

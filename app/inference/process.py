@@ -19,15 +19,16 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from app.diagnosis.engine import Engine, ModelError
-from app.diagnosis.orbit import Rotations
+from app.diagnosis.engine import Engine
 from app.diagnosis.report import Answer
 from app.diagnosis.scale import Mpp
-from app.diagnosis.shifts import Shifts
 from app.inference.frames import Header, Message, frame, read
 from app.memory import keep_what_is_there, return_freed_memory, use_few_arenas
 from app.problems import ImageProblem
 from app.records.row import row
+from model_zoo.opening import ModelError
+from model_zoo.orbit import Rotations
+from model_zoo.shifts import Shifts
 
 T = TypeVar("T")
 
@@ -125,6 +126,7 @@ def _outcome(
     if case_id is not None or slide_id is not None:
         answer = answer.model_copy(update={"case_id": case_id, "slide_id": slide_id})
     values = row(answer, rotations, key_id="")
+    values["created_at"] = answer.created_at.isoformat()
     text: str = values.pop("answer")
     timing = answer.timing_ms
     return {"values": values, "times_ms": [timing.decode, timing.quality, timing.infer]}, text.encode()

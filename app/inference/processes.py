@@ -14,9 +14,9 @@ from weakref import ref
 
 from anyio import to_thread
 
-from app.diagnosis.engine import ModelError
 from app.inference.model import Model
 from app.inference.worker import Outcome, Worker, WorkerEnded
+from model_zoo.opening import ModelError
 
 RETRY_S = 1.0
 

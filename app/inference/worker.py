@@ -18,15 +18,15 @@ from operator import attrgetter
 from time import monotonic
 from typing import cast
 
-from app.diagnosis.engine import ModelError
-from app.diagnosis.orbit import Rotations
 from app.diagnosis.scale import Mpp
-from app.diagnosis.shifts import Shifts
 from app.inference.frames import FrameError, Frames, Header, frame, read
 from app.inference.model import Model, Prediction
 from app.problems import Busy, ClientGone, ImageProblem
 from model_zoo.manifest import Manifest
+from model_zoo.opening import ModelError
+from model_zoo.orbit import Rotations
 from model_zoo.proof import Report, Step
+from model_zoo.shifts import Shifts
 
 PATIENCE_S = 60.0
 END_S = 5.0

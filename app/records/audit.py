@@ -1,4 +1,4 @@
-"""The audit trail: who did what, each row carrying the hash of the one before."""
+"""The audit trail: administrative actions, each row with the hash of the previous one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOCK = 0x5265636F726473  # "Records": one advisory lock for all servers of a Po
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts: a key's name and id, or what in the server, and from which address (empty for a command)."""
+    """The actor: a key's name and id, or a part of the server, and the address (empty for a command)."""
 
     who: str
     address: str = ""
@@ -35,13 +35,13 @@ SERVER = Actor("rosette")
 
 @dataclass(frozen=True)
 class Event:
-    """What was done to what.
+    """An action on a subject.
 
     Attributes:
         action: such as ``model.activate``.
-        subject: id of the thing.
-        before: what it was, as JSON; None if nothing.
-        after: what it became.
+        subject: id of the subject.
+        before: previous state, as JSON; None without one.
+        after: new state.
     """
 
     action: str
@@ -71,13 +71,13 @@ class Entry:
             self.number, self.at, self.who, self.address, self.action, self.subject, self.before, self.after,
             self.previous,
         ]  # fmt: skip
-        # SQLite keeps bytes in a column of texts if told to: a row changed so has to be found, not to raise.
+        # SQLite can store bytes in a text column: such a manipulated row must be reported, not raise.
         return sha256(json.dumps(columns, ensure_ascii=False, separators=(",", ":"), default=repr).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Head:
-    """The last row's number and hash; whoever keeps it elsewhere can find a cut tail. Its text is ``NUMBER:HASH``."""
+    """The last row's number and hash; a copy kept elsewhere reveals removed rows. Its text is ``NUMBER:HASH``."""
 
     number: int
     hash: str
@@ -87,27 +87,27 @@ class Head:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The head whose text this is.
+        """Parse a head.
 
         Raises:
-            ValueError: if it is none.
+            ValueError: if the text is not a head.
         """
         match = HEAD.fullmatch(text)
         if match is None:
             raise ValueError(
-                f"{text!r} is no head of an audit trail, expected NUMBER:HASH as `rosette audit head` prints"
+                f"{text!r} is not a head of an audit trail, expected NUMBER:HASH as `rosette audit head` prints"
             )
         return cls(int(match["number"]), match["hash"])
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What walking the chain found.
+    """The result of a verification.
 
     Attributes:
-        rows: rows that fit, up to the first broken link.
-        head: the last row that fits; None if there is none.
-        broken: the first broken link in words; None if the chain is whole.
+        rows: number of valid rows, up to the first broken one.
+        head: the last valid row; None if there is none.
+        broken: description of the first broken row; None if the chain is complete.
     """
 
     rows: int
@@ -134,7 +134,7 @@ class AuditTrail:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A transaction that no other one of this kind overlaps, for a change and the row that tells of it."""
+        """An exclusive transaction for a change and its audit row."""
         with transaction(self._engine.execution_options(**WRITE_FIRST)) as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
@@ -154,7 +154,7 @@ class AuditTrail:
         return entry
 
     def record(self, actor: Actor, event: Event) -> Entry:
-        """Append a row in a transaction of its own."""
+        """Append a row in a separate transaction."""
         with self.transaction() as connection:
             return self.append(connection, actor, event)
 
@@ -180,11 +180,11 @@ class AuditTrail:
         return EntryPage(shown, shown[-1].number if len(entries) > limit else None)
 
     def verify(self, head: Head | None = None) -> Verification:
-        """Walk the chain from its first row, in constant memory, up to the first broken link.
+        """Verify the chain from its first row, in constant memory, up to the first broken row.
 
         Args:
-            head: a head that was kept elsewhere; without one, neither a cut tail nor a chain that was made anew
-                can be told from the true one.
+            head: a head that was kept elsewhere; without one, removed last rows and a rewritten chain
+                cannot be detected.
         """
         rows, last, broken = 0, None, None
         query = select(audit).order_by(audit.c.number)
@@ -198,7 +198,7 @@ class AuditTrail:
                     break
                 rows, last = rows + 1, Head(entry.number, entry.hash)
         if head and not broken and rows < head.number:
-            broken = f"row {head.number} of the given head is missing: the trail's tail was cut after row {rows}"
+            broken = f"row {head.number} of the given head is missing: the rows after row {rows} were removed"
         return Verification(rows, last, broken)
 
 
@@ -208,7 +208,7 @@ def _head(connection: Connection) -> Head | None:
 
 
 def _broken(entry: Entry, last: Head | None, head: Head | None) -> str | None:
-    """Why this row does not fit after the last one, or to the head that was given."""
+    """Why this row does not follow the last one, or contradicts the given head."""
     number, previous = (last.number + 1, last.hash) if last else (1, ORIGIN)
     if entry.number != number:
         return f"row {number} is missing: row {entry.number} stands in its place"

@@ -1,4 +1,4 @@
-"""Recorded answers in the order that a person looks through them."""
+"""Lists of recorded answers for the pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AMONG = 10_000
 
 
 class Order(StrEnum):
-    """``probability`` and ``deviation`` put the largest first, among the newest 10,000 that fit."""
+    """``probability`` and ``deviation`` sort the newest 10,000 matching answers, largest first."""
 
     NEWEST = "newest"
     OLDEST = "oldest"
@@ -27,7 +27,7 @@ class Order(StrEnum):
 
     @property
     def by_time(self) -> bool:
-        """Whether a cursor is an id; else it is a number of rows."""
+        """Whether the cursor is an id; otherwise it is a number of rows."""
         return self in {Order.NEWEST, Order.OLDEST}
 
 
@@ -59,7 +59,7 @@ class RowPage:
 
 @dataclass(frozen=True)
 class Hour:
-    """How many answers were given in the hour that begins at ``start``, and how many were left to a person."""
+    """The number of answers in the hour that begins at ``start``, and of those left to a person."""
 
     start: datetime
     answers: int
@@ -86,13 +86,13 @@ class Browsing:
         return RowPage(shown, shown[-1].id if order.by_time else str(int(cursor or 0) + limit))
 
     def verdicts(self, ids: Sequence[str]) -> dict[str, Verdict]:
-        """What the last person said about each of these answers; those that nobody judged are missing."""
+        """The last verdict on each of these answers; answers without a review are omitted."""
         query = select(reviews.c.prediction_id, reviews.c.verdict).where(reviews.c.prediction_id.in_(ids))
         with transaction(self._engine) as connection:
             return {row.prediction_id: row.verdict for row in connection.execute(query.order_by(reviews.c.id))}
 
     def hours(self, starts: Sequence[datetime], end: datetime) -> list[Hour]:
-        """Counts of the hours that begin at ``starts``, the last of which ends at ``end``."""
+        """Counts for the hours that begin at ``starts``; the last ends at ``end``."""
         bounds = [first_id(moment) for moment in (*starts, end)]
         found = []
         with transaction(self._engine) as connection:
@@ -107,7 +107,7 @@ class Browsing:
         return found
 
     def last_times_ms(self, n: int) -> list[float]:
-        """Milliseconds that the last ``n`` answers took."""
+        """Response times of the last ``n`` answers, in milliseconds."""
         query = select(predictions.c.total_ms).order_by(predictions.c.id.desc()).limit(n)
         with transaction(self._engine) as connection:
             return list(connection.execute(query).scalars())

@@ -1,4 +1,4 @@
-"""Whether the computer's clock can be trusted: the last time that was seen is kept in the database."""
+"""Detects jumps of the computer's clock; the last time seen is stored in the database."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ JUMP = timedelta(days=7)
 
 
 class ClockJumpedError(ValueError):
-    """The clock is further ahead of the last time that was seen than it may be."""
+    """The clock is too far ahead of the last time seen."""
 
 
 def look(connection: Connection, now: datetime) -> datetime | None:
-    """Note the time.
+    """Store the time and check it.
 
-    A clock that is more than a week ahead of the last look has jumped, or the server was off. It is trusted again when
-    it has come back, or when an administrator says that it is right.
+    A clock more than a week ahead of the last check has jumped, or the server was off. It is trusted again when it
+    is set back, or when an administrator confirms it.
 
     Returns:
         The last time that was trusted; None if the clock is trusted.
@@ -39,6 +39,6 @@ def look(connection: Connection, now: datetime) -> datetime | None:
 
 
 def trust(connection: Connection, now: datetime) -> None:
-    """Take the clock for right."""
+    """Trust the clock."""
     if connection.execute(update(clock).values(seen_at=now, trusted_at=None)).rowcount == 0:
         connection.execute(insert(clock), {"id": 1, "seen_at": now})

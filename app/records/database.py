@@ -25,15 +25,15 @@ def open_database(url: str, connections: int = 8) -> Engine:
 
     Args:
         url: an SQLAlchemy URL.
-        connections: connections kept open at most.
+        connections: maximum number of open connections.
 
     Raises:
-        ValueError: if the URL cannot be read, or names another database.
+        ValueError: if the URL is invalid, or names another kind of database.
     """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise ValueError("ROSETTE_DATABASE_URL is no SQLAlchemy URL, such as postgresql://user@host/name") from error
+        raise ValueError("ROSETTE_DATABASE_URL is not a SQLAlchemy URL, such as postgresql://user@host/name") from error
     backend = parsed.get_backend_name()
     connect: dict[str, Any]
     if backend == "sqlite":
@@ -61,7 +61,7 @@ def open_database(url: str, connections: int = 8) -> Engine:
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown."""
+    """The URL without its password."""
     parsed = make_url(url).set(password=None)
     secrets = [name for name in parsed.query if "password" in name.lower()]
     return parsed.difference_update_query(secrets).render_as_string()
@@ -72,7 +72,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     """A transaction, committed when the block ends.
 
     Raises:
-        RecordsUnavailable: if the database refuses, is away, or is locked for too long.
+        RecordsUnavailable: if the database fails, is unavailable, or is locked for too long.
     """
     try:
         with engine.begin() as connection:
@@ -96,20 +96,20 @@ def refuses_for_good(problem: RecordsUnavailable) -> bool:
 
 
 def _keep_private(path: str, *_: Any) -> None:
-    """Let nobody else read the file, whatever the folder; SQLite gives its other files the same mode."""
+    """Make the file readable only for its owner; SQLite gives its other files the same mode."""
     if path.startswith("file:"):
         return
-    # Never opened when it is there: to close it again would give up the locks that SQLite holds in this process.
-    with suppress(OSError):  # SQLite says what is wrong with a path
+    # Never open an existing file: closing it would release the locks that SQLite holds in this process.
+    with suppress(OSError):  # SQLite reports an invalid path
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     for each in map(Path, (path, f"{path}-wal", f"{path}-shm")):
-        with suppress(OSError):  # another user's, or not there
+        with suppress(OSError):  # of another user, or missing
             if stat.S_IMODE(each.stat().st_mode) & 0o077:
                 each.chmod(0o600)
 
 
 def _configure_sqlite(connection: Any, _: Any) -> None:
-    # The driver's own transactions begin late and commit around DDL; "begin" below begins them instead.
+    # The driver's transactions begin late and commit around DDL; "begin" below begins them instead.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):

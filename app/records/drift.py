@@ -1,4 +1,4 @@
-"""Do recent answers look like those to the patches that calibrated the model?"""
+"""Drift: compares recent answers with the reference of the model."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any, get_args
 
 from sqlalchemy import Column, ColumnElement, Connection, Engine, and_, exists, func, select
 
-from app.diagnosis.basis import Basis
 from app.records.database import transaction
 from app.records.filters import first_id
 from app.records.tables import models, predictions
+from model_zoo.basis import Basis
 from model_zoo.manifest import Bins, Reference
 
 WINDOWS = {"day": timedelta(days=1), "week": timedelta(days=7)}
@@ -30,15 +30,15 @@ FIGURES = ("probability", "max_deviation", "stain_distance")
 
 @dataclass(frozen=True)
 class FigureDrift:
-    """How the distribution of one figure moved from the reference's.
+    """The drift of one quantity from the reference.
 
     Attributes:
         figure: ``"probability"``, ``"max_deviation"`` or ``"stain_distance"``.
-        predictions: that have the figure.
-        reference: patches behind the reference; None if the artifact has none, and so for what follows.
+        predictions: number of predictions with this quantity.
+        reference: number of patches of the reference; None if the artifact has none, as are the following attributes.
         psi: population stability index; None also without predictions.
-        expected: what it would be on average if nothing had moved, for these numbers.
-        shares: of the predictions, one for each of the reference's bins, lowest first; None also without predictions.
+        expected: its mean without drift, for these numbers.
+        shares: shares of the predictions per bin of the reference, lowest first; None also without predictions.
         verdict: ``stable``, ``moderate``, ``shifted``, ``too_few`` or ``no_reference``.
         meaning: the verdict in a sentence.
     """
@@ -59,9 +59,9 @@ class WindowDrift:
 
     Attributes:
         window: ``"day"`` or ``"week"``.
-        since: where it begins; it ends with the report.
-        predictions: in all.
-        not_assessable: of them; they count for the stain alone.
+        since: start of the window; it ends at the time of the report.
+        predictions: number of all predictions.
+        not_assessable: number of predictions that are not assessable; they count only for the stain.
     """
 
     window: str
@@ -84,7 +84,7 @@ class ModelDrift:
 
 @dataclass(frozen=True)
 class DriftReport:
-    """Every model that answered within the last week, once for each basis of its answers."""
+    """All models that answered within the last week, once per basis."""
 
     at: datetime
     models: list[ModelDrift]
@@ -93,10 +93,10 @@ class DriftReport:
 class Drift:
     """Compares the prediction log with the references of the models.
 
-    The database counts, over one index, and only the counts come here. All methods may be called from many threads.
+    The database counts over one index and returns only counts. All methods are thread-safe.
 
     Args:
-        clock: seconds that never go back.
+        clock: monotonic seconds.
     """
 
     def __init__(self, engine: Engine, clock: Callable[[], float] = monotonic) -> None:
@@ -106,7 +106,7 @@ class Drift:
         self._last: tuple[float, DriftReport] | None = None
 
     def latest(self) -> DriftReport:
-        """A report that is at most a minute old; callers that come together share one.
+        """A report that is at most a minute old; concurrent callers share one.
 
         Raises:
             RecordsUnavailable: if the database fails.
@@ -117,7 +117,7 @@ class Drift:
             return self._last[1]
 
     def measure(self, now: datetime) -> DriftReport:
-        """A report on the time before ``now``, counted anew.
+        """A new report on the time before ``now``.
 
         Raises:
             RecordsUnavailable: if the database fails.
@@ -143,7 +143,7 @@ class Drift:
 
 @dataclass
 class _Counts:
-    """What the database counted: rows, those without a verdict, and for each figure those in each bin."""
+    """Counts of the database: rows, rows that are not assessable, and rows per bin of each quantity."""
 
     rows: int
     not_assessable: int
@@ -165,7 +165,7 @@ def _reference(manifest: str, basis: Basis) -> Reference | None:
 
 
 def _within(model_id: ColumnElement[str] | str, basis: Basis, since: datetime, until: datetime) -> ColumnElement[bool]:
-    """The model's predictions of a basis from ``since`` on, before ``until``: a range of one index."""
+    """The model's predictions of a basis from ``since`` until before ``until``: a range of one index."""
     columns = predictions.c
     return and_(
         columns.model_sha256 == model_id,
@@ -194,10 +194,10 @@ def _windows(
 
 
 def _count(connection: Connection, bins: Sequence[Bins | None], meant: ColumnElement[bool]) -> _Counts:
-    """Count the predictions that are meant: those below each edge, and all, for one figure after the other."""
+    """Count the matching predictions, in total and below each edge, for each quantity."""
     columns = predictions.c
     assessable = columns.probability.is_not(None)
-    # An orbit that is only partly known deviates less.
+    # A partly known orbit has smaller deviations.
     counted: list[tuple[Column[Any], ColumnElement[bool]]] = [
         (columns.probability, assessable),
         (columns.max_deviation, and_(assessable, columns.consistent.is_not(None))),
@@ -219,13 +219,13 @@ def _count(connection: Connection, bins: Sequence[Bins | None], meant: ColumnEle
 
 
 def compare(figure: str, reference: Bins | None, counts: Sequence[int]) -> FigureDrift:
-    """One figure's drift, from the predictions in each bin (in the only one without a reference)."""
+    """One quantity's drift from the predictions per bin (a single bin without a reference)."""
     n = sum(counts)
     if reference is None:
-        return FigureDrift(figure, n, None, None, None, None, "no_reference", "no reference in this artifact")
+        return FigureDrift(figure, n, None, None, None, None, "no_reference", "the artifact has no reference")
     m, size = sum(reference.counts), len(reference.counts)
     if not n:
-        return FigureDrift(figure, 0, m, None, None, None, "too_few", "no prediction has this figure")
+        return FigureDrift(figure, 0, m, None, None, None, "too_few", "no prediction has this value")
     found, expected = psi(reference.counts, counts), (size - 1) * (1 / n + 1 / m)
     if n < ENOUGH:
         verdict = "too_few"
@@ -233,16 +233,16 @@ def compare(figure: str, reference: Bins | None, counts: Sequence[int]) -> Figur
     elif found < MODERATE:
         verdict, meaning = "stable", "distributed as in the reference"
     elif found <= SHIFTED:
-        verdict, meaning = "moderate", "distributed somewhat differently from the reference: keep an eye on it"
+        verdict, meaning = "moderate", "distributed somewhat differently from the reference: watch it"
     else:
-        verdict, meaning = "shifted", "distributed differently from the reference: find out why"
+        verdict, meaning = "shifted", "distributed differently from the reference: find the cause"
     return FigureDrift(figure, n, m, found, expected, [count / n for count in counts], verdict, meaning)
 
 
 def psi(reference: Sequence[int], counts: Sequence[int]) -> float:
     """Population stability index, Σ (q − p) ln(q / p), of two rows of counts.
 
-    Half a count is added to every bin of both, so that an empty one stays finite.
+    Half a count is added to every bin of both, so that empty bins give finite values.
     """
     expected, found = (_shares(each) for each in (reference, counts))
     return sum((q - p) * log(q / p) for p, q in zip(expected, found, strict=True))

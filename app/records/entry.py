@@ -14,10 +14,10 @@ from sqlalchemy import Connection, insert
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.diagnosis.past import current, read
-from app.diagnosis.reasons import codes
 from app.problems import IdempotencyMismatch
 from app.records.idempotency import Repeatable, claim
 from app.records.tables import patches, predictions
+from model_zoo.reasons import codes
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Predictions as files: CSV for spreadsheets, JSON lines with whole answers."""
+"""Exports of predictions: CSV for spreadsheets, JSON lines with complete answers."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from app.records.tables import predictions
 
 Values = tuple[Any, ...]
 
-TOGETHER = 500
+MAX_ROWS = 500
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 CSV_COLUMNS = tuple(column for column in predictions.columns if column.name != "answer")
 
 
 @dataclass(frozen=True)
 class Format:
-    """How rows are written.
+    """The format of an export.
 
     Attributes:
-        suffix: of the file's name.
-        columns: what is read of a row.
-        head: what stands before the first row.
-        text: writes rows.
+        suffix: suffix of the file name.
+        columns: columns that are read.
+        head: text before the first row.
+        text: formats rows.
     """
 
     suffix: str
@@ -53,13 +53,13 @@ class Piece:
 def piece(log: PredictionLog, file: Format, wanted: Filter, cursor: str | None = None) -> Piece:
     """The next rows, newest first.
 
-    Each piece is a query of its own: a client that reads slowly holds neither a connection nor a snapshot.
+    Each piece is a separate query: a slow client holds neither a connection nor a snapshot.
 
     Raises:
         RecordsUnavailable: if the database fails.
     """
-    rows = log.rows((predictions.c.id, *file.columns), TOGETHER, wanted, cursor)
-    return Piece(file.text([tuple(row[1:]) for row in rows]), len(rows), rows[-1][0] if len(rows) == TOGETHER else None)
+    rows = log.rows((predictions.c.id, *file.columns), MAX_ROWS, wanted, cursor)
+    return Piece(file.text([tuple(row[1:]) for row in rows]), len(rows), rows[-1][0] if len(rows) == MAX_ROWS else None)
 
 
 def _csv(rows: Sequence[Values]) -> str:
@@ -69,7 +69,7 @@ def _csv(rows: Sequence[Values]) -> str:
 
 
 def cell(value: object) -> object:
-    """A value as CSV has it; text that a spreadsheet would take for a formula gets an apostrophe."""
+    """A value as CSV; text that a spreadsheet would treat as a formula is prefixed with an apostrophe."""
     match value:
         case bool():
             return "true" if value else "false"

@@ -1,4 +1,4 @@
-"""Which predictions are meant."""
+"""Filters of predictions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, literal
 
-from app.diagnosis.reasons import DECISION_OF
 from app.records.tables import predictions
+from model_zoo.reasons import DECISION_OF
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -19,7 +19,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 @dataclass(frozen=True)
 class Filter:
-    """What a prediction must be to be meant: all of it; None for what does not matter.
+    """The conditions that a prediction must match; None for no condition.
 
     Attributes:
         since: not answered before this aware time.
@@ -42,9 +42,9 @@ class Filter:
     reason: str | None = None
 
     def conditions(self, after: str = "", before: str | None = None) -> list[ColumnElement[bool]]:
-        """The same in SQL, and between two ids. An answer's time is its id's: every index serves a range of time, too.
+        """The conditions in SQL, and between two ids. Ids contain the time, so every index supports time ranges.
 
-        Of two bounds on the same side only the closer one is asked for: SQLite would go through the rows between them.
+        Of two bounds on the same side only the tighter one is used: SQLite would scan the rows between them.
         """
         columns = predictions.c
         model = columns.model_sha256 if SHA256.fullmatch(self.model or "") else columns.model_name
@@ -71,7 +71,7 @@ class Filter:
         return found
 
     def described(self) -> dict[str, str]:
-        """What was set, as JSON, times in ISO 8601."""
+        """The conditions as JSON, times in ISO 8601."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             name: value.isoformat() if isinstance(value, datetime) else value
@@ -84,7 +84,7 @@ EVERYTHING = Filter()
 
 
 def _has_reason(code: str) -> list[ColumnElement[bool]]:
-    """The index by decision has the codes as well, so that rows of other decisions are not looked at."""
+    """The index by decision also has the codes, so rows of other decisions are not read."""
     columns = predictions.c
     spaced = literal(" ").concat(columns.reason_codes).concat(" ")
     found: list[ColumnElement[bool]] = [spaced.contains(f" {code} ", autoescape=True)]
@@ -94,6 +94,6 @@ def _has_reason(code: str) -> list[ColumnElement[bool]]:
 
 
 def first_id(moment: datetime) -> str:
-    """What no id of an answer from ``moment`` (aware) on lies below, and every earlier answer's does."""
+    """The lower bound of ids of answers from ``moment`` (aware) on; earlier answers have lower ids."""
     milliseconds = max(0, -((_EPOCH - moment) // _MILLISECOND))
     return str(UUID(int=milliseconds << 80))

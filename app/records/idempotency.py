@@ -1,4 +1,4 @@
-"""One answer for a request however often it is sent: what the first one with an ``Idempotency-Key`` was answered."""
+"""Idempotency: repeats of a request with an ``Idempotency-Key`` get the first answer."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LIFETIME = timedelta(hours=24)
 
 @dataclass(frozen=True)
 class Repeatable:
-    """A request that may be sent again.
+    """A request with an idempotency key.
 
     Attributes:
         key_id: the caller's.
         idempotency_key: the caller's name for the request.
-        fingerprint: of all that its answer depends on.
+        fingerprint: hash of everything that its answer depends on.
     """
 
     key_id: str
@@ -38,7 +38,7 @@ def fingerprint(data: bytes, *parameters: str | None) -> str:
 
 
 def first_answer(connection: Connection, request: Repeatable) -> str | None:
-    """What the first such request of the last 24 hours was answered; None if this is the first.
+    """The answer to the first such request of the last 24 hours; None if this is the first.
 
     Raises:
         IdempotencyMismatch: if that was another request.
@@ -49,9 +49,9 @@ def first_answer(connection: Connection, request: Repeatable) -> str | None:
 
 
 def claim(connection: Connection, request: Repeatable, prediction_id: str) -> str | None:
-    """Make a prediction the one that answers such requests, or give the answer of the one that already does.
+    """Store a prediction as the answer to such requests, or return the stored one.
 
-    Of requests that claim at the same time one wins: the others wait here until it has committed.
+    Of concurrent requests one wins; the others wait here for its commit.
 
     Raises:
         IdempotencyMismatch: if that was another request.
@@ -74,7 +74,7 @@ def claim(connection: Connection, request: Repeatable, prediction_id: str) -> st
 
 
 def forget_expired(connection: Connection) -> None:
-    """Remove what is older than 24 hours."""
+    """Delete keys older than 24 hours."""
     connection.execute(delete(idempotency).where(idempotency.c.created_at <= _expired()))
 
 

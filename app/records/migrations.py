@@ -1,4 +1,4 @@
-"""Bring the database to the tables of this version, once, however many servers start at the same time."""
+"""Migrates the database to this version, once, also if several servers start at the same time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FIND_TRIGGERS = {
 
 
 class UnprotectedTrailError(ValueError):
-    """The database would let rows of the audit trail be changed or removed."""
+    """The database does not protect the audit trail."""
 
 
 class NewerDatabaseError(ValueError):
@@ -34,7 +34,7 @@ class NewerDatabaseError(ValueError):
 
 
 def scripts() -> Path:
-    """The migrations: inside the package in an installed wheel, at the top of a checkout."""
+    """The folder of the migrations: in the package of a wheel, at the top of a checkout."""
     installed = Path(__file__).with_name("alembic")
     return installed if installed.is_dir() else Path(__file__).resolve().parents[2] / "alembic"
 
@@ -48,7 +48,7 @@ def migrate(engine: Engine, folder: Path | None = None) -> None:
 
     Raises:
         SQLAlchemyError: if the database cannot be reached or changed.
-        NewerDatabaseError: if a later version has migrated it.
+        NewerDatabaseError: if a later version has migrated the database.
         UnprotectedTrailError: if the audit trail's triggers are missing afterwards; then nothing is migrated.
     """
     config = Config()
@@ -73,16 +73,16 @@ def _check_not_newer(connection: Connection, known: ScriptDirectory) -> None:
 
 
 def check_triggers(connection: Connection) -> None:
-    """See that the database itself refuses to change the audit trail.
+    """Check that the database refuses changes of the audit trail.
 
     Raises:
-        UnprotectedTrailError: naming the triggers that are missing or disabled.
+        UnprotectedTrailError: with the triggers that are missing or disabled.
     """
     dialect = connection.dialect.name
     missing = TRIGGERS[dialect] - set(connection.execute(text(_FIND_TRIGGERS[dialect])).scalars())
     if missing:
         raise UnprotectedTrailError(
             f"the table audit lacks its triggers {', '.join(sorted(missing))}, so rows could be changed or removed: "
-            "find out who dropped them, run `rosette audit verify --head` with the last head in the server's log, "
-            "and make them again as migration 0002 does"
+            "find out how they were dropped, run `rosette audit verify --head` with the last head in the server's log, "
+            "and create them again as migration 0002 does"
         )

@@ -1,4 +1,4 @@
-"""The models' rows: artifact bytes, and which of them serves."""
+"""The models: artifact bytes and activations."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _DESCRIPTION = [column for column in models.columns if column.name != "data"]
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """What is known of a model, except its bytes.
+    """A model without its bytes.
 
     Attributes:
         id: SHA-256 of the artifact's bytes, hexadecimal.
         size: of the artifact, bytes.
         manifest: JSON.
-        report: the vetting's JSON.
-        origin: ``"release"`` if it came with the server, ``"upload"`` if an administrator brought it.
+        report: JSON of the vetting report.
+        origin: ``"release"`` if it is part of the release, ``"upload"`` if it was uploaded.
     """
 
     id: str
@@ -41,7 +41,7 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class Activation:
-    """That a model was put into service."""
+    """An activation of a model."""
 
     number: int
     model_id: str
@@ -56,7 +56,7 @@ def listing(connection: Connection) -> list[ModelEntry]:
 
 
 def find(connection: Connection, model_id: str) -> ModelEntry | None:
-    if not SHA256.fullmatch(model_id):  # PostgreSQL does not even compare every text
+    if not SHA256.fullmatch(model_id):  # PostgreSQL cannot compare every text
         return None
     row = connection.execute(select(*_DESCRIPTION).where(models.c.id == model_id)).one_or_none()
     return ModelEntry(**row._mapping) if row else None
@@ -77,7 +77,7 @@ def change(connection: Connection, model_id: str, **values: object) -> None:
 
 
 def shadow_id(connection: Connection) -> str | None:
-    """The model that scores beside the active one, if any."""
+    """The shadow, if any."""
     return connection.execute(select(models.c.id).where(models.c.shadow_since.is_not(None))).scalar_one_or_none()
 
 
@@ -86,13 +86,13 @@ def stop_shadow(connection: Connection) -> None:
 
 
 def active(connection: Connection) -> Activation | None:
-    """The last activation: that model serves."""
+    """The last activation."""
     row = connection.execute(select(activations).order_by(activations.c.number.desc()).limit(1)).one_or_none()
     return Activation(**row._mapping) if row else None
 
 
 def before(connection: Connection, current: Activation) -> str | None:
-    """The model that served before the active one, without those that have been retired."""
+    """The previously active model, skipping retired ones."""
     query = (
         select(activations.c.model_id)
         .join(models, models.c.id == activations.c.model_id)
@@ -104,7 +104,7 @@ def before(connection: Connection, current: Activation) -> str | None:
 
 
 def activated(connection: Connection) -> list[str]:
-    """Models that have been active and are not retired, the last active one first."""
+    """Models that have been active and are not retired, most recently active first."""
     query = (
         select(activations.c.model_id)
         .join(models, models.c.id == activations.c.model_id)

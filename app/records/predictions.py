@@ -1,4 +1,4 @@
-"""The prediction log: every answer that left."""
+"""The prediction log: all recorded answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROBE_BYTES = 16 * 1024
 
 @dataclass(frozen=True)
 class Page:
-    """Answers as JSON in today's shape, newest first, and the id to continue after, None on the last page."""
+    """Answers as JSON in the current format, newest first, and the id to continue after, None on the last page."""
 
     answers: list[str]
     next: str | None
@@ -50,7 +50,7 @@ class PredictionLog:
         self._engine = engine
 
     def first_answer(self, request: Repeatable) -> Recorded | None:
-        """What the first such request was answered; None if this is the first.
+        """The answer to the first such request; None if this is the first.
 
         Raises:
             IdempotencyMismatch: if that was another request.
@@ -60,7 +60,7 @@ class PredictionLog:
         return None if text is None else Recorded(text, replayed=True)
 
     def find(self, prediction_id: UUID, key_id: str | None = None) -> str | None:
-        """The recorded answer's JSON in today's shape, or None; ``key_id`` confines the search to one key's answers."""
+        """The recorded answer's JSON in the current format, or None; ``key_id`` restricts it to one key."""
         query = select(predictions.c.answer).where(predictions.c.id == str(prediction_id))
         if key_id is not None:
             query = query.where(predictions.c.key_id == key_id)
@@ -93,12 +93,12 @@ class PredictionLog:
 
 
 def check_writable(engine: Engine, size: int = PROBE_BYTES) -> None:
-    """Commit a row of so many bytes that is gone again when it is committed, as seen from outside.
+    """Commit a transaction that writes and deletes a row of this size.
 
-    SQLite could do that on a full disk, in pages that it has already: there must be room for as much beside its file.
+    SQLite could do this in free pages on a full disk: therefore the same size must also be free on the disk.
 
     Raises:
-        RecordsUnavailable: if the database fails, or has no room.
+        RecordsUnavailable: if the database fails, or the disk is full.
     """
     probe = {"id": f"-{token_hex(8)}", "answer": token_hex(size // 2)}
     with transaction(engine) as connection:
@@ -110,7 +110,7 @@ def check_writable(engine: Engine, size: int = PROBE_BYTES) -> None:
             check_room(Path(engine.url.database).parent, size)
         except OSError as error:
             raise RecordsUnavailable(
-                f"The disk of the database takes no more ({error.strerror or error}), so nothing was answered."
+                f"The disk of the database is full ({error.strerror or error}), so nothing was answered."
             ) from error
 
 

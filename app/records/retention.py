@@ -1,4 +1,4 @@
-"""Predictions are deleted when the administrator keeps them no longer, and the audit trail says so."""
+"""Deletes predictions after the retention period, with an audit row."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ ACTION = "predictions.retention"
 CONFIRMED = "clock.confirm"
 HOUR_S = 60 * 60.0
 PAUSE_S = 0.1
-TOGETHER = 1000
+MAX_ROWS = 1000
 
 logger = logging.getLogger("rosette.records")
 
 
 class Retention:
-    """Deletes what is too old.
+    """Deletes old predictions.
 
     Every method raises RecordsUnavailable when the database fails.
 
     Args:
-        days: for which predictions are kept; None for ever.
+        days: days for which predictions are kept; None without limit.
         now: the clock.
     """
 
@@ -50,10 +50,10 @@ class Retention:
         self._now = now
 
     def check_clock(self) -> datetime:
-        """Note the time and give it, whether anything is to be deleted or not.
+        """Store and return the time, also if nothing is to be deleted.
 
         Raises:
-            ClockJumpedError: if it has jumped ahead, so that predictions would be deleted too early.
+            ClockJumpedError: if it has jumped ahead; predictions would be deleted too early.
         """
         with self._audit.transaction() as connection:
             now = self._now()
@@ -62,23 +62,23 @@ class Retention:
             raise ClockJumpedError(
                 f"the clock says {now:%Y-%m-%d %H:%M} UTC, more than a week after it was last seen at "
                 f"{trusted_at:%Y-%m-%d %H:%M} UTC: set it right, or, if it is right and no server ran in between, "
-                "type `rosette retention --confirm-clock`"
+                "run `rosette retention --confirm-clock`"
             )
         return now
 
     def confirm_clock(self, actor: Actor) -> None:
-        """Take the clock for right, though it has jumped."""
+        """Trust the clock, although it has jumped."""
         with self._audit.transaction() as connection:
             clock.trust(connection, self._now())
             self._audit.append(connection, actor, Event(CONFIRMED, "clock"))
 
     def delete_some(self) -> int:
-        """Delete the oldest predictions that are too old, 1000 at most, with all that hangs on them.
+        """Delete the oldest predictions that are too old, at most 1000, with all dependent rows.
 
-        They and the row of the audit trail that tells of them are one transaction.
+        The deletion and its audit row are one transaction.
 
         Returns:
-            How many were deleted.
+            The number of deleted predictions.
 
         Raises:
             ClockJumpedError: as :meth:`check_clock`.
@@ -87,12 +87,12 @@ class Retention:
             return 0
         too_old = first_id(self.check_clock() - timedelta(days=self._days))
         columns = predictions.c
-        query = select(columns.id, columns.created_at).where(columns.id < too_old).order_by(columns.id).limit(TOGETHER)
+        query = select(columns.id, columns.created_at).where(columns.id < too_old).order_by(columns.id).limit(MAX_ROWS)
         with self._audit.transaction() as connection:
             found = connection.execute(query).all()
             if not found:
                 return 0
-            # These are the oldest of all, so that what hangs on them is what hangs on ids up to the last.
+            # These are the oldest ids, so the dependent rows are those with ids up to the last.
             for table in (patches, reviews, shadow_scores, idempotency):
                 connection.execute(delete(table).where(table.c.prediction_id <= found[-1].id))
             connection.execute(delete(predictions).where(columns.id <= found[-1].id))
@@ -102,20 +102,20 @@ class Retention:
         return len(found)
 
     def forget_requests(self) -> None:
-        """Delete the idempotency keys that no longer count."""
+        """Delete expired idempotency keys."""
         with transaction(self._engine) as connection:
             forget_expired(connection)
 
 
 async def keep_no_longer(retention: Retention, every_s: float = HOUR_S) -> None:
-    """Delete what is too old at once and then every ``every_s`` seconds, until cancelled."""
+    """Delete old predictions now and then every ``every_s`` seconds, until cancelled."""
     while True:
         try:
             await to_thread.run_sync(retention.forget_requests)
             await to_thread.run_sync(retention.check_clock)
             while deleted := await to_thread.run_sync(retention.delete_some):
-                logger.info("%s predictions were deleted: they were older than they are kept", deleted)
-                await sleep(PAUSE_S)  # SQLite's other writers get their turn
+                logger.info("%s predictions were deleted: they were older than the retention period", deleted)
+                await sleep(PAUSE_S)  # lets other writers of SQLite run
         except ClockJumpedError as error:
             logger.error("Old predictions are not deleted: %s", error)
         except RecordsUnavailable as problem:

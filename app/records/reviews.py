@@ -1,4 +1,4 @@
-"""What people decided about predictions, beside what the model did."""
+"""Reviews of predictions by people."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Review:
 
 
 class Reviews:
-    """Writes and reads reviews; each is told in the audit trail, within its own transaction.
+    """Writes and reads reviews; each is written in one transaction with its audit row.
 
     Every method raises RecordsUnavailable when the database fails.
     """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.diagnosis.orbit import Rotations
-from app.diagnosis.reasons import codes
 from app.diagnosis.report import Answer
-from app.diagnosis.shifts import Shifts
+from model_zoo.orbit import Rotations
+from model_zoo.reasons import codes
+from model_zoo.shifts import Shifts
 
 
 def row(answer: Answer, rotations: Rotations, key_id: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The settings in force since a start, in the audit trail."""
+"""Records the settings of a start in the audit trail."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ ACTION = "settings.start"
 
 
 def in_force(settings: Settings) -> dict[str, Any]:
-    """The settings and Rosette's version as JSON; of secrets it says only whether they are set."""
+    """The settings and Rosette's version as JSON; of secrets only whether they are set."""
     database_url = without_password(settings.sqlalchemy_url())
     return {"version": version()} | settings.model_dump(mode="json") | {"database_url": database_url}
 
 
 def record_settings(trail: AuditTrail, settings: Settings) -> Entry | None:
-    """Append the settings, unless they are those recorded last.
+    """Append the settings, unless they equal the last recorded ones.
 
     Raises:
         RecordsUnavailable: if the database fails.

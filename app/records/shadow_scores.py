@@ -1,4 +1,4 @@
-"""What a shadow model would have answered, beside what was."""
+"""Scores of a shadow model, with the answers given."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from math import sqrt
 
 from sqlalchemy import Engine, case, func, insert, select
 
-from app.diagnosis.basis import Basis
 from app.records.database import transaction
 from app.records.tables import shadow_scores
+from model_zoo.basis import Basis
 
 _Z95 = 1.959964
 
 
 @dataclass(frozen=True)
 class Score:
-    """The two answers to one patch, both of this basis; None where the patch was not assessable."""
+    """The two answers to one patch on this basis; None where the patch was not assessable."""
 
     prediction_id: str
     shadow_id: str
@@ -35,8 +35,8 @@ class Disagreement:
 
     Attributes:
         basis: of both models' answers.
-        patches: that both answered.
-        labels_differ: of them; not assessable counts as a label.
+        patches: number of patches that both answered.
+        labels_differ: number of different labels; not assessable counts as a label.
         low, high: 95 % Wilson interval of the share of labels that differ; None without patches.
         mean_difference, largest_difference: of the probabilities, absolute, where both were assessable.
     """
@@ -52,7 +52,7 @@ class Disagreement:
 
 
 class ShadowScores:
-    """Writes and sums up scores.
+    """Writes and summarizes scores.
 
     Every method raises RecordsUnavailable when the database fails.
     """
@@ -65,7 +65,7 @@ class ShadowScores:
             connection.execute(insert(shadow_scores), [vars(score) for score in scores])
 
     def disagreements(self, shadow_id: str) -> list[Disagreement]:
-        """Of a shadow model with each model that it has been compared with, on each basis."""
+        """The disagreement of a shadow with each model and basis that it was compared with."""
         columns = shadow_scores.c
         shadow_label, active_label = (func.coalesce(c, "none") for c in (columns.shadow_label, columns.active_label))
         difference = func.abs(columns.shadow_probability - columns.active_probability)

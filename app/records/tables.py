@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A moment, aware and in UTC, also from SQLite, which forgets the zone."""
+    """A time, aware and in UTC, also from SQLite, which does not store the zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -91,7 +91,7 @@ predictions = Table(
     Column("total_ms", Double(), nullable=False),
     Column("answer", Text(), nullable=False),
     Column("basis", String(8), nullable=False, server_default="single"),
-    # Codes of the reasons with a space between them, empty for none.
+    # Codes of the reasons, separated by spaces; empty for none.
     Column("reason_codes", String(100), nullable=False, server_default=""),
     Column("orbit_logit_no_metastasis", Double()),
     Column("orbit_logit_metastasis", Double()),
@@ -103,7 +103,7 @@ predictions = Table(
     Index(None, "label", "id"),
     Index("ix_predictions_decision_id", "decision", "id", "reason_codes"),
     Index(None, "model_name", "id"),
-    # It covers what drift is counted from.
+    # A covering index for drift.
     Index(
         "ix_predictions_model_sha256_id",
         *("model_sha256", "id", "probability", "max_deviation", "consistent", "stain_distance", "basis"),
@@ -116,7 +116,7 @@ predictions = Table(
     Index(None, "patch_sha256", "id"),
 )
 
-# Which prediction answered the first request with an Idempotency-Key.
+# The prediction of the first request with an Idempotency-Key.
 idempotency = Table(
     "idempotency",
     metadata,
@@ -147,7 +147,7 @@ models = Table(
     Column("shadow_since", UtcTime()),
 )
 
-# The last row names the model that serves.
+# The last row is the active model.
 activations = Table(
     "activations",
     metadata,
@@ -157,7 +157,7 @@ activations = Table(
     Column("activated_at", UtcTime(), nullable=False),
 )
 
-# Image files as they were sent, where the administrator wants them kept.
+# Image files as they were sent, if patches are stored.
 patches = Table(
     "patches",
     metadata,
@@ -165,7 +165,7 @@ patches = Table(
     Column("data", LargeBinary(), nullable=False),
 )
 
-# What a shadow model would have answered, beside what the active one did; null where it was not assessable.
+# Probabilities of a shadow and of the active model; null where not assessable.
 shadow_scores = Table(
     "shadow_scores",
     metadata,
@@ -180,7 +180,7 @@ shadow_scores = Table(
     Index(None, "shadow_id", "active_id"),
 )
 
-# What people decided, beside what the model did; nothing here changes a prediction.
+# Reviews by people; they do not change a prediction.
 reviews = Table(
     "reviews",
     metadata,
@@ -193,7 +193,7 @@ reviews = Table(
     Index(None, "prediction_id"),
 )
 
-# Of people at browsers. ``id`` is the SHA-256 of the cookie's token.
+# Browser sessions. ``id`` is the SHA-256 of the cookie's token.
 sessions = Table(
     "sessions",
     metadata,
@@ -204,7 +204,7 @@ sessions = Table(
     Column("last_seen_at", UtcTime(), nullable=False),
 )
 
-# Append-only: triggers refuse to change, remove or replace a row.
+# Append-only: triggers refuse UPDATE, DELETE and REPLACE.
 audit = Table(
     "audit",
     metadata,

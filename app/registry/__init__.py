@@ -1,1 +1,1 @@
-"""Which model serves: vetting an upload, storing it, swapping it in, comparing a candidate in its shadow."""
+"""The models: vetting of uploads, storage, activation, comparison with a shadow."""

@@ -1,4 +1,4 @@
-"""The registry: what an administrator may do with models, each deed and its audit row in one transaction."""
+"""The registry: the operations on models, each with its audit row in one transaction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from sqlalchemy import Connection
 from sqlalchemy import Engine as Database
 
-from app.diagnosis.engine import Engine, ModelError
+from app.diagnosis.engine import Engine
 from app.problems import ArtifactRefused, ModelInUse, NothingToRollBackTo, UnknownModel
 from app.records import models
 from app.records.audit import SERVER, Actor, AuditTrail, Event
@@ -21,12 +21,13 @@ from app.records.models import Activation, ModelEntry
 from app.registry.signatures import SignatureRefusedError, TrustedKeys, parse_signature
 from app.registry.vetting import Verdict, vet
 from model_zoo.network import Network
+from model_zoo.opening import ModelError
 from model_zoo.proof import Step
 
 
 @dataclass(frozen=True)
 class Admission:
-    """What became of an upload; ``new`` is False for bytes that were here before."""
+    """The result of an upload; ``new`` is False for bytes that were stored before."""
 
     entry: ModelEntry
     new: bool
@@ -34,7 +35,7 @@ class Admission:
 
 @dataclass(frozen=True)
 class Upload:
-    """An artifact that has arrived and has not been looked at.
+    """An uploaded artifact that has not been vetted.
 
     Attributes:
         file: open for reading; not closed here.
@@ -62,13 +63,13 @@ class Registry:
         self._own: set[str] = set()
 
     def admit(self, upload: Upload, actor: Actor, tell: Callable[[Step], None] = lambda _: None) -> Admission:
-        """Vet an upload and store it; what is refused leaves nothing but an audit row.
+        """Vet an upload and store it; a refused artifact leaves only an audit row.
 
-        Bytes that are here already are not vetted again; a retired model comes back, and a first signature is kept.
+        Stored bytes are not vetted again; a retired model is reactivated, and a first signature is stored.
 
         Raises:
             ArtifactRefused: with the report.
-            SandboxUnavailable: if this machine cannot vet, so that nothing can be uploaded.
+            SandboxUnavailable: if this machine cannot vet; then nothing can be uploaded.
         """
         signed = Step("signature", *self._judge(upload), 0.0)
         tell(signed)
@@ -98,9 +99,9 @@ class Registry:
         return Admission(entry, new=True)
 
     def release(self, data: bytes) -> None:
-        """Register an artifact that came with the server, once it is proved here; activate it if none is active.
+        """Register an artifact of the release, after verification; activate it if no model is active.
 
-        It needs no signature: whoever could change it could change the server.
+        It needs no signature: whoever can change it can change the server.
 
         Raises:
             ModelError: if it cannot be used.
@@ -125,7 +126,7 @@ class Registry:
             return models.listing(connection), models.active(connection)
 
     def earlier(self) -> ModelEntry | None:
-        """The model that :meth:`roll_back` would put into service; None if there is none."""
+        """The model that :meth:`roll_back` would activate; None if there is none."""
         with transaction(self._database) as connection:
             current = models.active(connection)
             earlier = models.before(connection, current) if current else None
@@ -153,11 +154,11 @@ class Registry:
         return data
 
     def checked_data(self, model_id: str) -> tuple[ModelEntry, bytes]:
-        """A model and its artifact, whose bytes and signature have been checked.
+        """A model and its artifact, with checked bytes and signature.
 
         Raises:
             UnknownModel: if there is none.
-            ModelError: if its stored bytes are not those that were uploaded, or if it is not signed as it must be.
+            ModelError: if its stored bytes differ from the upload, or if a required signature is missing.
         """
         entry = self.find(model_id)
         try:
@@ -166,11 +167,11 @@ class Registry:
             raise ModelError(str(error)) from error
         data = self.data_of(entry)
         if sha256(data).hexdigest() != entry.id:
-            raise ModelError("its stored bytes have been changed")
+            raise ModelError("its stored bytes were changed")
         return entry, data
 
     def activate(self, model_id: str, actor: Actor) -> Activation:
-        """Put a model into service; what serves already is left as it is. Whether it can be loaded is not looked at.
+        """Activate a model; no change if it is active already. Does not check whether the model can be loaded.
 
         Raises:
             UnknownModel, ModelInUse: if there is none, or it has been retired.
@@ -178,11 +179,11 @@ class Registry:
         with self._audit.transaction() as connection:
             entry = _find(connection, model_id)
             if entry.retired_at is not None:
-                raise ModelInUse(f"The model {entry.id} has been retired: upload it again to bring it back.")
+                raise ModelInUse(f"The model {entry.id} has been retired: upload it again to reactivate it.")
             return self._activate(connection, entry, actor)
 
     def roll_back(self, actor: Actor) -> Activation:
-        """Put the model into service that served before the active one.
+        """Activate the previously active model.
 
         Raises:
             NothingToRollBackTo: if there is none that has not been retired.
@@ -191,20 +192,20 @@ class Registry:
             current = models.active(connection)
             earlier = models.before(connection, current) if current else None
             if earlier is None:
-                raise NothingToRollBackTo("No other model served before this one: activate one by its id.")
+                raise NothingToRollBackTo("There is no previously active model: activate a model by its id.")
             return self._activate(connection, _find(connection, earlier), actor)
 
     def retire(self, model_id: str, actor: Actor) -> ModelEntry:
-        """Take a model out of choice; its bytes stay, since predictions name it.
+        """Retire a model; its bytes are kept, because predictions refer to it.
 
         Raises:
-            UnknownModel, ModelInUse: if there is none, or it is the one that serves.
+            UnknownModel, ModelInUse: if there is none, or it is active.
         """
         with self._audit.transaction() as connection:
             entry = _find(connection, model_id)
             current = models.active(connection)
             if current is not None and current.model_id == entry.id:
-                raise ModelInUse(f"The model {entry.id} serves: activate another one first.")
+                raise ModelInUse(f"The model {entry.id} is active: activate another model first.")
             if entry.retired_at is not None:
                 return entry
             retired = replace(entry, retired_at=datetime.now(UTC), shadow_since=None)
@@ -213,19 +214,19 @@ class Registry:
             return retired
 
     def shadow(self, model_id: str | None, actor: Actor) -> None:
-        """Let a model score live patches beside the active one, in place of any other; None lets none.
+        """Make a model the shadow, in place of any other; None stops the shadow.
 
         Raises:
-            UnknownModel, ModelInUse: if there is none, it has been retired, or it is the one that serves.
+            UnknownModel, ModelInUse: if there is none, it has been retired, or it is active.
         """
         with self._audit.transaction() as connection:
             old = models.shadow_id(connection)
             new = _find(connection, model_id) if model_id is not None else None
             if new is not None and new.retired_at is not None:
-                raise ModelInUse(f"The model {new.id} has been retired: upload it again to bring it back.")
+                raise ModelInUse(f"The model {new.id} has been retired: upload it again to reactivate it.")
             current = models.active(connection)
             if new is not None and current is not None and current.model_id == new.id:
-                raise ModelInUse(f"The model {new.id} serves: there is nothing to compare it with.")
+                raise ModelInUse(f"The model {new.id} is active: choose another model as the shadow.")
             if old == (new.id if new else None):
                 return
             models.stop_shadow(connection)
@@ -237,18 +238,18 @@ class Registry:
             )
 
     def recognize(self, data: bytes) -> None:
-        """Take note of an artifact that came with this server, which needs no signature; it is not registered."""
+        """Remember an artifact of this release, which needs no signature; it is not registered."""
         self._own.add(sha256(data).hexdigest())
 
     def is_own(self, model_id: str) -> bool:
-        """Whether the model is one that came with this server."""
+        """Whether the model is part of this release."""
         return model_id in self._own
 
     def check_trust(self, entry: ModelEntry) -> None:
-        """Look at a stored model's signature once more.
+        """Check a stored model's signature again.
 
         Raises:
-            SignatureRefusedError: if it is neither signed with a trusted key nor a file of this server's release.
+            SignatureRefusedError: if no trusted key signed it and it is not part of this server's release.
         """
         if entry.id not in self._own:
             self._trusted.check(entry.id, entry.signature)

@@ -1,19 +1,19 @@
-"""The artifacts that came with this server, or the one that its settings name."""
+"""The artifacts of this release, or the one that the settings name."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
 
-from app.diagnosis.engine import ModelError, shipped_artifacts
 from app.registry.registry import Registry
 from app.registry.serving import Serving
+from model_zoo.opening import ModelError, shipped_artifacts
 
 log = logging.getLogger("rosette.models")
 
 
 def register(registry: Registry, named: Path | None) -> None:
-    """Register the artifact that the settings name, or else the shipped ones; the first serves if none is active.
+    """Register the artifact that the settings name, else the shipped ones; activate the first if none is active.
 
     Raises:
         ModelError: naming the first file that cannot be used.
@@ -26,7 +26,7 @@ def register(registry: Registry, named: Path | None) -> None:
 
 
 def recognize(registry: Registry, named: Path | None) -> None:
-    """Tell the registry which artifacts came with this server, without registering them.
+    """Tell the registry which artifacts are part of this release, without registering them.
 
     Raises:
         ModelError: naming the first file that cannot be read.
@@ -39,10 +39,10 @@ def recognize(registry: Registry, named: Path | None) -> None:
 
 
 def warn_if_another_serves(registry: Registry, serving: Serving) -> None:
-    """Say so if none of the registered artifacts is the one that serves, so that nobody waits for it."""
+    """Log a warning if the active model is none of the registered artifacts."""
     model = serving.state.model
     if model is not None and not registry.is_own(model.sha256):
         log.warning(
-            "Another model is active than the settings or the release bring: `rosette models list` shows them, "
+            "The active model is not the one of the settings or the release: `rosette models list` shows them, "
             "`rosette models activate ID` changes it"
         )

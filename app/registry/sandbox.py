@@ -1,4 +1,4 @@
-"""A process without rights: it may compute on what it was given, and write to its standard output."""
+"""The sandbox: a process that can only compute, read its standard input and write its standard output."""
 
 from __future__ import annotations
 
@@ -40,30 +40,30 @@ _NEEDED = (
 
 
 class SandboxUnavailable(RuntimeError):  # noqa: N818 - a state of this machine, not a fault of the caller
-    """This machine cannot take a process's rights away; the text says why."""
+    """This machine does not support the sandbox; the message gives the reason."""
 
 
 def give_up_rights(*, memory_bytes: int = MEMORY_BYTES, cpu_seconds: int = CPU_SECONDS) -> str:
-    """Take from this process, for good, all but computing, reading its standard input and writing its standard output.
+    """Restrict this process permanently to computing, reading its standard input and writing its standard output.
 
-    The kernel then refuses every other system call: no file can be opened, not even for reading, no socket made, no
-    process or thread started, traced or signalled, no memory made executable. What is needed must be imported before.
+    The kernel then refuses every other system call: no file can be opened, not even for reading, no socket created, no
+    process or thread started, traced or signalled, no memory made executable. Import all modules before the call.
     Standard error and all further descriptors are closed, and the environment is emptied. The process is the first
     that the kernel kills when the machine runs out of memory, and dies with the thread that started it.
 
     Args:
         memory_bytes: largest address space, including what is already in use.
-        cpu_seconds: processor time after which the kernel ends the process by SIGXCPU.
+        cpu_seconds: CPU time after which the kernel ends the process by SIGXCPU.
 
     Returns:
-        What was taken, in words.
+        A description of the restrictions.
 
     Raises:
-        SandboxUnavailable: if this machine offers no such sandbox. The process may already have lost some rights.
+        SandboxUnavailable: if this machine does not support it. Some restrictions may already be in place.
     """
     load_filter = _filter()
     try:
-        with suppress(OSError):  # where /proc is not ours to write, nothing is lost but this precedence
+        with suppress(OSError):  # without write access to /proc only this priority is lost
             Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
         os.environ.clear()
         _close_all_but_standard_input_and_output()
@@ -73,16 +73,15 @@ def give_up_rights(*, memory_bytes: int = MEMORY_BYTES, cpu_seconds: int = CPU_S
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
         load_filter()
     except (OSError, ValueError) as error:
-        raise SandboxUnavailable(f"the kernel refuses to take rights away: {error}") from error
+        raise SandboxUnavailable(f"the kernel refuses to drop privileges: {error}") from error
     confirm_no_rights()
     return (
-        f"no files, network, processes or signals; {memory_bytes // 2**20:,} MiB of memory, "
-        f"{cpu_seconds} s of processor time"
+        f"no files, network, processes or signals; {memory_bytes // 2**20:,} MiB of memory, {cpu_seconds} s of CPU time"
     )
 
 
 def _filter() -> Callable[[], None]:
-    """Builds the list of allowed system calls, and gives what loads it into the kernel."""
+    """Build the list of allowed system calls; returns the function that loads it into the kernel."""
     try:
         from pyseccomp import (  # type: ignore[import-untyped]
             ALLOW,
@@ -100,7 +99,7 @@ def _filter() -> Callable[[], None]:
         calls = SyscallFilter(ERRNO(EPERM))
         calls.set_attr(Attr.ACT_BADARCH, KILL_PROCESS)
         calls.set_attr(Attr.CTL_TSYNC, 1)
-        calls.add_rule(ERRNO(ENOSYS), "clone3")  # says that an older call is to be tried, which is refused
+        calls.add_rule(ERRNO(ENOSYS), "clone3")  # ENOSYS makes the caller try an older call, which is refused
         calls.add_rule(ALLOW, "read", Arg(0, EQ, _STDIN))
         calls.add_rule(ALLOW, "write", Arg(0, EQ, _STDOUT))
         for call in ("mmap", "mprotect"):
@@ -116,7 +115,7 @@ def _filter() -> Callable[[], None]:
 def _close_all_but_standard_input_and_output() -> None:
     for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
         if descriptor not in (_STDIN, _STDOUT):
-            with suppress(OSError):  # that of the listing itself is closed already
+            with suppress(OSError):  # the descriptor of the listing itself is closed already
                 os.close(descriptor)
 
 
@@ -140,10 +139,10 @@ def _prctl(option: int, value: int) -> None:
 
 
 def confirm_no_rights() -> None:
-    """Try what must be impossible for this process by now.
+    """Try operations that the sandbox must forbid.
 
     Raises:
-        SandboxUnavailable: naming what was possible all the same.
+        SandboxUnavailable: naming an operation that was possible.
     """
     attempts: dict[str, Callable[[], object]] = {
         "open a file": lambda: os.open("/", os.O_RDONLY),
@@ -159,8 +158,8 @@ def confirm_no_rights() -> None:
         except OSError as error:
             if error.errno == EPERM:
                 continue
-            raise SandboxUnavailable(f"the kernel did not refuse to {what}, but said: {error}") from error
-        raise SandboxUnavailable(f"the kernel let a process without rights {what}")
+            raise SandboxUnavailable(f"the kernel did not forbid the process to {what}: {error}") from error
+        raise SandboxUnavailable(f"the kernel permitted a process without privileges to {what}")
 
 
 def _fork() -> None:

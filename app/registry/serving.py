@@ -1,4 +1,4 @@
-"""Which model answers here: follows the last activation in the database, and swaps whole models between answers."""
+"""The model of this server: follows the last activation in the database, and replaces models between requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from time import monotonic
 
 from sqlalchemy import Engine as Database
 
-from app.diagnosis.engine import ModelError
 from app.inference.model import Model
 from app.inference.processes import Processes
 from app.inference.worker import WorkerEnded
@@ -21,6 +20,7 @@ from app.records.audit import Actor
 from app.records.database import transaction
 from app.records.models import Activation
 from app.registry.registry import Registry
+from model_zoo.opening import ModelError
 
 POLL_S = 0.5
 RETRY_S = 10.0
@@ -31,12 +31,12 @@ log = logging.getLogger("rosette.models")
 
 @dataclass(frozen=True)
 class State:
-    """What serves, and what else was asked for.
+    """The current model and shadow of this server.
 
     Attributes:
-        model: answers; None before any could be loaded.
-        shadow: scores beside it, if any.
-        error: why the model that should serve, or the shadow, does not; empty if it does.
+        model: the model that answers; None before one could be loaded.
+        shadow: the shadow, if any.
+        error: why the active model or the shadow does not run here; empty if both do.
     """
 
     model: Model | None = None
@@ -46,7 +46,7 @@ class State:
 
 @dataclass(frozen=True)
 class _Refusal:
-    """Why a model is not used here, and when it is tried again, by the monotonic clock in seconds."""
+    """Why a model is not used here, and when to try again (monotonic clock, seconds)."""
 
     reason: str
     until: float = inf
@@ -56,12 +56,12 @@ class _Refusal:
 class Serving:
     """Keeps the active model loaded, in a thread that looks for a new activation twice a second.
 
-    Whoever took :attr:`model` before a swap finishes with it; then nothing refers to it, and the pool drops it.
+    A request that took :attr:`model` before a replacement finishes with it; then the pool drops it.
 
     Args:
-        database: where activations are.
+        database: contains the activations.
         registry: the models.
-        processes: open them.
+        processes: open models and run them.
     """
 
     def __init__(self, database: Database, registry: Registry, processes: Processes) -> None:
@@ -84,7 +84,7 @@ class Serving:
         """
         model = self.state.model
         if model is None:
-            raise NoModel("No model is loaded, so nothing can be answered: /readyz says why.")
+            raise NoModel("No model is loaded, so the server cannot answer: see /readyz for the reason.")
         return model
 
     def start(self) -> None:
@@ -96,19 +96,19 @@ class Serving:
             self._thread.join()
 
     def follow(self) -> State:
-        """Bring this server to the last activation now; gives what serves afterwards.
+        """Apply the last activation now; returns the new state.
 
-        A model that cannot be used here leaves the one before in service, and is not tried again until another
-        activation is made. At the start, the last one of those that were active before and can be used takes its place.
+        If a model cannot be used here, the previous one continues, and it is not tried again until the next activation.
+        At the start, the most recently active model that can be used takes its place.
 
         Raises:
-            RecordsUnavailable: if the database fails; the model that serves goes on.
+            RecordsUnavailable: if the database fails; the current model continues.
         """
         with self._following:
             return self._follow()
 
     def activate(self, model_id: str, actor: Actor) -> Activation:
-        """Prove a model here, and then put it into service on every server of this database.
+        """Verify a model here, then activate it on every server of this database.
 
         Raises:
             UnknownModel, ModelInUse: if there is none, or it has been retired.
@@ -117,7 +117,7 @@ class Serving:
         return self._activate(model_id, lambda: self._registry.activate(model_id, actor))
 
     def roll_back(self, actor: Actor) -> Activation:
-        """The same with the model that served before the active one.
+        """Activate the previously active model in the same way.
 
         Raises:
             NothingToRollBackTo: if there is none that has not been retired.
@@ -128,17 +128,44 @@ class Serving:
             return self._registry.roll_back(actor)
         return self._activate(earlier.id, lambda: self._registry.roll_back(actor))
 
+    def start_shadow(self, model_id: str, actor: Actor) -> None:
+        """Prove a model here, and then let it score live patches on every server of this database.
+
+        It takes the place of any other.
+
+        Raises:
+            UnknownModel, ModelInUse: if there is none, it has been retired, or it is the one that serves.
+            ModelUnusable: if it cannot be loaded here; nothing is changed.
+        """
+        with self._following:
+            proved = self._proved(model_id, "it did not become the shadow")
+            self._registry.shadow(model_id, actor)
+            self._follow(proved)
+
+    def stop_shadow(self, actor: Actor) -> None:
+        """Let no model score beside the active one."""
+        self._registry.shadow(None, actor)
+        self.follow()
+
     def _activate(self, model_id: str, commit: Callable[[], Activation]) -> Activation:
         with self._following:
-            try:
-                proved = self._loaded(model_id) or self._open(model_id)
-            except (ModelError, WorkerEnded) as error:
-                raise ModelUnusable(
-                    f"The model {model_id[:12]} cannot be loaded here, so that it was not activated: {error}"
-                ) from error
+            proved = self._proved(model_id, "it was not activated")
             activation = commit()
             self._follow(proved)
             return activation
+
+    def _proved(self, model_id: str, consequence: str) -> Model:
+        """A model that can be used here.
+
+        Raises:
+            ModelUnusable: with the consequence, if it cannot be.
+        """
+        try:
+            return self._loaded(model_id) or self._open(model_id)
+        except (ModelError, WorkerEnded) as error:
+            raise ModelUnusable(
+                f"The model {model_id[:12]} cannot be loaded here, so that {consequence}: {error}"
+            ) from error
 
     def _follow(self, proved: Model | None = None) -> State:
         with transaction(self._database) as connection:
@@ -151,13 +178,13 @@ class Serving:
             self._refused.clear()
             self._wanted = wanted
         model = self._model_of(active_id, proved) or self.state.model or self._first_of(earlier)
-        shadow = self._model_of(shadow_id)
+        shadow = self._model_of(shadow_id, proved)
         self.state = State(model, shadow, self._error(active_id, shadow_id, model))
         self._processes.drop_unused()
         return self.state
 
     def _error(self, active_id: str | None, shadow_id: str | None, model: Model | None) -> str:
-        """Why the wanted models do not serve; empty if they do."""
+        """Why the active model or the shadow does not run here; empty if both do."""
         reasons = [self._refused[name].reason for name in (active_id, shadow_id) if name in self._refused]
         if active_id in self._refused and model is not None:
             title = f"{model.manifest.name} {model.manifest.version} ({model.sha256[:12]})"
@@ -173,7 +200,7 @@ class Serving:
         return next((model for model in map(self._model_of, model_ids) if model), None)
 
     def _model_of(self, model_id: str | None, proved: Model | None = None) -> Model | None:
-        """The model, loaded and proved; None if there is none, or it cannot be used here."""
+        """The model, loaded and verified; None if there is none, or it cannot be used here."""
         if model_id is None:
             return None
         if proved is not None and proved.sha256 == model_id:
@@ -190,7 +217,7 @@ class Serving:
             reason = str(error)
         except UnknownModel:
             reason = "it is not in the registry"
-        except WorkerEnded as error:  # perhaps for another reason than the model
+        except WorkerEnded as error:  # the model need not be the cause
             reason = str(error)
             if refusal is None or refusal.tries < ATTEMPTS:
                 until = monotonic() + RETRY_S
@@ -209,11 +236,11 @@ class Serving:
         return None
 
     def _open(self, model_id: str) -> Model:
-        """Load a model and prove it.
+        """Load a model and verify it.
 
         Raises:
             ModelError: if it cannot be used here.
-            WorkerEnded: if every inference process ended over it.
+            WorkerEnded: if every inference process ended while opening it.
             UnknownModel: if there is none.
         """
         entry, data = self._registry.checked_data(model_id)
@@ -221,7 +248,7 @@ class Serving:
             model = self._processes.open(data)
         except (ModelError, WorkerEnded):
             raise
-        except Exception as error:  # whatever is wrong with a model must not stop the one that serves
+        except Exception as error:  # an error in a model must not stop the current one
             raise ModelError(f"it cannot be opened: {type(error).__name__}: {error}") from error
         log.info("loaded the model %s %s (%s)", entry.name, entry.version, model_id[:12])
         return model
@@ -236,7 +263,7 @@ class Serving:
                 trouble = problem.detail
             except Exception as error:
                 trouble = f"{type(error).__name__}: {error}"
-                self.state = replace(self.state, error=f"another model cannot be looked for: {trouble}")
+                self.state = replace(self.state, error=f"the active model cannot be looked up: {trouble}")
             if trouble != said:  # once for each outage, not twice a second
                 said = trouble
-                log.warning("cannot look for another model: %s", trouble) if trouble else log.info("following again")
+                log.warning("cannot look up the active model: %s", trouble) if trouble else log.info("following again")

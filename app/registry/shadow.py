@@ -1,4 +1,4 @@
-"""A second model scores live patches beside the one that answers, when there is time for it."""
+"""The shadow: a second model scores live patches when there is spare time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from functools import partial
 
 from anyio import to_thread
 
-from app.diagnosis.orbit import Rotations
 from app.diagnosis.scale import IGNORE
 from app.inference.model import Model, Prediction
 from app.inference.pool import Pool
@@ -16,6 +15,7 @@ from app.inference.worker import Job, Outcome
 from app.problems import Problem
 from app.records.shadow_scores import Score, ShadowScores
 from app.registry.serving import Serving
+from model_zoo.orbit import Rotations
 
 QUEUE = 64
 MAX_SHADOW_BATCH = 4
@@ -24,7 +24,7 @@ log = logging.getLogger("rosette.models")
 
 
 class ShadowScorer:
-    """Scores what :meth:`offer` brings; no answer waits for it, and what is too much is dropped.
+    """Scores the patches of :meth:`offer`; no answer waits for it, and excess patches are dropped.
 
     All methods belong to the event loop.
 
@@ -40,7 +40,7 @@ class ShadowScorer:
         self.dropped = 0
 
     def offer(self, data: bytes, answer: Prediction) -> None:
-        """Have an answered image file scored by the shadow model, if there is one."""
+        """Queue an answered image file for the shadow, if there is one."""
         if self._serving.state.shadow is None:
             return
         try:
@@ -49,7 +49,7 @@ class ShadowScorer:
             self.dropped += 1
 
     async def run(self) -> None:
-        """Score what is offered, for ever."""
+        """Score the queued patches, until cancelled."""
         while True:
             waiting = [await self._queue.get()]
             while len(waiting) < MAX_SHADOW_BATCH and not self._queue.empty():
@@ -72,9 +72,9 @@ class ShadowScorer:
     def _by_basis(
         self, model: Model, waiting: list[tuple[bytes, Prediction]]
     ) -> dict[Rotations, list[tuple[bytes, Prediction]]]:
-        """What is to be asked about which patches, so that the shadow's answers have the basis of those given.
+        """Group the patches by basis, so that the shadow's answers have the same basis as the given ones.
 
-        A shadow that is not calibrated for orbits cannot be compared with answers of this basis.
+        A shadow without an orbit calibration is not compared with answers of basis ``orbit``.
         """
         found: dict[Rotations, list[tuple[bytes, Prediction]]] = {}
         for data, answer in waiting:

@@ -21,7 +21,7 @@ SIGNATURE_BYTES = 64
 
 
 class SignatureRefusedError(ValueError):
-    """An artifact's signature is missing, malformed, or made with no trusted key."""
+    """An artifact's signature is missing, malformed, or not made with a trusted key."""
 
 
 def new_private_key() -> str:
@@ -33,16 +33,16 @@ def public_key(private_pem: str) -> str:
     """The public half of a private key, as the base64 of its 32 bytes.
 
     Raises:
-        ValueError: if the text is no Ed25519 private key in PEM.
+        ValueError: if the text is not an Ed25519 private key in PEM.
     """
     return base64.b64encode(_private(private_pem).public_key().public_bytes_raw()).decode()
 
 
 def sign(artifact_sha256: str, private_pem: str) -> str:
-    """Sign an artifact by its SHA-256 (hexadecimal); gives the base64 of the 64 bytes.
+    """Sign an artifact by its SHA-256 (hexadecimal); returns the base64 of the 64 bytes.
 
     Raises:
-        ValueError: if the text is no Ed25519 private key in PEM.
+        ValueError: if the text is not an Ed25519 private key in PEM.
     """
     return base64.b64encode(_private(private_pem).sign(_message(artifact_sha256))).decode()
 
@@ -51,12 +51,12 @@ def parse_signature(text: str) -> bytes:
     """A signature's 64 bytes from base64.
 
     Raises:
-        SignatureRefusedError: if it is anything else.
+        SignatureRefusedError: if the text is not a signature.
     """
     try:
         signature = base64.b64decode(text.strip(), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise SignatureRefusedError(f"the signature is no base64: {error}") from error
+        raise SignatureRefusedError(f"the signature is not base64: {error}") from error
     if len(signature) != SIGNATURE_BYTES:
         raise SignatureRefusedError(f"the signature has {len(signature)} bytes, expected {SIGNATURE_BYTES}")
     return signature
@@ -64,7 +64,7 @@ def parse_signature(text: str) -> bytes:
 
 @dataclass(frozen=True)
 class TrustedKeys:
-    """The public keys whose signatures an administrator trusts; none means that signatures are not asked for."""
+    """The public keys that the administrator trusts; without keys no signature is required."""
 
     keys: tuple[bytes, ...] = ()
 
@@ -73,7 +73,7 @@ class TrustedKeys:
         """Public keys as base64 of 32 bytes each, separated by commas.
 
         Raises:
-            ValueError: naming the first that is none.
+            ValueError: naming the first part that is not a public key.
         """
         found = []
         for part in filter(None, (part.strip() for part in text.split(","))):
@@ -82,21 +82,21 @@ class TrustedKeys:
                 Ed25519PublicKey.from_public_bytes(key)
             except ValueError as error:
                 raise ValueError(
-                    f"{part!r} is no Ed25519 public key in base64: `rosette models keygen` prints one"
+                    f"{part!r} is not an Ed25519 public key in base64: `rosette models keygen` prints one"
                 ) from error
             found.append(key)
         return cls(tuple(found))
 
     def check(self, artifact_sha256: str, signature: bytes | None) -> str:
-        """Who signed, in words.
+        """Check a signature; returns a description of the signer.
 
         Raises:
             SignatureRefusedError: if keys are trusted and none of them made this signature.
         """
         if not self.keys:
-            return "not asked for: ROSETTE_TRUSTED_KEYS is not set"
+            return "not required: ROSETTE_TRUSTED_KEYS is not set"
         if signature is None:
-            raise SignatureRefusedError("the artifact is not signed, and only signed ones are trusted here")
+            raise SignatureRefusedError("the artifact is not signed, and this server accepts signed artifacts only")
         for key in self.keys:
             try:
                 Ed25519PublicKey.from_public_bytes(key).verify(signature, _message(artifact_sha256))

@@ -1,7 +1,7 @@
-"""Vetting an uploaded artifact: what it is, and what a process without rights finds out about it.
+"""Vetting of an uploaded artifact, in a sandboxed process.
 
-The uploaded bytes are parsed in that process alone. It may die of them, and even lie about them; the server, which
-proves a network anew whenever it loads one, loads none that was not vetted.
+Only that process parses the uploaded bytes. They may crash it or make it report wrong results. The server loads no
+artifact that was not vetted, and verifies a network again whenever it loads one.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ _IR_VERSION_TAG = b"\x08"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of an upload.
+    """The result of vetting an upload.
 
     Attributes:
         passed: whether every step passed, to the last.
-        steps: those that were made, in order; after a failure those that make no sense are left out.
+        steps: the steps that ran, in order; after a failure, dependent steps are omitted.
     """
 
     passed: bool
@@ -67,16 +67,16 @@ class Verdict:
 
 
 def vet(artifact: BinaryIO, *, size: int, tell: Tell = nobody, timeout_s: float = 30) -> Verdict:
-    """Vet an uploaded file; whatever its bytes are, there is a verdict. Blocks; nothing is written anywhere.
+    """Vet an uploaded file; there is a verdict for any bytes. Blocks; writes nothing.
 
     Args:
-        artifact: an open file, its position is neither used nor moved.
+        artifact: an open file; its position is neither used nor changed.
         size: its length in bytes.
         tell: called with each step as soon as it is known, in this thread.
         timeout_s: wall-clock seconds for the whole of the vetting process.
 
     Raises:
-        SandboxUnavailable: if no process without rights can be had on this machine, so that nothing was vetted.
+        SandboxUnavailable: if this machine does not support the sandbox; nothing was vetted.
     """
     examination = Examination(tell)
     head = os.pread(artifact.fileno(), _MAGIC_BYTES, 0)
@@ -88,10 +88,10 @@ def vet(artifact: BinaryIO, *, size: int, tell: Tell = nobody, timeout_s: float 
 
 
 def check_size_and_magic(head: bytes, size: int) -> str:
-    """Look at a file's length and its first bytes, without parsing them.
+    """Check a file's length and its first bytes, without parsing them.
 
     Raises:
-        RefusedError: saying what the file seems to be, if it cannot be an artifact.
+        RefusedError: if it cannot be an artifact; the message names the probable file type.
     """
     if size == 0:
         raise RefusedError("the file is empty")
@@ -102,22 +102,22 @@ def check_size_and_magic(head: bytes, size: int) -> str:
     if kind is not None:
         raise RefusedError(f"the file is {kind}, expected an .onnx file")
     if not head.startswith(_IR_VERSION_TAG):
-        raise RefusedError(f"the file begins with the bytes {head[:8].hex(' ')}, as no .onnx file does")
-    return f"{size:,} bytes, begins as an .onnx file does"
+        raise RefusedError(f"the file begins with the bytes {head[:8].hex(' ')}, expected those of an .onnx file")
+    return f"{size:,} bytes, begins like an .onnx file"
 
 
 def question(command: Sequence[str], artifact: int, examination: Examination, timeout_s: float) -> None:
-    """Let a process vet the artifact on its standard input, and add its steps to the examination.
+    """Run the vetting process on the artifact, and add its steps to the examination.
 
-    A process that dies, hangs or does not keep to the protocol becomes the failed step ``process``.
+    A process that crashes, hangs or violates the protocol becomes the failed step ``process``.
 
     Args:
-        command: of the vetting process, which speaks as ``vetting_child`` does.
+        command: the vetting process, with the protocol of ``vetting_child``.
         artifact: descriptor of the artifact.
         timeout_s: wall-clock seconds after which the process is killed.
 
     Raises:
-        SandboxUnavailable: if the process could not give up its rights, or came not so far.
+        SandboxUnavailable: if the process could not enter the sandbox, or ended before that.
     """
     started = monotonic()
     confined = finished = False
@@ -126,7 +126,7 @@ def question(command: Sequence[str], artifact: int, examination: Examination, ti
         try:
             for line in _lines(process.stdout, started + timeout_s):
                 if finished:
-                    raise _Misbehaved("went on after its last word")
+                    raise _Misbehaved("continued after its last message")
                 if line == FINISHED:
                     finished = True
                     continue
@@ -151,7 +151,7 @@ def question(command: Sequence[str], artifact: int, examination: Examination, ti
 
 
 def _started(command: Sequence[str], artifact: int) -> subprocess.Popen[bytes]:
-    """Start the process in a session of its own, which no interrupt from the server's terminal reaches."""
+    """Start the process in its own session, so that interrupts from the server's terminal do not reach it."""
     try:
         return subprocess.Popen(
             command, stdin=artifact, stdout=subprocess.PIPE, env=_ENVIRONMENT, cwd="/", start_new_session=True
@@ -161,16 +161,16 @@ def _started(command: Sequence[str], artifact: int) -> subprocess.Popen[bytes]:
 
 
 class _Misbehaved(Exception):  # noqa: N818 - the process does it, and the text says what
-    """The vetting process does not keep to the protocol."""
+    """The vetting process violates the protocol."""
 
 
 def _step(line: bytes) -> Step:
     try:
         step = _STEP.validate_json(line, strict=True)
     except ValidationError:
-        raise _Misbehaved("wrote what is no step") from None
+        raise _Misbehaved("wrote an invalid step") from None
     if not isfinite(step.milliseconds):
-        raise _Misbehaved("wrote what is no step")
+        raise _Misbehaved("wrote an invalid step")
     return step
 
 
@@ -197,18 +197,18 @@ def _died(status: int) -> str:
         return f"ended with status {status}"
     meaning = {
         -signal.SIGKILL: "out of memory?",
-        -signal.SIGXCPU: f"the file takes more than {CPU_SECONDS} s of processor time",
+        -signal.SIGXCPU: f"the file takes more than {CPU_SECONDS} s of CPU time",
     }
     return f"was killed by signal {-status} ({signal.strsignal(-status)}): {meaning.get(status, 'the file crashes it')}"
 
 
 @contextmanager
 def _read_only(descriptor: int) -> Iterator[int]:
-    """The same open file opened anew, at its beginning and for reading only."""
+    """The same file, reopened read-only at its beginning."""
     try:
         opened = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise SandboxUnavailable(f"the file cannot be opened anew for reading only: {error}") from error
+        raise SandboxUnavailable(f"the file cannot be reopened read-only: {error}") from error
     try:
         yield opened
     finally:

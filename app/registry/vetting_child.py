@@ -1,6 +1,6 @@
-"""The vetting process: gives up its rights, reads an artifact from standard input, and tells what it finds.
+"""The vetting process: enters the sandbox, reads an artifact from standard input, and reports its findings.
 
-On standard output it writes a line for each ``Step``, as JSON, as soon as the step is made, and
+On standard output it writes one JSON line per ``Step``, as soon as the step is done, and
 ``FINISHED`` at the end. The first step is ``sandbox``; where it fails, nothing was read.
 """
 
@@ -31,7 +31,7 @@ def main() -> None:
     if confined:
         verify(_read(), _tell, only_int8=True)
         _write(FINISHED + b"\n")
-    os._exit(0)  # the interpreter's own end would need rights
+    os._exit(0)  # the interpreter's normal exit needs system calls that are forbidden
 
 
 def _load_what_is_loaded_late() -> None:
@@ -40,7 +40,7 @@ def _load_what_is_loaded_late() -> None:
 
 
 def _read() -> bytes:
-    """Standard input, up to a byte more than an artifact may have."""
+    """Standard input, up to one byte more than the size limit."""
     data = bytearray()
     while len(data) <= MAX_BYTES and (part := os.read(0, MAX_BYTES + 1 - len(data))):
         data += part

@@ -1,1 +1,1 @@
-"""The pages for people: rendered here, through the same services that the API uses."""
+"""The web pages, through the same services as the API."""

@@ -1,4 +1,4 @@
-"""Style sheet, scripts and pictures, served from here under names that say which version they are."""
+"""Style sheet, scripts and pictures, with their version in the address."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True)
 class Asset:
-    """A file as it is sent; ``version`` is part of its SHA-256."""
+    """A static file; ``version`` is part of its SHA-256."""
 
     data: bytes
     media_type: str
@@ -38,7 +38,7 @@ ASSETS = _assets()
 
 
 def url(name: str) -> str:
-    """Where a file is; another content has another address, so that browsers may keep it for ever."""
+    """The address of a file; it changes with the content, so browsers may cache it without limit."""
     return f"{STATIC}{name}?v={ASSETS[name].version}"
 
 

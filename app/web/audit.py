@@ -1,4 +1,4 @@
-"""``/audit``: who did what, and whether that record is whole."""
+"""``/audit``: the audit trail and its verification."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.services import Services, services_of
 from app.web.errors import PageRoute
 from app.web.rendering import page
 
-TOGETHER = 50
+PAGE_SIZE = 50
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -39,5 +39,5 @@ async def audit_page(
         except ValueError as error:
             raise InvalidParameter(f"{error}.") from error
         found = await services.io.run(partial(services.audit.verify, given))
-    entries = await services.io.run(partial(services.audit.page, TOGETHER, cursor))
+    entries = await services.io.run(partial(services.audit.page, PAGE_SIZE, cursor))
     return page(request, "audit.html", entries=entries, cursor=cursor, found=found, head=head.strip())

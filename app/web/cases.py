@@ -1,4 +1,4 @@
-"""``/cases``: the log, one answer, two answers beside each other, and what people decided."""
+"""``/cases``: the recorded answers, one answer, two answers compared, and reviews."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from app.api.exports import export
 from app.api.predictions import own_key
 from app.api.query import KnownParameters
 from app.api.reviews import MAX_NOTE
-from app.diagnosis.reasons import Code
-from app.diagnosis.report import Decision, Label
 from app.problems import InvalidParameter, UnknownPrediction
 from app.records.browsing import AMONG, Order
 from app.records.exports import CSV, JSONL, Format
@@ -28,8 +26,10 @@ from app.web.rendering import HEADERS, may, page
 from app.web.strings import t
 from app.web.view import View, view
 from app.web.wanted import FILTERS, NAMES, Wanted, wanted
+from model_zoo.decision import Decision, Label
+from model_zoo.reasons import Code
 
-TOGETHER = 50
+PAGE_SIZE = 50
 
 router = APIRouter(prefix="/cases", include_in_schema=False, route_class=PageRoute)
 TheServices = Annotated[Services, Depends(services_of)]
@@ -47,7 +47,7 @@ async def list_cases(
     reviewer = may(caller, Role.REVIEW)
 
     def read() -> dict[str, Any]:
-        found = services.browsing.page(form.order, TOGETHER, form.filter, form.cursor)
+        found = services.browsing.page(form.order, PAGE_SIZE, form.filter, form.cursor)
         verdicts = services.browsing.verdicts([row.id for row in found.rows]) if reviewer else {}
         return {"found": found, "verdicts": verdicts}
 
@@ -175,4 +175,4 @@ def _id(text: str) -> UUID:
 
 
 def _unknown(text: str) -> UnknownPrediction:
-    return UnknownPrediction(f"There is no answer {text[:64]} that this key may see.")
+    return UnknownPrediction(f"There is no answer {text[:64]} that this key may read.")

@@ -1,4 +1,4 @@
-"""``/``: patches are dropped, pasted or chosen, and answered one by one."""
+"""``/``: classifies dropped, pasted or chosen patches one by one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from app.api.admission import admit, client_gone
 from app.api.filters import IDENTIFIER
 from app.api.predict import StatedMpp
 from app.api.query import KnownParameters
-from app.diagnosis.orbit import Rotations
-from app.diagnosis.shifts import Shifts
 from app.problems import Problem
 from app.services import Services, services_of
 from app.web.errors import PageRoute
@@ -25,6 +23,8 @@ from app.web.forms import check_script
 from app.web.paths import home
 from app.web.rendering import HEADERS, fragment, may, page
 from app.web.view import view
+from model_zoo.orbit import Rotations
+from model_zoo.shifts import Shifts
 
 OUTCOME, ANSWERED, REFUSED = "X-Rosette-Outcome", "answered", "refused"
 
@@ -62,7 +62,7 @@ async def answer_patch(
     slide_id: Annotated[str | None, Query(pattern=IDENTIFIER)] = None,
     mpp: Annotated[StatedMpp, Query()] = None,
 ) -> Response:
-    """A part of the page: the answer, or why there is none. A file that is no patch is an outcome like others: 200."""
+    """A fragment of the page: the answer or the problem. The status is 200 also for a refused file."""
     check_script(request)
     try:
         [image], stated = await admit(request, services, request.app.state.patch_reader, caller, mpp)

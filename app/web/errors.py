@@ -1,4 +1,4 @@
-"""What a browser gets when a page cannot be had."""
+"""Error pages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.web.rendering import HEADERS, page
 
 
 class PageRoute(APIRoute):
-    """A route whose problems are pages."""
+    """A route that renders problems as pages."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -37,7 +37,7 @@ class PageRoute(APIRoute):
 
 
 def refused(scope: Scope, problem: Problem) -> Response:
-    """The answer to a request for a page that the gate did not let through: browsers are sent to sign in."""
+    """The response for a page without a valid session: browsers are redirected to the login page."""
     request = Request(scope)
     if "text/html" not in request.headers.get("accept", ""):
         return problem.response()
@@ -51,7 +51,7 @@ def refused(scope: Scope, problem: Problem) -> Response:
 
 
 def problem_page(request: Request, problem: Problem) -> Response:
-    """A problem in words, with the way back."""
+    """A page that shows a problem and a link back."""
     session = getattr(request.state, "session", None)
     back = home(session.caller) if session else LOGIN
     response = page(request, "problem.html", problem.status, problem=problem, back=back)

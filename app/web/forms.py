@@ -1,4 +1,4 @@
-"""Forms and scripts' requests: bounded, from a page of this server, and of this session."""
+"""Checks of forms and script requests: size, origin and CSRF token."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FIELD, HEADER = "csrf", "X-CSRF-Token"
 
 
 async def read_form(request: Request, timeout_s: float, *fields: str) -> dict[str, str]:
-    """A form's fields; those that did not come are empty.
+    """A form's fields; missing fields are empty.
 
     Raises:
         Forbidden: if it comes from another site, or does not carry the session's token.
-        InvalidForm: if it has other fields, or one of them twice.
-        UnsupportedContentType, BodyTooLarge, BodyTooSlow, BodyIncomplete: as their names say.
+        InvalidForm: if it has unknown or repeated fields.
+        UnsupportedContentType, BodyTooLarge, BodyTooSlow, BodyIncomplete: if the body is not accepted.
     """
     _check_origin(request)
     reader = BoundedReader(MAX_BYTES, timeout_s, [MEDIA_TYPE], "write less")
@@ -42,7 +42,7 @@ async def read_form(request: Request, timeout_s: float, *fields: str) -> dict[st
 
 
 def check_script(request: Request) -> None:
-    """See that a script's request comes from a page of this session.
+    """Check that a script's request comes from a page of this session.
 
     Raises:
         Forbidden: if it does not.
@@ -52,16 +52,16 @@ def check_script(request: Request) -> None:
 
 
 def _check_origin(request: Request) -> None:
-    """Browsers say from which site a request comes; older ones, and those on plain HTTP, only from which origin."""
+    """Browsers state the site of a request; older ones, and plain HTTP, only the origin."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None:
         ours = site in {"same-origin", "none"}
     else:
         ours = origin is None or urlsplit(origin).netloc == request.headers.get("host")
     if not ours:
-        raise Forbidden("The request comes from another site's page, so nothing was done.")
+        raise Forbidden("The request comes from another site's page, so nothing was changed.")
 
 
 def _check_token(session: Session, token: str) -> None:
     if not hmac.compare_digest(session.csrf.encode(), token.encode()):
-        raise Forbidden("The page belongs to another session, so nothing was done: load it again.")
+        raise Forbidden("The page belongs to another session, so nothing was changed: load it again.")

@@ -1,17 +1,17 @@
-"""The probabilities at the offsets around a patch, as a grid of three by three squares."""
+"""The probabilities at the offsets around a patch, as a grid of 3×3 squares."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.diagnosis.shifts import DISTANCE_PX, ShiftReport
+from model_zoo.shifts import DISTANCE_PX, ShiftReport
 
 SIDE, GAP = 60.0, 4.0
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One offset; ``x`` and ``y`` are of the drawing, ``height`` is of the part that the probability fills."""
+    """One offset; ``x`` and ``y`` are drawing coordinates, ``height`` is the height of the filled part."""
 
     x: float
     y: float
@@ -26,7 +26,7 @@ class Cell:
 
 
 def shift_grid(shifts: ShiftReport) -> tuple[Cell, ...]:
-    """Lay the offsets out as they lie on the slide: right is right, down is down."""
+    """Lay out the offsets as on the slide: right is right, down is down."""
     return tuple(
         Cell(
             x=_place(dx),

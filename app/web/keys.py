@@ -1,4 +1,4 @@
-"""``/keys``: who may come in."""
+"""``/keys``: list, create and revoke keys."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def ask_revoke(
     entries = await services.io.run(services.keys.listing)
     entry = next((entry for entry in entries if entry.id == key_id), None)
     if entry is None:
-        raise UnknownKey("There is no key with this id: list the keys to see theirs.")
+        raise UnknownKey("There is no key with this id: the page Keys lists them.")
     return page(request, "revoke.html", entry=entry, own=entry.id == caller.key_id)
 
 

@@ -49,7 +49,7 @@ async def login(
     except (Unauthorized, TooManyTries) as problem:
         return _refused(request, problem, target)
     token = await to_thread.run_sync(services.sessions.open, caller)
-    if before := session_token(request.scope):  # this browser's, which it forgets now
+    if before := session_token(request.scope):  # also clear the cookie of this browser
         await to_thread.run_sync(services.sessions.close, before, caller.actor)
     response = RedirectResponse(target or home(caller), 303, headers=HEADERS)
     response.set_cookie(

@@ -1,4 +1,4 @@
-"""``/models``: which model serves, bringing in another, and putting it into service."""
+"""``/models``: list, upload, activate and retire models."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NoParameters = Annotated[None, Depends(KnownParameters())]
 
 @dataclass(frozen=True)
 class Line:
-    """A figure of two models beside each other; empty where a model does not say it."""
+    """A figure of two models; empty if a model does not state it."""
 
     name: str
     old: str
@@ -91,8 +91,7 @@ async def roll_back(request: Request, caller: MayAdminister, _: NoParameters, se
 @router.post("/shadow/stop")
 async def stop_shadow(request: Request, caller: MayAdminister, _: NoParameters, services: TheServices) -> Response:
     await read_form(request, services.settings.body_timeout_s)
-    await services.io.run(partial(services.registry.shadow, None, caller.actor))
-    await services.io.run(services.serving.follow)
+    await services.io.run(partial(services.serving.stop_shadow, caller.actor))
     return _to("unshadow")
 
 
@@ -156,8 +155,7 @@ async def start_shadow(
     request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, model_id: str
 ) -> Response:
     await read_form(request, services.settings.body_timeout_s)
-    await services.io.run(partial(services.registry.shadow, model_id, caller.actor))
-    await services.io.run(services.serving.follow)
+    await services.io.run(partial(services.serving.start_shadow, model_id, caller.actor))
     return _to("shadow")
 
 
@@ -190,12 +188,12 @@ async def _active_id(services: Services) -> str:
 async def _earlier(services: Services) -> ModelEntry:
     earlier = await services.io.run(services.registry.earlier)
     if earlier is None:
-        raise NothingToRollBackTo("No other model served before this one: activate one by itself.")
+        raise NothingToRollBackTo("There is no previously active model: activate a model by its id.")
     return earlier
 
 
 def _lines(old: dict[str, Any] | None, new: dict[str, Any]) -> list[Line]:
-    """The models' limits and figures beside each other."""
+    """The limits and figures of two models."""
     sides = [_figures(manifest) if manifest else {} for manifest in (old, new)]
     names = list(dict.fromkeys([*sides[1], *sides[0]]))
     return [Line(name, *(side.get(name, "") for side in sides)) for name in names]
@@ -218,7 +216,7 @@ def _figures(manifest: dict[str, Any]) -> dict[str, str]:
 
 
 def _auc(manifest: dict[str, Any]) -> str:
-    """The AUC on test, or else on another split, by the orbit where it decides; empty if the artifact does not say."""
+    """The AUC on test, else on another split, on basis orbit if available; empty if not stated."""
     aucs = [metric for metric in manifest["metrics"] if metric["name"] == "auc"]
     by_basis = sorted(aucs, key=lambda metric: metric.get("basis") == "orbit")
     found = {metric["split"]: f"{metric['value']:.3f}" for metric in by_basis}

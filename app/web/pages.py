@@ -1,4 +1,4 @@
-"""Every page, put together."""
+"""Installs all pages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from app.web import assets, audit, cases, diagnose, keys, login, models, status
 
 
 def install(app: FastAPI) -> None:
-    """Serve the pages and their files."""
+    """Add the pages and their static files to the application."""
     for module in (assets, login, diagnose, cases, models, keys, audit, status):
         app.include_router(module.router)

@@ -1,4 +1,4 @@
-"""Which paths are pages, and where a browser may be sent."""
+"""The paths of pages, and safe redirect targets."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _LOCAL = re.compile(r"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?")
 
 
 def is_page(path: str) -> bool:
-    """Whether a path is a page's, and so for browsers that have signed in."""
+    """Whether a path is a page, which needs a session."""
     return path in _PAGES or path.startswith(_BELOW)
 
 
 def local(target: str) -> str | None:
-    """The target, if it is the path and query of a page here; None for whatever else, such as another host's page."""
-    # Browsers take a backslash for a slash and drop control characters: neither is let through, nor a second slash.
+    """The target, if it is the path and query of a page of this server; None for anything else."""
+    # Browsers treat a backslash as a slash and drop control characters: refuse both, and a second slash.
     if not _LOCAL.fullmatch(target):
         return None
     parts = urlsplit(target)
@@ -30,7 +30,7 @@ def local(target: str) -> str | None:
 
 
 def home(caller: Caller) -> str:
-    """The first page that a caller may see."""
+    """The start page of a caller."""
     match caller.role:
         case Role.PREDICT | Role.ADMIN:
             return "/"

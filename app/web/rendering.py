@@ -1,4 +1,4 @@
-"""Templates to pages, with the headers that every page carries."""
+"""Renders templates, with the headers of every page."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from starlette.responses import HTMLResponse, Response
 
 from app.access.caller import Caller, Role
 from app.access.sessions import Session
-from app.diagnosis.report import NOTICE
 from app.prefix import ROOT
 from app.version import version
 from app.web.assets import url
 from app.web.strings import metric_name, t, titled
+from model_zoo.notice import NOTICE
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -43,7 +43,7 @@ def _minute(moment: datetime) -> str:
 def _pretty(text: str) -> str:
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except ValueError:  # a row of the audit trail that somebody changed is shown as it is
+    except ValueError:  # a manipulated row of the audit trail is shown as it is
         return str(text)
 
 
@@ -52,7 +52,7 @@ def _megabytes(size: int) -> str:
 
 
 class Rooted(Extension):
-    """Puts the proxy's prefix before every path in a template's attributes, also those that it computes."""
+    """Prefixes every path in a template's attributes with the proxy's prefix, including computed paths."""
 
     _ATTRIBUTE = re.compile(r"""\b((?:href|action|src)=")(?=/|\{\{)""")
 
@@ -75,7 +75,7 @@ _environment.filters.update(minute=_minute, pretty=_pretty, megabytes=_megabytes
 
 
 def render(template: str, **context: Any) -> str:
-    """The template's text; whatever a template names must be given."""
+    """The rendered template; every variable of the template must be given."""
     return _environment.get_template(template).render(**context)
 
 
@@ -93,7 +93,7 @@ def page(request: Request, template: str, status: int = 200, **context: Any) -> 
 
 
 def fragment(template: str, status: int = 200, headers: dict[str, str] | None = None, **context: Any) -> Response:
-    """A part of a page, for a script that puts it in its place."""
+    """A fragment of a page, for a script that inserts it."""
     return HTMLResponse(render(template, **context), status_code=status, headers=HEADERS | (headers or {}))
 
 

@@ -1,4 +1,4 @@
-"""The rosette: the probability at every turn of a patch as a polar plot, in which a consistent answer is a circle."""
+"""The rosette: a polar plot of the probability for each turn of a patch; consistent answers lie on a circle."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import cos, radians, sin
 
-from app.diagnosis.report import ConsistencyReport
+from model_zoo.decision import ConsistencyReport
 
 HOLE, RIM, LABELS = 30.0, 124.0, 141.0
 _STEP_DEG = 5
@@ -15,7 +15,7 @@ _TURN = 360.0
 
 @dataclass(frozen=True)
 class Point:
-    """A turn with a known probability; ``x`` and ``y`` are of the plot, whose centre is 0, 0."""
+    """A turn with a known probability; ``x`` and ``y`` are plot coordinates with the centre 0, 0."""
 
     x: float
     y: float
@@ -28,7 +28,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Mark:
-    """A turn's spoke, from the hole to the rim, and where its angle is written."""
+    """A turn's spoke from the inner to the outer circle, and the position of its label."""
 
     x0: float
     y0: float
@@ -42,12 +42,12 @@ class Mark:
 
 @dataclass(frozen=True)
 class Rosette:
-    """What is drawn.
+    """The elements of the plot.
 
     Attributes:
         curves: closed path data through the known points, one for turns, another for reflections if there are any.
-        floor: path data of the band that interpolation alone explains, about the mean.
-        limits: radii of the largest deviations that count as consistent, where they lie within the plot.
+        floor: path data of the band of the interpolation floor around the mean.
+        limits: radii of the consistency limit, if within the plot.
         rings: radii of the probabilities 0, 0.25, 0.5, 0.75, 1.
         threshold: radius of the threshold, if it is known.
     """
@@ -63,7 +63,7 @@ class Rosette:
 
 
 def rosette(consistency: ConsistencyReport, threshold: float | None) -> Rosette:
-    """Lay the plot out: 0° is at the top, turns go counter-clockwise as the patch is turned."""
+    """Lay out the plot: 0° is at the top, angles run counter-clockwise like the turns."""
     points = tuple(
         Point(
             *_place(_radius(probability), angle),
@@ -114,7 +114,7 @@ def _mark(angle_deg: float) -> Mark:
 
 
 def _curve(points: list[Point]) -> str:
-    """Through the points, the probability going evenly with the angle: equal ones lie on a circle."""
+    """A curve through the points, with the probability linear in the angle: equal probabilities give a circle."""
     if len(points) < 3:
         return ""
     ordered = sorted(points, key=lambda point: point.angle_deg)
@@ -130,7 +130,7 @@ def _curve(points: list[Point]) -> str:
 
 
 def _band(low: float, high: float) -> str:
-    """Two circles, the inner one against the outer one's sense."""
+    """Two circles with opposite directions."""
     return " ".join(_circle(_radius(bound), sweep) for bound, sweep in ((high, 1), (low, 0)))
 
 

@@ -1,4 +1,4 @@
-"""``/status``: model, records, queue and load at a glance."""
+"""``/status``: model, records, queue and load."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @dataclass(frozen=True)
 class HourBar:
-    """An hour as a bar; lengths are of the drawing."""
+    """The bar of an hour, in drawing units."""
 
     hour: Hour
     x: float
@@ -39,7 +39,7 @@ class HourBar:
 
 @dataclass(frozen=True)
 class Queue:
-    """How busy the workers are."""
+    """The load of the workers."""
 
     busy: int
     workers: int

@@ -1,4 +1,4 @@
-"""An upload's vetting as it happens: a line of HTML for each step, as soon as it is made."""
+"""Live vetting of an upload: one line of HTML per step, as soon as it is done."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Lines = MemoryObjectSendStream[str]
 
 
 class LiveVetting(Response):
-    """Receives an artifact, vets it, and answers line by line; the last line says what became of it.
+    """Receives an artifact, vets it, and streams the steps; the last line is the result.
 
-    A script reads this, so the status is 200 whatever became of the upload.
+    A script reads this, so the status is 200 for every result.
     """
 
     def __init__(self, services: Services, reader: ArtifactReader, request: Request, actor: Actor) -> None:
@@ -43,7 +43,7 @@ class LiveVetting(Response):
         async with create_task_group() as tasks, found:
             tasks.start_soon(self._vet, lines)
             async for line in found:
-                if not begun:  # by now the whole body has been read, or refused
+                if not begun:  # the body has been read completely, or refused
                     await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                     begun = True
                 await send({"type": "http.response.body", "body": f"{line}\n".encode(), "more_body": True})

@@ -1,4 +1,4 @@
-"""A recorded answer as pages show it."""
+"""A recorded answer for the pages."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from functools import lru_cache
 from typing import Any
 
 from app.diagnosis import past
-from app.diagnosis.basis import Basis
 from app.diagnosis.report import Answer
 from app.problems import UnknownModel
 from app.services import Services
 from app.web.grid import Cell, shift_grid
 from app.web.rosette import Rosette, rosette
+from model_zoo.basis import Basis
 
 BAR_LEFT, BAR_WIDTH = 10.0, 300.0
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model says about its own answers.
+    """The limits of a model.
 
     Attributes:
         threshold, low, high: the threshold and the review band of the answer's basis.
@@ -38,7 +38,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Bar:
-    """The probability on a line from 0 to 1; positions are of the drawing."""
+    """The probability on a line from 0 to 1, in drawing units."""
 
     at: float
     turned_low: float
@@ -50,7 +50,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class View:
-    """An answer with its drawings, which are None where nothing is told from the patch.
+    """An answer with its drawings, which are None if there is no probability.
 
     Attributes:
         text: the answer's JSON.
@@ -66,10 +66,10 @@ class View:
 
 
 def view(services: Services, text: str) -> View:
-    """The view of a recorded answer's JSON.
+    """The view of a recorded answer, from its JSON.
 
     Raises:
-        RecordsUnavailable: if the model that answered must be looked up, and the database fails.
+        RecordsUnavailable: if the model must be looked up and the database fails.
     """
     answer = past.read(text)
     limits = _limits(services, answer.model.sha256, answer.basis)

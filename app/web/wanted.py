@@ -1,4 +1,4 @@
-"""Which cases are looked for: the filter form's fields, in which an empty one does not count."""
+"""The query of the page of cases: the fields of the filter form, without empty ones."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from app.api.filters import IDENTIFIER
-from app.diagnosis.reasons import Code
-from app.diagnosis.report import Decision, Label
 from app.records.browsing import AMONG, Order
 from app.records.filters import Filter
 from app.web.strings import t
+from model_zoo.decision import Decision, Label
+from model_zoo.reasons import Code
 
 FILTERS = ("decision", "reason", "label", "case_id", "slide_id", "model", "key", "patch", "since", "until")
 NAMES = (*FILTERS, "sort", "cursor")
@@ -23,11 +23,11 @@ NAMES = (*FILTERS, "sort", "cursor")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the form says.
+    """The parsed form.
 
     Attributes:
         given: the fields as they were sent, without the empty ones.
-        wrong: what is wrong with which of them, in words; then the filter leaves them out.
+        wrong: messages about invalid fields, which the filter omits.
     """
 
     filter: Filter
@@ -100,8 +100,8 @@ def wanted(sent: Mapping[str, str], own_key: str | None) -> Wanted:
     """Read the form.
 
     Args:
-        sent: its fields, of which the route has let through none that is not in ``NAMES``.
-        own_key: the key whose answers alone may be seen; None for everybody's.
+        sent: its fields, all of which are in ``NAMES``.
+        own_key: the only key whose answers may be read; None for all.
     """
     given = {name: text.strip() for name, text in sent.items() if text.strip()}
     values: dict[str, str | datetime] = {}
@@ -119,7 +119,7 @@ def wanted(sent: Mapping[str, str], own_key: str | None) -> Wanted:
 
 
 def _cursor(order: Order, text: str) -> str | None:
-    """A cursor that fits the order; any other begins at the first page."""
+    """The cursor, if it matches the order; otherwise the first page."""
     if order.by_time:
         try:
             return str(UUID(text))

@@ -1,1 +1,1 @@
-"""Load on Rosette, on the bare artifact and on other servers of models, in one run on one machine."""
+"""Load test of Rosette, onnxruntime alone and other model servers, in one run on one machine."""

@@ -1,12 +1,12 @@
-"""Rosette, onnxruntime alone and other servers of the same artifact under load: one run on one machine.
+"""Load test of Rosette, onnxruntime alone and other servers with the same artifact, in one run on one machine.
 
     python -m benchmarks.load              # everything: about 21 minutes
-    python -m benchmarks.load --quick      # a look whether all of it works; its figures are worth nothing
-    python -m benchmarks.load --report     # docs/performance.md from docs/results/load.json, nothing is measured
+    python -m benchmarks.load --quick      # a test of the benchmark itself; its figures are not valid
+    python -m benchmarks.load --report     # write docs/performance.md from docs/results/load.json, measure nothing
 
 Needs Linux and wrk. Writes `docs/results/load.json` and `docs/performance.md`. All servers of a model are started, and
-each must answer the artifact's own logits; then they take turns, and those that are not measured stand still (SIGSTOP).
-The other servers get virtual environments in `$XDG_CACHE_HOME/rosette-benchmarks`.
+each must return the artifact's logits; then they are measured in turn, and the others are paused (SIGSTOP).
+The other servers have virtual environments in `$XDG_CACHE_HOME/rosette-benchmarks`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Turn = tuple[Contender, Request | None, Server | None]
 
 
 class Run:
-    """What is measured of one model."""
+    """The measurements of one model."""
 
     def __init__(self, model: str, artifact: Path, folder: Path, pace: Pace, cores: int) -> None:
         self.model = model
@@ -67,7 +67,7 @@ class Run:
 
     @contextmanager
     def servers(self) -> Iterator[None]:
-        """Start the servers, look whether they answer what the artifact does, and let them stand still."""
+        """Start the servers, check that they return the artifact's logits, and pause them."""
         with ExitStack() as stack:
             running = {}
             for name in SERVERS:
@@ -87,7 +87,7 @@ class Run:
             yield
 
     def closed(self, names: list[str], connections: int, rounds: int) -> list[dict[str, Any]]:
-        """Let the contenders take turns, every other round backwards."""
+        """Measure the contenders in turn, every other round in reverse order."""
         rows = []
         for number in range(rounds):
             for name in names if number % 2 == 0 else reversed(names):
@@ -101,7 +101,7 @@ class Run:
         return rows
 
     def open(self, capacities: dict[str, float]) -> list[dict[str, Any]]:
-        """Requests that are due at a share of what each contender answers in a closed loop."""
+        """Requests at a constant rate, a share of each contender's closed-loop throughput."""
         rows = []
         for name, capacity in capacities.items():
             contender, request, server = self.turns[name]
@@ -125,7 +125,7 @@ class Run:
 
 
 def shortened(value: Any) -> Any:
-    """The same with floats to four decimals."""
+    """A copy with floats rounded to four decimals."""
     match value:
         case float():
             return round(value, 4)

@@ -1,8 +1,8 @@
-"""Rosette's engine behind uvicorn and nothing else: no keys, no database, no checks of the request.
+"""Rosette's engine behind uvicorn only: no keys, no database, no checks of the request.
 
     ARTIFACT=model_zoo/NAME.int8.onnx uvicorn benchmarks.load.bare:app
 
-What it leaves out is what a request pays for being let in, bounded and recorded.
+The difference to Rosette is the cost of admission, limits and records.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from app.diagnosis.engine import Engine
-from app.diagnosis.orbit import Rotations
+from model_zoo.orbit import Rotations
 
 _engine = Engine.load(Path(os.environ["ARTIFACT"]))
 _threads = ThreadPoolExecutor(int(os.environ.get("CORES", os.cpu_count() or 1)))

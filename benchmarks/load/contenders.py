@@ -1,4 +1,4 @@
-"""What is measured: the servers, and the requests that each of them gets."""
+"""The contenders: servers and their requests."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Contender:
     """One row of the table.
 
     Attributes:
-        server: one of SERVERS; ``"raw"`` and ``"raw+decode"`` have none and are onnxruntime alone.
+        server: one of SERVERS; ``"raw"`` and ``"raw+decode"`` are onnxruntime without a server.
         rotations: of Rosette and its bare engine.
         form: how the patch is sent: ``"raw"`` body, ``"multipart"``, ``"batch"`` or ``"json"`` with base64.
     """
@@ -56,7 +56,7 @@ class Contender:
 
     @property
     def patches(self) -> int:
-        """Patches in a request."""
+        """Patches per request."""
         return BATCH if self.form == "batch" else 1
 
     def connections(self, wanted: int) -> int:
@@ -65,8 +65,8 @@ class Contender:
 
 RAW, DECODE, NONE = "onnxruntime alone", "onnxruntime and decoding", "Rosette, none"
 CONTENDERS = (
-    Contender(RAW, "no server, no decoding: a thread for each core calls one session of one thread", "raw"),
-    Contender(DECODE, "the same, and each time the image is decoded: raw + decode", "raw+decode"),
+    Contender(RAW, "no server, no decoding: one thread per core calls a session of one thread", "raw"),
+    Contender(DECODE, "the same, with decoding of the image for each call: raw + decode", "raw+decode"),
     Contender(NONE, "`POST /predict?rotations=none`, raw body; keys, quality check and database on", "rosette"),
     Contender("Rosette, none, multipart", "the same as a form", "rosette", form="multipart"),
     Contender("Rosette, full", "`POST /predict?rotations=full`, raw body", "rosette", rotations="full"),
@@ -118,7 +118,7 @@ def images() -> dict[str, bytes]:
 
 
 class Server:
-    """A server of one artifact that runs.
+    """A running server of one artifact.
 
     Attributes:
         family: its processes.
@@ -184,12 +184,12 @@ class Server:
         return Request(str(built.url), headers=tuple(headers), body=body)
 
     def check(self, contender: Contender, image: bytes) -> Request | None:
-        """The request of a contender, when the server answers it with the artifact's very logits.
+        """The request of a contender, if the server answers it with the artifact's logits.
 
-        Gives None where the server has no such route.
+        Returns None if the server has no such route.
 
         Raises:
-            RuntimeError: if it answers anything else, or not in time.
+            RuntimeError: if it returns another answer, or times out.
         """
         if contender.form == "batch" and not self._has_batch():
             return None

@@ -1,4 +1,4 @@
-"""The virtual environment of each other server, outside the tree, with Rosette's versions of what computes."""
+"""The virtual environments of the other servers, with Rosette's versions of onnxruntime, numpy and pillow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SAME = ("numpy", "onnxruntime", "pillow")
 PACKAGES = {
     "litserve": ["litserve==0.2.19", "python-multipart"],
     "bentoml": ["bentoml==1.4.40"],
-    "mlserver": ["mlserver==1.7.1", "uvloop<0.22"],  # its workers ask for a loop that uvloop 0.22 no longer makes
+    "mlserver": ["mlserver==1.7.1", "uvloop<0.22"],  # its workers need an event loop policy that uvloop 0.22 removed
 }
 _VERSIONS = """
 import importlib.metadata as metadata, json, sys
@@ -29,7 +29,7 @@ def cache() -> Path:
 
 
 def environment(name: str) -> Path:
-    """The ``bin`` folder of a server's own environment, which is made when there is none yet.
+    """The ``bin`` folder of a server's environment, created if missing.
 
     Raises:
         subprocess.CalledProcessError: if pip cannot install it.
@@ -48,7 +48,7 @@ def environment(name: str) -> Path:
 
 
 def versions(name: str) -> dict[str, str]:
-    """The versions of a server, of what serves HTTP for it, and of what computes."""
+    """The versions of a server, its HTTP server, and its numeric packages."""
     command = [str(environment(name) / "python"), "-c", _VERSIONS, name, "uvicorn", *SAME]
     told: dict[str, str] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return told

@@ -1,4 +1,4 @@
-"""One measurement: so much load on one server for some seconds, and what that cost it."""
+"""One measurement: load on one server for some seconds, and its cost."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ COOL_S = 0.2
 
 @dataclass(frozen=True)
 class Pace:
-    """How long, in seconds, and how often is measured.
+    """Durations in seconds, and the number of rounds.
 
     Attributes:
-        for_figures: whether it is long enough for figures to stand.
+        for_figures: whether it is long enough for valid figures.
     """
 
     rounds: int
@@ -46,7 +46,7 @@ QUICK = Pace(rounds=2, seconds=2, warm_up=1, overload=8, for_figures=False)
 
 @contextmanager
 def awake(family: Family) -> Iterator[list[int]]:
-    """Let a paused server run, and give its processes, until the block ends."""
+    """Resume a paused server within the block; yields its processes."""
     family.resume()
     try:
         yield family.pids
@@ -56,7 +56,7 @@ def awake(family: Family) -> Iterator[list[int]]:
 
 
 def raw(contender: Contender, image: Path, artifact: Path, cores: int, seconds: int) -> dict[str, Any]:
-    """onnxruntime alone, in a process of its own."""
+    """onnxruntime alone, in a separate process."""
     command = [sys.executable, str(RAW_SCRIPT), str(image), str(cores), str(seconds)]
     command += ["--decode"] if contender.server == "raw+decode" else []
     environment = os.environ | {"ARTIFACT": str(artifact)}
@@ -102,9 +102,9 @@ def load(
 
 
 def overload(contender: Contender, request: Request, server: Server, pace: Pace) -> dict[str, Any]:
-    """A server that is sent three times what it can answer, and what its clients and ``/livez`` see of that.
+    """Overload: three times the capacity, with the latencies of clients and of ``/livez``.
 
-    Beside the load, a few connections probe: they tell the latency of answers by their status.
+    In addition to the load, a few probe connections measure the latency by status.
     """
     capacity = load(contender, request, server, pace, CONNECTIONS)["patches_s"]
     rate = TIMES * capacity
@@ -141,7 +141,7 @@ def overload(contender: Contender, request: Request, server: Server, pace: Pace)
 
 
 def _latencies(seen: Load, status: int) -> dict[str, Any]:
-    """Percentiles of the latency, in ms, of probed requests that were answered with a status."""
+    """Percentiles of the latency, in ms, of probe requests with this status."""
     found = sorted((latency, 1) for given, latency in seen.samples if given == status)
     shares = {"p50_ms": 0.5, "p99_ms": 0.99, "max_ms": 1.0}
     return {"n": len(found)} | {name: wrk.percentile(found, share) for name, share in shares.items()}

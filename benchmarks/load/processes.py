@@ -1,4 +1,4 @@
-"""A server's processes: what they cost, and how they stand still while others are measured (Linux)."""
+"""A server's processes: their cost, and pausing them while others are measured (Linux)."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def free_port() -> int:
 
 
 def _fields(pid: int) -> list[str]:
-    """What ``/proc/PID/stat`` says after the name: the state, the parent, …"""
+    """The fields of ``/proc/PID/stat`` after the name: state, parent, …"""
     return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
 
 
 def family(root: int) -> list[int]:
-    """A process and all that come from it, parents first."""
+    """A process and all its descendants, parents first."""
     children: dict[int, list[int]] = {}
     for entry in PROC.iterdir():
         if entry.name.isdigit():
@@ -44,7 +44,7 @@ def family(root: int) -> list[int]:
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """Processor time, user and system, of processes and of their children that have ended."""
+    """CPU time, user and system, of processes and of their ended children."""
     total = 0
     for pid in pids:
         with contextlib.suppress(*_GONE):
@@ -61,17 +61,17 @@ def _kilobytes(pid: int, file: str, name: str) -> int:
 
 
 def pss_mb(pids: Iterable[int]) -> float:
-    """Memory of processes now; what they share counts once."""
+    """Current memory of processes; shared pages count once."""
     return sum(_kilobytes(pid, "smaps_rollup", "Pss:") for pid in pids) / 1024
 
 
 def peak_rss_mb(pids: Iterable[int]) -> float:
-    """The sum of each process's own largest resident size; what they share counts for each."""
+    """The sum of each process's largest resident size; shared pages count for each."""
     return sum(_kilobytes(pid, "status", "VmHWM:") for pid in pids) / 1024
 
 
 class Family:
-    """A server that runs, with the processes that it started."""
+    """A running server with its processes."""
 
     def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
         self.process = process
@@ -82,14 +82,14 @@ class Family:
         return family(self.process.pid)
 
     def pause(self) -> None:
-        """Stop every process where it stands: an idle server costs those that are measured nothing."""
+        """Pause every process, so that idle servers use no CPU time."""
         self._signal(self.pids, signal.SIGSTOP)
 
     def resume(self) -> None:
         self._signal(reversed(self.pids), signal.SIGCONT)
 
     def end(self) -> None:
-        """Ask the server to end, and kill what is left of it."""
+        """Terminate the server, and kill remaining processes."""
         pids = self.pids
         self._signal(reversed(pids), signal.SIGCONT)
         self.process.terminate()
@@ -102,7 +102,7 @@ class Family:
         return self.process.poll() is None
 
     def said(self) -> str:
-        """The end of what it printed."""
+        """The end of its output."""
         return self.output.read_text(errors="replace")[-2000:]
 
     @staticmethod
@@ -113,7 +113,7 @@ class Family:
 
 
 def launch(command: list[str], environment: dict[str, str], folder: Path) -> Family:
-    """Start a server in a folder of its own, which gets its output."""
+    """Start a server in its own folder, which also receives its output."""
     folder.mkdir(parents=True)
     output = folder / "output.txt"
     with output.open("wb") as stream:
@@ -131,7 +131,7 @@ def launch(command: list[str], environment: dict[str, str], folder: Path) -> Fam
 
 @contextmanager
 def watching_memory(pids: list[int], every_s: float) -> Iterator[list[float]]:
-    """Collect the processes' memory in MB, now and then, into the list that is given, until the block ends."""
+    """Append the processes' memory in MB to the yielded list at intervals, until the block ends."""
     seen, over = [pss_mb(pids)], threading.Event()
 
     def watch() -> None:

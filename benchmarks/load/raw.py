@@ -2,7 +2,7 @@
 
     ARTIFACT=model_zoo/NAME.int8.onnx python raw.py IMAGE THREADS SECONDS [--decode]
 
-Prints, as JSON, how many patches were answered in which time, their latencies, processor time and memory. Without
+Prints, as JSON, the number of patches, the duration, latencies, CPU time and memory. Without
 ``--decode`` the image is decoded once.
 """
 

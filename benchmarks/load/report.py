@@ -1,4 +1,4 @@
-"""The page of performance, from the JSON file that a run wrote."""
+"""Writes docs/performance.md from the JSON file of a run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def rows_of(rows: Iterable[Row], **wanted: Any) -> list[Row]:
 
 
 def paired(rows: Sequence[Row], first: str, second: str, figure: Callable[[Row, Row], float | None]) -> list[float]:
-    """A figure of two contenders for each round that measured both of them."""
+    """A figure of two contenders for each round that measured both."""
     seconds = {row["round"]: row for row in rows_of(rows, contender=second)}
     found = (figure(row, seconds[row["round"]]) for row in rows_of(rows, contender=first) if row["round"] in seconds)
     return [value for value in found if value is not None]
@@ -86,31 +86,30 @@ def _introduction(about: Row) -> list[str]:
         f"{name} {found[name]} (uvicorn {found['uvicorn']})" for name, found in about.get("peers", {}).items()
     )
     sizes = ", ".join(f"{name.upper()} {size:,} bytes" for name, size in about["image_bytes"].items())
-    warning = "**A quick run, to see that it works: its figures are not to be quoted.**"
+    warning = "**A quick run that tests the benchmark: do not quote its figures.**"
     return [
         *([] if pace["for_figures"] else [warning, ""]),
-        "Everything below is written from `docs/results/load.json`, which",
+        "This page is written from `docs/results/load.json`, which",
         "",
         f"    {about['command']}",
         "",
         f"measured in one run of {about['minutes']} minutes on one machine: commit `{about['commit']}`, "
         f"{about['date']}, {about['cpu']}, {about['cores']} cores{' with VNNI' if about['vnni'] else ''}, "
         f"{about['memory_gb']} GB, {about['system']}, {about['wrk']}. Server and load generator share these cores. "
-        f"Versions: {names}. Other servers: {peers}; with the same onnxruntime, numpy and pillow. The patch is a "
-        f"synthetic one, the same in every request: {sizes} (JPEG at quality 75). Where no format is named it is "
-        "the JPEG.",
+        f"Versions: {names}. Other servers: {peers}; with the same onnxruntime, numpy and pillow. All requests "
+        f"send one synthetic patch: {sizes} (JPEG at quality 75). If no format is named, it is the JPEG.",
         "",
-        f"A measurement takes {pace['seconds']} s after {pace['warm_up']} s of warm-up. The contenders take turns "
-        f"in {pace['rounds']} rounds, every other round backwards, so that a drift of the machine's speed touches "
-        "all; a ratio or difference is taken within each round. Figures are medians over the rounds; [in brackets] "
-        f"the least and the greatest round, which for {pace['rounds']} rounds is {_confidence(pace['rounds'])} "
-        "interval of the median. A server that is not measured stands still. Before anything is measured, every "
-        "server has answered the patch with the artifact's own logits, bit for bit.",
+        f"A measurement takes {pace['seconds']} s after {pace['warm_up']} s of warm-up. The contenders are measured "
+        f"in turn in {pace['rounds']} rounds, every other round in reverse order, so that a drift of the machine's "
+        "speed affects all; ratios and differences are computed within each round. Figures are medians over the "
+        f"rounds; [in brackets] the minimum and maximum, which for {pace['rounds']} rounds is "
+        f"{_confidence(pace['rounds'])} interval of the median. Servers that are not measured are paused. Before the "
+        "measurements, every server answered the patch with the artifact's logits, bit for bit.",
     ]
 
 
 def _confidence(rounds: int) -> str:
-    """How sure it is that the median lies between the least and the greatest of independent values."""
+    """The confidence that the median lies between the least and the greatest of independent values."""
     return f"a {100 * (1 - 2 * 0.5**rounds):.0f} %"
 
 
@@ -140,11 +139,10 @@ def _closed(rows: list[Row]) -> list[str]:
 
 def _reading(about: Row) -> list[str]:
     return [
-        "Latencies are of a request; patches and processor time (user and system, of all of a server's processes) "
-        "are of a patch. *CPU beyond raw*: less what onnxruntime alone takes for one patch in the same round. "
-        "*PSS* is the memory of all of a server's processes after the measurement, with what they share counted "
-        "once; *peak RSS* the sum of each process's largest since its start. onnxruntime alone has "
-        f"{about['cores']} threads in place of connections.",
+        "Latencies are per request; CPU time (user and system, of all processes of a server) is per patch. *CPU beyond "
+        "raw*: minus the CPU time of onnxruntime alone in the same round. *PSS* is the memory of all processes of a "
+        "server after the measurement, with shared pages counted once; *peak RSS* is the sum of each process's largest "
+        f"since its start. onnxruntime alone has {about['cores']} threads instead of connections.",
     ]
 
 
@@ -158,12 +156,12 @@ def _targets(results: dict[str, Any]) -> list[str]:
 
     add("none, of raw + decode", "≥ 0.80", paired(rows, NONE, DECODE, share("patches_s")), lambda v: v >= 0.8)
     add(
-        "processor time a request adds to its inference, ms",
+        "CPU time per request beyond its inference, ms",
         "≤ 0.6",
         paired(rows, NONE, RAW, beyond("cpu_ms")),
         lambda v: v <= 0.6,
     )
-    add("the same for a patch of a batch, ms", "≤ 0.3", paired(rows, BATCH, RAW, beyond("cpu_ms")), lambda v: v <= 0.3)
+    add("the same per patch of a batch, ms", "≤ 0.3", paired(rows, BATCH, RAW, beyond("cpu_ms")), lambda v: v <= 0.3)
     add(
         f"full, of raw / {FULL_INFERENCES} inferences",
         "≥ 0.85",
@@ -173,12 +171,12 @@ def _targets(results: dict[str, Any]) -> list[str]:
     best = _best_peer(rows)
     if best:
         add(
-            f"none, with its database, of {best}, the best of the three without",
+            f"none, relative to {best}, the best of the other servers (without a database)",
             "≥ 1.25",
             paired(rows, NONE, best, share("patches_s")),
             lambda v: v >= 1.25,
         )
-        add("p99 of the same", "≤ 0.7", paired(rows, NONE, best, share("p99_ms")), lambda v: v <= 0.7)
+        add("p99, relative to the same", "≤ 0.7", paired(rows, NONE, best, share("p99_ms")), lambda v: v <= 0.7)
     lines += [line for row in results.get("overload", []) for line in _overload_targets(row)]
     fast = paired(rows_of(results["closed"], model="fast"), NONE, DECODE, share("patches_s"))
     after = ["", f"For `fast`, none is {interval(fast)} of raw + decode."] if fast else []
@@ -241,9 +239,9 @@ def _open(rows: list[Row]) -> list[str]:
         for row in rows
     ]
     return [
-        "Requests are due at a constant rate, whatever became of those before: a share of what the same contender "
-        "answered at 8 connections in this run. *Late*: requests that found no free connection within 5 ms of "
-        "their time; then the server did not keep up, and latencies are too low. One measurement each.",
+        "Requests are due at a constant rate, independent of previous answers: a share of the same contender's "
+        "throughput at 8 connections in this run. *Late*: requests without a free connection within 5 ms of their "
+        "time; then the server did not keep up, and latencies are too low. One measurement each.",
         "",
         *table(["", "of capacity", "due/s", "answered/s", "p50, ms", "p99, ms", "CPU, ms", "late", "errors"], lines),
     ]
@@ -260,16 +258,16 @@ def _overload(row: Row) -> list[str]:
         figures = (number(seen[name], ".1f") for name in ("p50_ms", "p99_ms", "max_ms"))
         lines.append([what, str(seen["n"]), *figures])
     return [
-        f"`{row['model']}`, {row['contender']}: three times the {number(row['capacity'], '.0f')} patches/s that it "
-        f"had just answered at 8 connections, so {number(row['rate'], '.0f')} requests/s, were due for "
-        f"{row['seconds']:.0f} s over {row['connections']} connections; {number(row['offered'], '.0f')}/s came "
-        f"through, {row['late']:.0%} late. Answers: {statuses}; {row['broken']} without an answer. Goodput "
-        f"{number(row['goodput'], '.0f')}/s, {row['goodput_of_capacity']:.2f} of capacity. The server took "
-        f"{row['server_cores']:.2f} cores, the load generator {row['load_cores']:.2f}. Memory (PSS): "
-        f"{memory[0]:.0f} MB before, at most {max(memory):.0f}; on average {sum(parts[0]) / len(parts[0]):.0f} in "
-        f"the first quarter of the time and {sum(parts[1]) / len(parts[1]):.0f} in the last.",
+        f"`{row['model']}`, {row['contender']}: three times its throughput of {number(row['capacity'], '.0f')} "
+        f"patches/s at 8 connections, that is {number(row['rate'], '.0f')} requests/s, were due for "
+        f"{row['seconds']:.0f} s over {row['connections']} connections; {number(row['offered'], '.0f')}/s were sent, "
+        f"{row['late']:.0%} late. Answers: {statuses}; {row['broken']} without an answer. Goodput "
+        f"{number(row['goodput'], '.0f')}/s, {row['goodput_of_capacity']:.2f} of capacity. The server used "
+        f"{row['server_cores']:.2f} cores, the load generator {row['load_cores']:.2f}. Memory (PSS): {memory[0]:.0f} "
+        f"MB before, at most {max(memory):.0f} during the load; on average {sum(parts[0]) / len(parts[0]):.0f} in the "
+        f"first quarter of the time and {sum(parts[1]) / len(parts[1]):.0f} in the last.",
         "",
-        "Latencies in ms, by a few connections that probe beside the load:",
+        "Latencies in ms, measured by a few additional probe connections:",
         "",
         *table(["", "n", "p50", "p99", "slowest"], lines),
     ]
@@ -281,16 +279,15 @@ def _contenders(about: Row) -> list[str]:
 
 def _caveats(about: Row) -> list[str]:
     return [
-        "- Rosette answers more than the other servers do: it checks the key and the patch's quality, reports, and "
+        "- Rosette does more than the other servers: it checks the key and the patch's quality, makes a report, and "
         "commits a row to SQLite (`synchronous=FULL`) before an answer leaves. The others decode, run the artifact "
         "and return two logits.",
-        f"- Rosette has its default settings; its database lies on {about['file_system']}, and what a commit costs "
-        "is that disk's.",
-        "- The other servers are written as their documentation shows for an image on a CPU, one worker for each "
-        "core, each session with one thread; batching is off, which is their default. None of them was tuned "
-        "further.",
-        "- Load comes from wrk over the loopback interface, on the same cores. Latencies are counted from when a "
-        "request is written; what wrk before 4.2 adds to them against coordinated omission is taken out again.",
-        "- One patch again and again is kinder to caches than different ones.",
+        f"- Rosette has its default settings; its database is on {about['file_system']}, and the cost of a commit "
+        "depends on that disk.",
+        "- The other servers follow their documentation for an image on a CPU: one worker per core, each session with "
+        "one thread; batching is off, which is their default. None of them was tuned further.",
+        "- Load comes from wrk over the loopback interface, on the same cores. Latencies start when a request is "
+        "written; the correction of wrk before 4.2 for coordinated omission is removed.",
+        "- Repeating one patch uses caches better than different patches would.",
         f"- Load average of the machine before the run: {about['load_before']}.",
     ]

@@ -17,7 +17,7 @@ FEWEST, MOST = 16, 512
 
 @dataclass(frozen=True)
 class Request:
-    """What is sent, again and again.
+    """The request that wrk repeats.
 
     Attributes:
         headers: lines such as ``Content-Type: image/jpeg``.
@@ -32,13 +32,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk saw.
+    """The measurements of wrk.
 
     Attributes:
-        seconds: how long it measured.
-        latencies_us: pairs of a latency and how many requests had it, ascending.
-        errors: requests without an answer in time, and answers of 400 and above.
-        cpu_s: processor time that wrk took.
+        seconds: duration of the measurement.
+        latencies_us: pairs of a latency and its number of requests, ascending.
+        errors: requests that timed out, and answers with status 400 and above.
+        cpu_s: CPU time of wrk.
         slots, late: open loop: requests that were due, and those for which no connection was free within 5 ms.
         statuses: answers by status, if counted.
         samples: status and milliseconds of each request, if probed.
@@ -70,11 +70,11 @@ def percentile(histogram: Sequence[tuple[float, int]], share: float, unit: float
 
 
 def measured(histogram: Sequence[tuple[int, int]], requests: int, interval: int) -> list[tuple[int, int]]:
-    """The latencies that were measured, without those that wrk before 4.2 makes up.
+    """The measured latencies, without those that wrk before 4.2 adds.
 
     For each latency above twice the mean ``interval`` of a connection's requests it adds latency − interval,
-    latency − 2·interval … above the interval, against coordinated omission: a guess that has no place in a closed loop.
-    From the greatest latency down, what was added below it is known, and is taken away again.
+    latency − 2·interval … above the interval, to correct coordinated omission, which does not apply to a closed loop.
+    Starting from the greatest latency, the added values are known and are subtracted.
     """
     counts = dict(histogram)
     if interval > 0 and sum(counts.values()) > requests:
@@ -89,7 +89,7 @@ def measured(histogram: Sequence[tuple[int, int]], requests: int, interval: int)
 
 
 def pool(rate: float) -> int:
-    """Connections of an open loop: enough for answers that take a second."""
+    """Number of connections of an open loop: enough for answers that take a second."""
     return min(max(FEWEST, round(rate * SPARE_S)), MOST)
 
 
@@ -99,8 +99,8 @@ def start(
     """Start wrk.
 
     Args:
-        rate: requests a second of each thread, sent when they are due; by default each connection sends when it can.
-        mode: ``"count"`` or ``"probe"``; the script says what they do.
+        rate: requests per second of each thread at a constant rate; by default a closed loop.
+        mode: ``"count"`` or ``"probe"``; see the script.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WRK_")}
     environment |= {"WRK_METHOD": request.method, "WRK_MODE": mode}

@@ -25,7 +25,6 @@ from sqlalchemy import Engine
 
 from app.access.caller import Role
 from app.diagnosis.example import EXAMPLE
-from app.diagnosis.orbit import Rotations
 from app.diagnosis.report import Answer
 from app.main import create_app
 from app.problems import IdempotencyMismatch
@@ -38,6 +37,7 @@ from app.server import Server, make_server
 from app.services import Services
 from app.settings import Settings
 from model_zoo.network import Network
+from model_zoo.orbit import Rotations
 from model_zoo.synthetic import synthetic_patch
 from model_zoo.turns import Patch
 from tests.homes import furnish

@@ -1,4 +1,4 @@
-"""A database as the server of revision 0005 left it: rows of a real run, without most image files."""
+"""A database of revision 0005 with rows of a real run, without most image files."""
 
 from __future__ import annotations
 

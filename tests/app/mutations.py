@@ -1,4 +1,4 @@
-"""Image files and multipart bodies as nobody sane would write them, from a seeded generator."""
+"""Damaged image files and multipart bodies from a seeded generator."""
 
 from __future__ import annotations
 

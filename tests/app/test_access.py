@@ -1,4 +1,4 @@
-"""Default deny."""
+"""Default deny: every route needs a key."""
 
 from __future__ import annotations
 

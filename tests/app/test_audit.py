@@ -1,4 +1,4 @@
-"""The audit trail: what it holds, who cannot change it, and how a change is found all the same."""
+"""The audit trail: its content, its protection, and the detection of changes."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_a_cut_tail_is_found_by_a_head_kept_elsewhere(
     tamper(database, f"DELETE FROM audit WHERE number > {kept}")
     assert trail.verify().broken is None
     found = trail.verify(head)
-    assert found.broken == f"row 6 of the given head is missing: the trail's tail was cut after row {kept}"
+    assert found.broken == f"row 6 of the given head is missing: the rows after row {kept} were removed"
     assert found.rows == kept
 
 
@@ -258,7 +258,7 @@ def test_heads_are_read_as_they_are_printed() -> None:
         f"1:{head.hash.upper()}",
         f" {head}",
     ):
-        with pytest.raises(ValueError, match="is no head of an audit trail, expected NUMBER:HASH"):
+        with pytest.raises(ValueError, match="is not a head of an audit trail, expected NUMBER:HASH"):
             Head.parse(wrong)
 
 
@@ -525,14 +525,14 @@ def test_http_and_the_command_say_whether_the_trail_is_whole(tmp_path: Path) -> 
         count = int(head.partition(":")[0])
         assert run("head") == (0, f"{head}\n")
         assert ask() == ask(head) == {"whole": True, "rows": count, "head": head, "broken": None}
-        whole = f"The audit trail is whole. Rows: {count}.\n"
-        broken = "The audit trail is broken: {}. Rows before that fit: {}.\n"
-        hint = "A cut tail cannot be found without --head: name one that the server logged, or that you kept.\n"
+        whole = f"The audit trail is complete. Rows: {count}.\n"
+        broken = "The audit trail is broken: {}. Valid rows before it: {}.\n"
+        hint = "Removed last rows cannot be detected without --head: pass one from the log, or one that you kept.\n"
         assert run("verify") == (0, whole + hint)
         assert run("verify", "--head", head) == (0, whole)
 
         tamper(running.services.database, f"DELETE FROM audit WHERE number = {count}")
-        cut = f"row {count} of the given head is missing: the trail's tail was cut after row {count - 1}"
+        cut = f"row {count} of the given head is missing: the rows after row {count - 1} were removed"
         assert ask()["whole"] is True
         assert run("verify")[0] == 0
         answer = ask(head)
@@ -550,12 +550,12 @@ def test_the_command_lists_rows_newest_first_and_steers_no_terminal(tmp_path: Pa
     environment = {"ROSETTE_DATABASE_URL": f"sqlite:///{tmp_path / 'x.db'}"}
     missing = CliRunner().invoke(command, ["list"], env=environment)
     assert missing.exit_code == 1
-    assert f"sqlite:///{tmp_path / 'x.db'} holds no audit trail: set ROSETTE_HOME" in missing.stderr
+    assert f"sqlite:///{tmp_path / 'x.db'} has no audit trail: set ROSETTE_HOME" in missing.stderr
 
     engine = open_database(environment["ROSETTE_DATABASE_URL"])
     migrate(engine)
     empty = CliRunner().invoke(command, ["head"], env=environment)
-    assert (empty.exit_code, empty.stderr) == (1, "rosette: the audit trail has no row yet\n")
+    assert (empty.exit_code, empty.stderr) == (1, "rosette: the audit trail is empty\n")
     trail = AuditTrail(engine)
     first = trail.record(SERVER, Event("a", "1"))
     second = trail.record(Actor("\x1b[2J", "::1"), Event("b", "2", None, NESTED))

@@ -1,4 +1,4 @@
-"""What a decision is based on: the patch as given, or all turns of it together."""
+"""The basis of a decision: the patch as given, or all turns."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, insert
 
-from app.diagnosis.basis import ground_of, mean_logits
 from app.diagnosis.engine import Engine as Answerer
-from app.diagnosis.orbit import Rotations, measure_orbit
 from app.records.drift import Drift
 from app.records.migrations import migrate
 from app.records.row import row
 from app.records.tables import models, predictions
 from model_zoo.artifact import parse
+from model_zoo.basis import ground_of, mean_logits
 from model_zoo.golden import Logits
 from model_zoo.manifest import Bins, Calibration, Manifest, OrbitDecision, Reference
 from model_zoo.network import Network
+from model_zoo.orbit import Rotations, measure_orbit
 from model_zoo.symmetry import Group
 from model_zoo.synthetic import synthetic_patch
 from model_zoo.turns import Patch, turn

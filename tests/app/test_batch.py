@@ -1,4 +1,4 @@
-"""Many patches in one request: each is answered as it would be alone, and what is wrong with one spoils no other."""
+"""Batches: each patch gets the same answer as alone, and an invalid patch affects no other."""
 
 from __future__ import annotations
 

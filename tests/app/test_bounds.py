@@ -1,4 +1,4 @@
-"""What is bounded: bytes read, bytes taken, time, headers, waiting requests. Through raw sockets."""
+"""Limits of bytes, time, headers and waiting requests, through raw sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of answers, in every order and without a gap."""
+"""Lists of answers in every order, without gaps."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sqlalchemy import Engine
 
 from app.access.caller import Role
 from app.access.keys import Keys
-from app.diagnosis.orbit import Rotations
 from app.records import browsing as module
 from app.records.audit import AuditTrail
 from app.records.browsing import Browsing, Order, Row
 from app.records.filters import EVERYTHING, Filter
 from app.records.migrations import migrate
 from app.records.reviews import Reviews
+from model_zoo.orbit import Rotations
 from tests.app.conftest import TESTER, answer_of, entry_of, write
 
 START = datetime(2026, 11, 25, 8, 0, tzinfo=UTC)

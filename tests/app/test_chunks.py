@@ -1,4 +1,4 @@
-"""Chunked bodies as proxies send them: the line that announces a chunk may arrive without anything of the chunk."""
+"""Chunked bodies as proxies send them: the size line may arrive without data of the chunk."""
 
 from __future__ import annotations
 

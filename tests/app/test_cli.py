@@ -1,4 +1,4 @@
-"""``rosette predict``, and how the server greets."""
+"""``rosette predict``, and the greeting of the server."""
 
 from __future__ import annotations
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, text
 
-from app.diagnosis.orbit import Rotations
 from app.problems import RecordsUnavailable
 from app.records.commit import Committer
 from app.records.database import refuses_for_good
 from app.records.entry import Entry, Recorded
 from app.records.idempotency import Repeatable
 from app.records.migrations import migrate
+from model_zoo.orbit import Rotations
 from tests.app.conftest import answer_of, entry_of
 
 MOMENT = datetime(2030, 1, 1, 12, 30, 0, 602_000, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""How many cores a container's quota leaves."""
+"""The number of cores under a CPU quota of a container."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commits that are on the disk when they return, and migrations that run once."""
+"""Commits are on the disk when they return; migrations run once."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ migrate(open_database({url!r}))
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("nonsense", "no SQLAlchemy URL"),
+        ("nonsense", "not a SQLAlchemy URL"),
         ("mysql://host/name", "names mysql, expected sqlite or postgresql"),
         ("sqlite://", "without a file"),
         ("sqlite:///:memory:", "without a file"),

@@ -1,4 +1,4 @@
-"""What is a patch, and what each kind of non-patch is called."""
+"""Decoding of patches, and the errors of other files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documentation comes from here, and describes what is answered."""
+"""The documentation is served locally and describes the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recent answers are compared with the reference that the artifact brings."""
+"""Drift: recent answers compared with the reference of the artifact."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 from app.access.caller import Role
 from app.commands.drift import drift
-from app.diagnosis.orbit import Rotations
 from app.problems import RecordsUnavailable
 from app.records.drift import FRESH_S, Drift, FigureDrift, ModelDrift, WindowDrift, compare, psi
 from app.records.migrations import migrate
@@ -23,6 +22,7 @@ from app.records.row import row
 from app.records.tables import models, predictions
 from model_zoo.artifact import parse
 from model_zoo.manifest import Bins, Manifest, Reference
+from model_zoo.orbit import Rotations
 from tests.app.conftest import Clock, RunningServer, answer_of, assert_problem
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -153,7 +153,7 @@ def test_an_artifact_without_a_reference_says_so(database: Engine, manifest: Man
     add(database, NOW - DAY / 2, 3, spread)
     for figure in windows_of(database)["day"].figures:
         assert (figure.predictions, figure.verdict, figure.psi) == (3, "no_reference", None)
-        assert figure.meaning == "no reference in this artifact"
+        assert figure.meaning == "the artifact has no reference"
 
 
 def test_models_are_kept_apart_and_silent_ones_left_out(database: Engine, manifest: Manifest) -> None:

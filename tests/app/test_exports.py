@@ -1,4 +1,4 @@
-"""Recorded answers as files: what stands in them, who may have them, and that somebody had them."""
+"""Exports: content, roles, and audit rows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
@@ -14,18 +15,18 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, event, insert, text
 
 from app.access.caller import Role
 from app.api.exports import ACTION
-from app.diagnosis.orbit import Rotations
 from app.records.audit import Entry
-from app.records.exports import CSV, CSV_COLUMNS, JSONL, TOGETHER, piece
+from app.records.exports import CSV, CSV_COLUMNS, JSONL, MAX_ROWS, piece
 from app.records.filters import EVERYTHING, Filter
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.row import row
 from app.records.tables import predictions
+from model_zoo.orbit import Rotations
 from tests.app.conftest import RunningServer, answer_of, assert_problem
 from tests.conftest import ROOT
 
@@ -129,7 +130,7 @@ def test_text_is_no_formula_and_numbers_are_numbers(database: Engine) -> None:
 def test_pieces_join_to_everything(database: Engine) -> None:
     migrate(database)
     log = PredictionLog(database)
-    ids = fill(database, 2 * TOGETHER)
+    ids = fill(database, 2 * MAX_ROWS)
     seen: list[str] = []
     sizes = []
     following = piece(log, CSV, EVERYTHING)
@@ -140,7 +141,7 @@ def test_pieces_join_to_everything(database: Engine) -> None:
             break
         following = piece(log, CSV, EVERYTHING, following.next)
     assert seen == ids
-    assert sizes == [TOGETHER, TOGETHER, 0]
+    assert sizes == [MAX_ROWS, MAX_ROWS, 0]
     assert piece(log, JSONL, Filter(case_id="case-1")).rows == 0
 
 
@@ -180,6 +181,43 @@ def test_an_export_has_every_row(full: RunningServer, suffix: str) -> None:
     assert lines == MANY + (suffix == "csv")
     newest = exports_in_the_trail(full, before + 1)[0]
     assert json.loads(newest.after or "") == {"filters": {}, "rows": MANY, "complete": True}
+
+
+@pytest.mark.parametrize("page", ["/predictions", "/cases"])
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_head_reads_one_piece_and_is_no_export(full: RunningServer, suffix: str, page: str) -> None:
+    """The trail's next row is that of the GET, which leaves all the rows."""
+    before = len(exports_in_the_trail(full, 0))
+    statements: list[str] = []
+    with full.client_of(full.key) as client:
+        if page == "/cases":
+            client.post("/login", data={"key": full.key}, headers={"Origin": full.url})
+            client.headers.pop("authorization")
+        with told(full.services.database, statements):
+            head = client.head(f"{page}/export.{suffix}")
+        with client.stream("GET", f"{page}/export.{suffix}") as got:
+            list(got.iter_lines())
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-type", "content-disposition"):
+        assert head.headers[name] == got.headers[name]
+    assert sum("FROM predictions" in statement for statement in statements) == 1
+    entries = exports_in_the_trail(full, before + 1)
+    assert len(entries) == before + 1
+    assert json.loads(entries[0].after or "")["rows"] == MANY
+
+
+@contextmanager
+def told(database: Engine, statements: list[str]) -> Iterator[None]:
+    """Note the statements that reach a database until the block ends."""
+
+    def note(_: Any, __: Any, statement: str, *___: Any) -> None:
+        statements.append(statement)
+
+    event.listen(database, "before_cursor_execute", note)
+    try:
+        yield
+    finally:
+        event.remove(database, "before_cursor_execute", note)
 
 
 def test_an_export_that_nobody_reads_waits_and_its_end_is_told(full: RunningServer) -> None:

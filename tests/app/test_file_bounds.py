@@ -1,4 +1,4 @@
-"""Files made to cost much, or to lead in circles, end soon and with their name."""
+"""Files that are expensive to decode, or contain cycles, are refused quickly."""
 
 from __future__ import annotations
 

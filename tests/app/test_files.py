@@ -1,4 +1,4 @@
-"""Whole files of many programs: each is read, or named as what it is, and never called truncated."""
+"""Whole files of many programs: each is read, or refused with its kind, and never called truncated."""
 
 from __future__ import annotations
 
@@ -114,6 +114,15 @@ WHOLE: dict[str, tuple[Callable[[], bytes | bytearray], type[problems.ImageProbl
         lambda: pages((noise(1, 256, 256, 3), {"tile": (128, 128), "description": APERIO}), (PIXELS, {})),
         problems.Animation,
         "an Aperio SVS slide of 2 images.*cut patches",
+    ),
+    "fluorescence composite": (
+        lambda: tiff(
+            np.dstack([PIXELS, PIXELS, PIXELS[..., :1]]).astype(np.uint16),
+            photometric="minisblack",
+            planarconfig="contig",
+        ),
+        problems.WrongMode,
+        "a composite of 7 grayscale channels.*H&E",
     ),
     "JPEG 2000": (lambda: imagecodecs.jpeg2k_encode(PIXELS), problems.NotAnImage, "a JPEG 2000 file"),
     "JPEG XL": (lambda: imagecodecs.jpegxl_encode(PIXELS), problems.NotAnImage, "a JPEG XL file"),

@@ -1,4 +1,4 @@
-"""Which predictions a filter finds, in what order, and by which index."""
+"""Filters of predictions: results, order and index use."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sqlalchemy import Engine, select
 from sqlalchemy.event import listen
 
 from app.access.caller import Role
-from app.diagnosis.orbit import Rotations
 from app.records.browsing import Browsing, Order
 from app.records.filters import Filter, first_id
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.tables import predictions
+from model_zoo.orbit import Rotations
 from tests.app.conftest import RunningServer, answer_of, assert_problem, entry_of, write
 
 PNG = {"Content-Type": "image/png"}

@@ -1,4 +1,4 @@
-"""``rosette predict FOLDER``, by the installed command: every file is a row."""
+"""``rosette predict FOLDER`` with the installed command: every file is a row."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_folder_without_files_is_said(tmp_path: Path, artifact_path: Path) -> 
     (tmp_path / ".DS_Store").touch()
     done = run(tmp_path, "--model", artifact_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "holds no files" in done.stderr
+    assert "contains no files" in done.stderr
 
 
 def test_names_that_are_no_text_are_written_all_the_same(tmp_path: Path, artifact_path: Path) -> None:

@@ -1,20 +1,21 @@
-"""Messages between processes arrive whole, however they are cut."""
+"""Messages between processes arrive completely, in any fragmentation."""
 
 from __future__ import annotations
 
+import struct
+from contextlib import suppress
 from io import BytesIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import msgpack
 
 from app.inference.frames import FrameError, Frames, frame, read
 
 MESSAGES = st.lists(
     st.tuples(
-        st.dictionaries(
-            st.text(max_size=5).filter(lambda name: name != "sizes"), st.none() | st.text() | st.booleans()
-        ),
+        st.dictionaries(st.text(max_size=5), st.none() | st.text() | st.booleans() | st.floats(allow_nan=False)),
         st.lists(st.binary(max_size=50), max_size=3),
     ),
     max_size=4,
@@ -38,7 +39,36 @@ def test_what_is_cut_anywhere_arrives_whole(
     assert read(stream) is None
 
 
-@pytest.mark.parametrize("data", [b"\0\0\0", frame({"a": 1}, [b"bytes"])[:-1], b"\xff" * 8])
+def raw(head: bytes, attached: bytes = b"") -> bytes:
+    """A message whose header is not made by :func:`frame`."""
+    return struct.pack("<II", len(head), len(attached)) + head + attached
+
+
+NO_MESSAGES = {
+    "cut length": b"\0\0\0",
+    "cut attachment": frame({"a": 1}, [b"bytes"])[:-1],
+    "long": b"\xff" * 8,
+    "empty": raw(b""),
+    "malformed": raw(b"\xc1"),
+    "JSON": raw(b'{"a": 1}'),
+    "no header": raw(msgpack.encode([[]])),
+    "number for a name": raw(msgpack.encode([[], {1: 2}])),
+    "text that is no UTF-8": raw(b"\x92\x90\x81\xa1\xff\xc0"),
+    "deep": raw(b"\x92\x90\x81\xa1a" + b"\x91" * 100_000),
+    "a list of 4 billion": raw(b"\x92\xdd\xff\xff\xff\xff"),
+    "negative size": raw(msgpack.encode([[-1, 6], {}]), b"bytes"),
+    "large size": raw(msgpack.encode([[2**40], {}]), b"bytes"),
+    "size short of what is attached": raw(msgpack.encode([[4], {}]), b"bytes"),
+}
+
+
+@given(st.binary(max_size=60), st.binary(max_size=5))
+def test_bytes_are_a_message_or_an_error(head: bytes, attached: bytes) -> None:
+    with suppress(FrameError):
+        assert read(BytesIO(raw(head, attached))) is not None
+
+
+@pytest.mark.parametrize("data", NO_MESSAGES.values(), ids=NO_MESSAGES)
 def test_what_is_no_message_is_an_error(data: bytes) -> None:
     with pytest.raises(FrameError):
         read(BytesIO(data))

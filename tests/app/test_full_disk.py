@@ -1,4 +1,4 @@
-"""A disk that is full: readiness and answers say the same, nothing is lost, and both come back by themselves."""
+"""A full disk: readiness and answers agree, nothing is lost, and both recover."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a client sends, the server says what is documented, lives on and does not grow.
+"""For any request, the server answers as documented, continues to run and does not grow.
 
 The routes from their own description, and HTTP itself from sockets.
 """

@@ -1,4 +1,4 @@
-"""Thousands of spoilt images: each is answered, or refused with a name, and none of them leaves a trace."""
+"""Thousands of damaged images: each is answered or refused with a name, without side effects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.scale import scaled
 
 pytestmark = pytest.mark.soak
 
-TOGETHER = 256
+BATCH = 256
 BATCHES, WARM = scaled(16, 40), 8
 SINGLY = 16  # of each batch, sent once more by themselves over one connection
 SLOWEST_S = 600.0  # a batch on busy cores; one that hangs takes for ever
@@ -63,17 +63,17 @@ def test_spoilt_images_do_no_harm(server: Server, client: httpx.Client) -> None:
     outcomes: Counter[str] = Counter()
     warm = 0
     for batch in range(BATCHES):
-        spoilt = [mutated(chance, images) for _ in range(TOGETHER)]
+        spoilt = [mutated(chance, images) for _ in range(BATCH)]
         response = client.post("/predict/batch?rotations=none", files=[("file", ("x", image)) for image in spoilt])
         assert response.status_code == 200, response.text
         results = response.json()["results"]
-        assert len(results) == TOGETHER
+        assert len(results) == BATCH
         assert [result["index"] for result in results if "index" in result] == [
             index for index, result in enumerate(results) if "logits" not in result
         ]
         outcomes.update(map(outcome, results))
         assert all(recorded(client, result) for result in results if "logits" in result)
-        for index in chance.sample(range(TOGETHER), SINGLY):
+        for index in chance.sample(range(BATCH), SINGLY):
             single = client.post(
                 "/predict?rotations=none", content=spoilt[index], headers={"Content-Type": "application/octet-stream"}
             )
@@ -87,4 +87,4 @@ def test_spoilt_images_do_no_harm(server: Server, client: httpx.Client) -> None:
     # The generator does not only make rubbish.
     assert set(outcomes) >= {"answered", "truncated-image", "not-an-image", "image-too-large", "wrong-size"}
     assert set(outcomes) >= {"wrong-mode", "animation", "unsupported-tiff"}
-    assert outcomes["answered"] > BATCHES * TOGETHER // 20
+    assert outcomes["answered"] > BATCHES * BATCH // 20

@@ -1,4 +1,4 @@
-"""``HEAD`` is answered wherever ``GET`` is."""
+"""``HEAD`` is supported wherever ``GET`` is."""
 
 from __future__ import annotations
 

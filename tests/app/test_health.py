@@ -1,4 +1,4 @@
-"""Alive, ready, and what is said when not."""
+"""Liveness, readiness, and the reasons of failures."""
 
 from __future__ import annotations
 

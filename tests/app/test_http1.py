@@ -1,4 +1,4 @@
-"""HTTP/1.1 as other clients speak it: offers of HTTP/2, transfer codings, malformed chunks, trailers."""
+"""HTTP/1.1 of other clients: offers of HTTP/2, transfer codings, malformed chunks, trailers."""
 
 from __future__ import annotations
 
@@ -98,6 +98,14 @@ def test_a_refusal_reaches_who_offers_http_2(server: RunningServer, png: bytes, 
     assert (status, problem["type"]) == (401, "/problems/unauthorized")
 
 
+def test_http_2_without_an_offer_is_refused_by_its_name(server: RunningServer) -> None:
+    with connected(server) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        status, _, problem = response_of(connection)
+    assert (status, problem["type"]) == (400, "/problems/malformed-request")
+    assert str(problem["detail"]).startswith("expected HTTP/1.1, found HTTP/2")
+
+
 def test_curl_posts_with_http2(server: RunningServer, png: bytes, tmp_path: Path, logits: list[float]) -> None:
     if shutil.which("curl") is None or "HTTP2" not in subprocess.check_output(["curl", "--version"], text=True):
         pytest.skip("no curl with HTTP/2 is installed")
@@ -116,8 +124,8 @@ def test_curl_posts_with_http2(server: RunningServer, png: bytes, tmp_path: Path
 
 
 def test_javas_own_client_posts(server: RunningServer, png: bytes, tmp_path: Path, logits: list[float]) -> None:
-    if shutil.which("java") is None or shutil.which("javac") is None:
-        pytest.skip("no Java Development Kit is installed: on Debian, the package openjdk-17-jdk-headless")
+    if shutil.which("java") is None:
+        pytest.skip("no Java is installed: on Debian, the package default-jre-headless")
     (tmp_path / "patch.png").write_bytes(png)
     (tmp_path / "Post.java").write_text(JAVA_CLIENT)
     command = ["java", "Post.java", f"{server.url}/predict", server.key, "patch.png"]

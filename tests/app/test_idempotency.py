@@ -1,4 +1,4 @@
-"""A request that is sent twice is answered once."""
+"""A repeated request is answered and recorded once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 from sqlalchemy import Engine, delete, func, insert, select, text, update
 
 from app.access.caller import Role
-from app.diagnosis.orbit import Rotations
 from app.problems import IdempotencyMismatch
 from app.records.database import transaction
 from app.records.idempotency import Repeatable, claim, fingerprint
@@ -21,6 +20,7 @@ from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.row import row
 from app.records.tables import idempotency, predictions
+from model_zoo.orbit import Rotations
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import RunningServer, answer_of, assert_problem, encoded, entry_of, write
 

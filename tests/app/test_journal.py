@@ -1,4 +1,4 @@
-"""The journal's files: whole or not at all, locked while they are somebody's, and never silently short."""
+"""Journal files: complete or absent, locked while in use, and damage is reported."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from app.diagnosis.orbit import Rotations
 from app.records.entry import Entry
 from app.records.idempotency import Repeatable
 from app.records.journal import JournalFile, check_writable, holds
+from model_zoo.orbit import Rotations
 from tests.app.conftest import answer_of, entry_of
 from tests.conftest import ROOT
 

@@ -1,4 +1,4 @@
-"""Keys: who gets in, for how long, and what of them is stored."""
+"""Keys: validity, expiry, and what is stored."""
 
 from __future__ import annotations
 
@@ -432,7 +432,7 @@ def test_a_start_that_was_killed_after_writing_the_file_is_completed(keys: Keys,
 
 def test_a_file_that_holds_something_else_is_left_alone(keys: Keys, audit: AuditTrail, tmp_path: Path) -> None:
     (tmp_path / "admin.key").write_text("a diary")
-    with pytest.raises(ValueError, match="holds no Rosette key"):
+    with pytest.raises(ValueError, match="contains no Rosette key"):
         keys.ensure_admin(tmp_path)
     assert (keys.listing(), trail(audit)) == ([], [])
     assert (tmp_path / "admin.key").read_text() == "a diary"

@@ -1,4 +1,4 @@
-"""The figures for Prometheus, as its own parser reads them."""
+"""The metrics, read with Prometheus' parser."""
 
 from __future__ import annotations
 

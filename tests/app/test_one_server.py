@@ -1,4 +1,4 @@
-"""One server for each SQLite file; who may read it; a database of a later version; descriptors and connections."""
+"""One server per SQLite file; file modes; a newer database; descriptors and connections."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_second_server_on_one_sqlite_file_is_refused(tmp_path: Path, artifact_
         other.symlink_to(home)
         for path in (home, other):
             said = rosette("serve", code=1, **settings | {"ROSETTE_HOME": str(path)})
-            assert f"another server (process {server.process.pid}) works on the database" in said
+            assert f"another server (process {server.process.pid}) uses the database" in said
             assert "Traceback" not in said
         assert "rsk_" in rosette("keys", "add", "--name", "beside", ROSETTE_HOME=str(home))
         assert "whole" in rosette("audit", "verify", ROSETTE_HOME=str(home))

@@ -1,13 +1,13 @@
-"""What each kind of orbit measures, implies, and costs."""
+"""What each kind of orbit measures and implies, and its cost."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from app.diagnosis.orbit import Rotations, measure_orbit
 from model_zoo.golden import Logits
 from model_zoo.network import Network
+from model_zoo.orbit import Rotations, measure_orbit
 from model_zoo.symmetry import Group
 from model_zoo.turns import Patch, turns
 

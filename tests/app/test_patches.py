@@ -1,4 +1,4 @@
-"""Image files are kept with their predictions where the administrator wants it, and only there."""
+"""Image files are stored with predictions only if the setting is on."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from app.access.caller import Role
-from app.diagnosis.orbit import Rotations
 from app.problems import RecordsUnavailable
 from app.records.idempotency import Repeatable, fingerprint
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog, StoredPatch
 from app.records.tables import patches
+from model_zoo.orbit import Rotations
 from model_zoo.turns import Patch
 from tests.app.conftest import RunningServer, answer_of, assert_problem, encoded, entry_of, write
 

@@ -1,4 +1,4 @@
-"""Inference processes: the same answers as in one's own process, in order, bounded, and replaced when they end."""
+"""Inference processes: same answers as in one process, in order, bounded, and replaced when they end."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
-from app.diagnosis.engine import Engine, ModelError
-from app.diagnosis.orbit import Rotations
+from app.diagnosis.engine import Engine
 from app.diagnosis.report import Answer
 from app.inference.model import Model, Prediction
 from app.inference.pool import Pool
 from app.inference.processes import Processes
 from app.inference.worker import Job, Outcome
 from app.problems import Busy, ClientGone, Problem, WrongSize
+from model_zoo.opening import ModelError
+from model_zoo.orbit import Rotations
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import encoded
 

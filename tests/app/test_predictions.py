@@ -1,4 +1,4 @@
-"""What was answered can be read again, word for word, by those who may."""
+"""Recorded answers can be read again, word for word, with the right role."""
 
 from __future__ import annotations
 

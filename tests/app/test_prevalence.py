@@ -1,4 +1,4 @@
-"""The probability at a site's own prevalence stands beside the raw one, and decides nothing."""
+"""The probability at the site's prevalence is stated beside the raw one and does not affect the decision."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from app.commands.predict import predict
-from app.diagnosis.report import at_prevalence
 from app.settings import Settings
+from model_zoo.decision import at_prevalence
 from model_zoo.network import Network
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import RunningServer, encoded

@@ -1,4 +1,4 @@
-"""Whatever goes wrong is a problem, and never a stack trace."""
+"""Every error is a problem, and never a stack trace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server as a process of its own: what it loads, how it starts, stops, and is killed."""
+"""The server as a process: loaded modules, start, stop, kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The snippets of docs/proxies.md, with the real nginx, Apache and Caddy where they are installed."""
+"""The snippets of docs/proxies.md with real nginx, Apache and Caddy, if installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first promise, on every real test patch: the same bits however a patch is turned by 90°."""
+"""Equal bits under turns by 90° on every real test patch."""
 
 from __future__ import annotations
 

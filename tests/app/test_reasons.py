@@ -1,4 +1,4 @@
-"""Reasons are data: a code, what was found, its bound, and a text that is made in one place."""
+"""Reasons as data: code, value, limit, and a text from one place."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pydantic import ValidationError
 from sqlalchemy import Engine, insert
 
 from app.diagnosis import past
-from app.diagnosis.orbit import Rotations
-from app.diagnosis.reasons import DECISION_OF, Code, Reason, codes, reason
 from app.records.filters import Filter
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
@@ -20,6 +18,8 @@ from app.records.row import row
 from app.records.tables import predictions
 from model_zoo.manifest import Manifest
 from model_zoo.network import Network
+from model_zoo.orbit import Rotations
+from model_zoo.reasons import DECISION_OF, Code, Reason, codes, reason
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import RunningServer, answer_of, assert_problem, encoded
 

@@ -7,13 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from app.diagnosis.basis import Ground
-from app.diagnosis.orbit import Orbit, Source
-from app.diagnosis.reasons import Reason
-from app.diagnosis.report import consistency_report, decide, label_of, shortest
+from app.diagnosis.report import shortest
+from model_zoo.basis import Ground
+from model_zoo.decision import consistency_report, decide, label_of
 from model_zoo.manifest import Manifest
 from model_zoo.network import Network
+from model_zoo.orbit import Orbit, Source
 from model_zoo.quality import Quality
+from model_zoo.reasons import Reason
 
 GOOD = Quality(tissue_fraction=0.9, sharpness=1e6, stain_distance=0.1, assessable=True)
 

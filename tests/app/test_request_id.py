@@ -1,4 +1,4 @@
-"""Every response carries the id under which the log knows its request."""
+"""Every response has the request id of the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept no longer goes, with all that hangs on it, and the audit trail says so."""
+"""Old predictions are deleted with all dependent rows, with an audit row."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import Engine, Table, func, insert, select, update
 
-from app.diagnosis.orbit import Rotations
 from app.records.audit import SERVER, AuditTrail
 from app.records.database import open_database
 from app.records.idempotency import Repeatable, fingerprint
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
-from app.records.retention import ACTION, TOGETHER, Retention, keep_no_longer
+from app.records.retention import ACTION, MAX_ROWS, Retention, keep_no_longer
 from app.records.reviews import Reviews
 from app.records.row import row
 from app.records.shadow_scores import Score, ShadowScores
 from app.records.tables import idempotency, models, patches, predictions, reviews, shadow_scores
 from app.settings import Settings
+from model_zoo.orbit import Rotations
 from tests.app.conftest import RunningServer, answer_of, entry_of, write
 
 DAY = timedelta(days=1)
@@ -152,7 +152,7 @@ def test_it_goes_on_again_and_again_even_if_the_database_failed(
                 async with asyncio.timeout(120):
                     assert (await said.get()).startswith("Old predictions cannot be deleted: The database failed")
                     migrate(sqlite)
-                    for number in (2 * TOGETHER + 1, 1):
+                    for number in (2 * MAX_ROWS + 1, 1):
                         add(sqlite, [old + timedelta(seconds=second) for second in range(number)])
                         while not (await said.get()).startswith("1 predictions were deleted"):
                             pass
@@ -163,8 +163,8 @@ def test_it_goes_on_again_and_again_even_if_the_database_failed(
     with caplog.at_level(logging.INFO, "rosette.records"):
         asyncio.run(listen())
     deletions = told(sqlite)
-    assert [each["deleted"] for each in deletions] == [TOGETHER, TOGETHER, 1, 1]
-    assert deletions[1]["oldest"] == (old + timedelta(seconds=TOGETHER)).isoformat()
+    assert [each["deleted"] for each in deletions] == [MAX_ROWS, MAX_ROWS, 1, 1]
+    assert deletions[1]["oldest"] == (old + timedelta(seconds=MAX_ROWS)).isoformat()
     assert count(sqlite, predictions) == 0
 
 

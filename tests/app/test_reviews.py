@@ -1,4 +1,4 @@
-"""A person's decision beside the machine's."""
+"""Reviews by people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Below a prefix, everything that a browser follows begins with it, and no header has a say."""
+"""With a prefix, everything that a browser follows begins with it, and headers do not change it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file that states another scale than the model's is refused; the caller's own figure counts in its place."""
+"""A file with another scale than the model's is refused; the caller's statement replaces the file's."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 import tifffile
+from PIL import Image
+from PIL.ExifTags import Base
 
 from app import problems
 from app.diagnosis.decode import decode
 from app.diagnosis.engine import Engine
-from app.diagnosis.orbit import Rotations
 from app.diagnosis.scale import parse_mpp
 from model_zoo.network import Network
+from model_zoo.orbit import Rotations
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import RunningServer, assert_problem, encoded
 from tests.app.test_decode import png_chunk, with_chunk
@@ -75,13 +77,28 @@ def phys(mpp: float) -> bytes:
     return with_chunk(encoded(PATCH), b"pHYs", struct.pack(">IIB", round(1e6 / mpp), round(1e6 / mpp), 1))
 
 
+def exif_of(resolution: float, unit: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[Base.XResolution] = exif[Base.YResolution] = resolution
+    exif[Base.ResolutionUnit] = unit
+    return exif
+
+
+def exif(mpp: float) -> bytes:
+    return encoded(PATCH, "JPEG", exif=exif_of(1e4 / mpp, 3))
+
+
+def png_exif(mpp: float) -> bytes:
+    return encoded(PATCH, exif=exif_of(1e4 / mpp, 3))
+
+
 def jfif(mpp: float) -> bytes:
     jpeg = encoded(PATCH, "JPEG")
     return jpeg[:13] + struct.pack(">BHH", 2, round(1e4 / mpp), round(1e4 / mpp)) + jpeg[18:]
 
 
 STATING: list[Callable[[float], bytes]] = [
-    *(per_cm, per_inch, per_micron, imagej, imagej_mm, imagej_escaped, ome, ome_nm, aperio, phys, jfif)
+    *(per_cm, per_inch, per_micron, imagej, imagej_mm, imagej_escaped, ome, ome_nm, aperio, phys, jfif, exif, png_exif)
 ]
 WHERE: dict[Callable[[float], bytes], str] = {
     per_cm: "TIFF resolution in pixels per centimetre",
@@ -91,6 +108,8 @@ WHERE: dict[Callable[[float], bytes], str] = {
     aperio: "MPP in the image description",
     phys: "PNG chunk pHYs",
     jfif: "JFIF density",
+    exif: "EXIF resolution in pixels per centimetre",
+    png_exif: "EXIF resolution in pixels per centimetre",
 }
 of_each_kind = pytest.mark.parametrize("stating", STATING, ids=lambda stating: stating.__name__)
 
@@ -134,6 +153,10 @@ def test_the_callers_word_counts(stating: Callable[[float], bytes]) -> None:
         tiff(description="<OME><Pixels PhysicalSizeX='0.5' PhysicalSizeXUnit='pixel'/></OME>", metadata=None),
         tiff(description="<OME><Pixels PhysicalSizeX='0' PhysicalSizeY='inf'/></OME>", metadata=None),
         tiff(description="Aperio|MPP = 1e99|MPP = x", metadata=None),
+        encoded(PATCH, "JPEG", exif=exif_of(72, 2)),
+        encoded(PATCH, "JPEG", exif=exif_of(2e4, 1)),
+        encoded(PATCH, exif=exif_of(2e4, 3).tobytes()[:40]),
+        with_chunk(encoded(PATCH), b"eXIf", b"no directory"),
         with_chunk(encoded(PATCH), b"pHYs", struct.pack(">IIB", 10**7, 10**7, 0)),
         with_chunk(encoded(PATCH), b"pHYs", struct.pack(">IIB", 0, 0, 1)),
         encoded(PATCH)[:33]

@@ -1,4 +1,4 @@
-"""Sessions end when they should, and are nobody else's."""
+"""Sessions: their end, and their isolation."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_an_admin_key_of_32_characters_is_taken_from_variable_or_file(tmp_path: 
 
 @pytest.mark.parametrize(
     ("key", "message"),
-    [("x" * 31, "has 31 characters, expected at least 32"), ("x" * 32 + "\ny", "holds a control character")],
+    [("x" * 31, "has 31 characters, expected at least 32"), ("x" * 32 + "\ny", "contains a control character")],
 )
 def test_an_unfit_admin_key_is_refused_without_showing_it(key: str, message: str) -> None:
     with pytest.raises(ValidationError, match=message) as refused:
@@ -74,9 +74,9 @@ def test_the_databases_password_comes_from_its_file(tmp_path: Path) -> None:
     [
         ("postgresql://user@host/name", None, "cannot be read"),
         ("postgresql://user@host/name", " \n", "is empty"),
-        ("postgresql://user:secret@host/name", "other", "both give a password"),
+        ("postgresql://user:secret@host/name", "other", "both contain a password"),
         ("", "other", "takes no password"),
-        ("nonsense", "other", "no SQLAlchemy URL"),
+        ("nonsense", "other", "not a SQLAlchemy URL"),
     ],
 )
 def test_an_unfit_database_password_file_is_refused(

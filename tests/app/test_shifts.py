@@ -1,4 +1,4 @@
-"""The answers to a patch whose grid lies a few pixels elsewhere."""
+"""Answers at offsets of a few pixels."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import httpx
 import numpy as np
 import pytest
 
-from app.diagnosis.orbit import Rotations
-from app.diagnosis.shifts import OFFSETS_PX, Shifts, shift_report, shifted
 from model_zoo.network import Network
+from model_zoo.orbit import Rotations
+from model_zoo.shifts import OFFSETS_PX, Shifts, shift_report, shifted
 from model_zoo.turns import Patch
 from tests.app.conftest import RunningServer, assert_problem, encoded
 

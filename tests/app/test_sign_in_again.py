@@ -1,4 +1,4 @@
-"""Signing in again in the same browser, and what a batch's idempotency key is not."""
+"""Signing in again in the same browser, and idempotency keys of batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hand-off to threads: bounded, in order, and given up when nobody waits."""
+"""The hand-off to threads: bounded, in order, and abandoned when nobody waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrong keys are slowed per client, whoever lies behind which proxy."""
+"""Wrong keys are rate-limited per client, also behind proxies."""
 
 from __future__ import annotations
 

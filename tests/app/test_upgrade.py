@@ -16,13 +16,13 @@ import pytest
 from sqlalchemy import Engine, select
 
 from app.diagnosis import past
-from app.diagnosis.reasons import Code
 from app.diagnosis.report import Answer
 from app.records.database import open_database, transaction
 from app.records.entry import Entry, insert_missing
 from app.records.migrations import migrate
 from app.records.tables import predictions
 from app.settings import Settings
+from model_zoo.reasons import Code
 from tests.app.conftest import RunningServer
 from tests.app.earlier import CODES, KEYS, ROWS, Earlier
 

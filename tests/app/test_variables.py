@@ -1,4 +1,4 @@
-"""Environment variables that are almost settings, and those that others use."""
+"""Environment variables that are almost settings, and those of other programs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_what_is_almost_a_setting_is_refused_with_the_setting(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, meant: str
 ) -> None:
     monkeypatch.setenv(variable, "30")
-    with pytest.raises(ValidationError, match=rf"{variable} is no setting: did you mean {meant}\?"):
+    with pytest.raises(ValidationError, match=rf"{variable} is not a setting: did you mean {meant}\?"):
         Settings(home=tmp_path)
 
 
@@ -84,5 +84,14 @@ def test_the_start_names_other_unknown_variables(tmp_path: Path, artifact_path: 
     with serving(tmp_path, artifact_path, ROSETTE_WEATHER="fine", ROSETTE_REPLICAS="2") as server:
         server.wait_until_it_listens()
         said = "".join(server._output)
-    assert "ROSETTE_WEATHER is no setting and means nothing: the setting with the nearest name is ROSETTE_" in said
+    assert "ROSETTE_WEATHER is not a setting and is ignored: the setting with the nearest name is ROSETTE_" in said
     assert "ROSETTE_REPLICAS" not in said
+
+
+def test_a_wrong_value_is_said_with_its_variable_alone(tmp_path: Path) -> None:
+    """Not the defaults that could not be computed, and not the value, which may be secret."""
+    said = rosette("serve", code=1, ROSETTE_HOME=str(tmp_path), ROSETTE_RETENTION_DAYS="-3")
+    assert said == "rosette: ROSETTE_RETENTION_DAYS Input should be greater than or equal to 1\n"
+    said = rosette("serve", code=1, ROSETTE_HOME=str(tmp_path), ROSETTE_ADMIN_KEY="my secret")
+    assert said.startswith("rosette: ROSETTE_ADMIN_KEY has 9 characters, expected at least 32")
+    assert "my secret" not in said

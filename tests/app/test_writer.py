@@ -1,4 +1,4 @@
-"""Many rows in one commit; and no row lost or doubled while the database hangs, refuses or is away."""
+"""Group commit; no row is lost or doubled while the database hangs, refuses or is unavailable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import Self
 import pytest
 from sqlalchemy import Engine, event, select, text
 
-from app.diagnosis.orbit import Rotations
 from app.problems import IdempotencyMismatch, Problem, RecordsUnavailable
 from app.records.backlog import Backlog
 from app.records.entry import Entry, Recorded
@@ -25,6 +24,7 @@ from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.tables import patches, predictions
 from app.records.writer import Writer, Written
+from model_zoo.orbit import Rotations
 from tests.app.conftest import answer_of, entry_of, write
 
 MOMENT = datetime(2030, 1, 1, tzinfo=UTC)

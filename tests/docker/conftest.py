@@ -1,4 +1,4 @@
-"""A Docker engine, the images, and stacks that are taken down again."""
+"""A Docker engine, the images, and stacks that are removed afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patches sent by several clients at once, and what came back."""
+"""Load from several clients, and the answers."""
 
 from __future__ import annotations
 

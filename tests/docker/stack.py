@@ -1,4 +1,4 @@
-"""The stack of the compose file, really built and started, in a folder and under a project name of its own."""
+"""The stack of the compose file, built and started in its own folder and project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backup, wipe, restore: the same answers, models, keys and audit trail; a damaged backup changes nothing."""
+"""Backup, deletion, restore: same answers, models, keys and audit trail; a damaged backup changes nothing."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_damaged_or_foreign_backup_changes_nothing(held: Held, restored: Stack
 
 def test_a_backup_that_exists_is_not_overwritten(held: Held, restored: Stack) -> None:
     before = held.file.read_bytes()
-    with pytest.raises(AssertionError, match="exists and is left as it is"):
+    with pytest.raises(AssertionError, match="exists: choose another file"):
         restored.script("backup.sh", str(held.file))
     assert held.file.read_bytes() == before
     assert held.file.stat().st_mode & 0o077 == 0

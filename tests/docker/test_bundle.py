@@ -1,4 +1,4 @@
-"""One file installs the stack where there is neither a registry nor this checkout."""
+"""The bundle installs the stack without a registry and without this checkout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images hold what serves, and nothing else."""
+"""The images contain only what is needed to serve."""
 
 from __future__ import annotations
 
@@ -50,6 +50,12 @@ def test_no_torch_compiler_package_manager_or_cache_is_left() -> None:
     assert in_image("sh", "-c", f"{caches} -not -path '/proc/*' 2>/dev/null; true") == ""
 
 
+def test_it_has_the_compiled_loops_and_the_fast_jpeg_decoder() -> None:
+    program = "from app.diagnosis import plain_jpeg; from model_zoo import kernels; "
+    program += "print(kernels.COMPILED, plain_jpeg.decode_jpeg is not None)"
+    assert in_image("python", "-c", program) == "True True"
+
+
 def test_it_runs_as_an_ordinary_user_on_a_read_only_root() -> None:
     assert in_image("id", "-u") == "10001"
     program = "import os; print([p for p in ('/', '/etc', '/opt/rosette', '/usr/bin') if os.access(p, os.W_OK)])"
@@ -71,7 +77,7 @@ import json, importlib.metadata as m
 print(json.dumps({d.metadata['Name'].lower().replace('_', '-'): d.version for d in m.distributions()}))
 """
     installed = json.loads(in_image("python", "-c", program))
-    assert installed.pop("rosette")
+    assert installed.pop("rosette-pathology")
     locked = docker("run", "--rm", "--network", "none", IMAGES["app"], "cat", "/opt/rosette/requirements.txt")
     pins = {line.split(" ")[0] for line in locked.splitlines() if "==" in line}
     assert {f"{name}=={version}" for name, version in installed.items()} - pins == set()

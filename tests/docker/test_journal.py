@@ -1,4 +1,4 @@
-"""The database is stopped while answers go on, and then the servers are killed too: nothing is lost."""
+"""The database stops during load, then the servers are killed: nothing is lost."""
 
 from __future__ import annotations
 

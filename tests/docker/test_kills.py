@@ -1,4 +1,4 @@
-"""kill -9 of every part, and of the engine, under load: it comes back by itself, and no answer is lost."""
+"""kill -9 of every part and of the engine under load: it restarts by itself, and no answer is lost."""
 
 from __future__ import annotations
 

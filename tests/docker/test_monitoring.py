@@ -1,4 +1,4 @@
-"""The monitoring profile: Prometheus finds every replica, and every query of the dashboard and the alerts is one."""
+"""The monitoring profile: Prometheus finds all replicas, and all queries of dashboard and alerts are valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several replicas: they migrate once, follow one activation, and share the work without an error."""
+"""Several replicas: they migrate once, follow one activation, and share the load without errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`docker compose up`: the first answer over TLS, and what the stack does not let happen."""
+"""`docker compose up`: the first answer over TLS, and the isolation of the stack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database of an earlier release with data in it: this release's stack takes it over, and nothing is lost."""
+"""Upgrade of a database with data of an earlier release: nothing is lost."""
 
 from __future__ import annotations
 

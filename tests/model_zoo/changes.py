@@ -1,4 +1,4 @@
-"""Changes of a real graph: each breaks one promise, or leaves the artifact's dialect in one way."""
+"""Changes of a real graph: each breaks one check or one rule of the dialect."""
 
 from __future__ import annotations
 

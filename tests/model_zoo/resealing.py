@@ -1,4 +1,4 @@
-"""Changes a real artifact's graph and seals it anew, so that only the check of interest can notice."""
+"""Changes a real artifact's graph and updates its hashes, so that only the tested check can fail."""
 
 from __future__ import annotations
 

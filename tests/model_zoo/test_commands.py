@@ -1,4 +1,4 @@
-"""The command line: lazily loaded, readable, and its exit status tells."""
+"""The command line: lazy loading, readable output, exit status."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_help_names_every_command_and_imports_none_of_them() -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("models", "Look into artifacts, sign them"), ("demo-patch", "Write a synthetic H&E-like patch")],
+    [("models", "Inspect, sign, upload and activate models"), ("demo-patch", "Write a synthetic H&E-like patch")],
 )
 def test_a_summary_is_read_without_importing(name: str, words: str) -> None:
     (entry,) = entry_points(group=COMMANDS, name=name)
@@ -71,13 +71,13 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(extension: Pat
         application(["needy"])
     assert stopped.value.code == (
         "rosette needy needs the package 'a_package_that_is_not_here', which is not installed: "
-        "pip install 'rosette[extension]'"
+        "run pip install '.[extension]' in Rosette's folder"
     )
     assert "Needs much." in invoke("--help").output
 
 
 def test_a_command_whose_whole_package_is_missing_is_named(extension: Path) -> None:
-    with pytest.raises(SystemExit, match=r"rosette absent needs the package 'nowhere', .*: pip install 'rosette'"):
+    with pytest.raises(SystemExit, match=r"rosette absent needs the package 'nowhere', .*: run pip install '\.' in"):
         application(["absent"])
 
 
@@ -158,7 +158,7 @@ def test_show_refuses_what_is_no_artifact(tmp_path: Path) -> None:
     junk.write_bytes(b"junk")
     result = invoke("models", "show", junk)
     assert result.exit_code == 2
-    assert "is no artifact" in " ".join(result.output.replace("│", " ").split())
+    assert "is not an artifact" in " ".join(result.output.replace("│", " ").split())
 
 
 def test_demo_patch_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The answer to a patch depends on that patch alone: by a rule for each operator, and by trying it out."""
+"""An answer depends on its own patch only: rules for operators, and trials."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_proof_refuses_it_too(hostile: bytes) -> None:
 
 def test_what_is_shipped_keeps_patches_apart(artifact_path: Path, float_artifact_path: Path) -> None:
     for path in (artifact_path, float_artifact_path):
-        assert check_independence(parse_model(path.read_bytes())).endswith("tensors keep the patches apart")
+        assert check_independence(parse_model(path.read_bytes())).endswith("tensors keep the patches independent")
 
 
 def graph(nodes: list[NodeProto], stored: dict[str, np.ndarray]) -> onnx.ModelProto:
@@ -101,7 +101,7 @@ WEIGHTS = {"w": np.ones((2, 27648), np.float32)}
             {},
             r"joins tensors of \[2, 4\] dimensions",
         ),
-        ([node("Max", ["x", "x"])], {}, "expected one computed and one stored, or the outputs of Splits"),
+        ([node("Max", ["x", "x"])], {}, "expected one computed and one stored, or only outputs of Splits"),
         ([node("Max", ["x", "c"])], {"c": np.ones((4, 1, 1, 3), np.float32)}, "broadcasts stored values of shape"),
         ([node("Slice", ["x", "zero", "one", "zero"])], BOUNDS, "axes from 1 on"),
         ([node("Slice", ["x", "zero", "one"])], BOUNDS, "is not stored in the graph"),
@@ -110,8 +110,8 @@ WEIGHTS = {"w": np.ones((2, 27648), np.float32)}
         ([node("Slice", ["x", "zero", "three", "one", "last"])], BOUNDS, r"steps by \[-1\], expected steps of 1"),
         ([node("Split", ["x"])], {}, "axes from 1 on"),
         ([node("Split", ["x"], axis=-4)], {}, "axes from 1 on"),
-        ([node("Softmax", ["x"], axis=0)], {}, "no rule says that Softmax 'logits' keeps patches apart"),
-        ([node("Relu", ["c"])], {"c": np.ones(2, np.float32)}, "computes with stored values alone"),
+        ([node("Softmax", ["x"], axis=0)], {}, "no rule guarantees that Softmax 'logits' keeps patches independent"),
+        ([node("Relu", ["c"])], {"c": np.ones(2, np.float32)}, "computes only with stored values"),
     ],
 )
 def test_what_touches_the_first_axis_is_refused(
@@ -138,7 +138,7 @@ def split(parts: int, source: str = "x") -> NodeProto:
     ],
 )
 def test_what_keeps_to_the_other_axes_is_accepted(nodes: list[NodeProto], stored: dict[str, np.ndarray]) -> None:
-    assert check_independence(graph(nodes, stored)).endswith("keep the patches apart")
+    assert check_independence(graph(nodes, stored)).endswith("keep the patches independent")
 
 
 def test_logits_without_patches_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""The manifest is read in one way, as strict JSON, and its figures are bounded; earlier artifacts stay valid."""
+"""Manifests are strict JSON with bounded figures; earlier artifacts stay valid."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Whatever a manifest says, it is refused with a typed error, or answers can be made with it."""
+"""Any manifest is refused with a typed error, or is usable."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,58 +14,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from app.diagnosis.engine import Engine
-from app.diagnosis.orbit import Rotations
 from model_zoo.golden import GoldenCaseError, golden_patches, patch_of
 from model_zoo.manifest import Manifest
 from model_zoo.network import Network, probability
+from model_zoo.orbit import Rotations
 from model_zoo.proof import Report
 from model_zoo.reading import ManifestError, parse_manifest
 from model_zoo.summary import facts, metrics_table
-
-Place = tuple[str | int, ...]
-
-SPECIAL: list[object] = [
-    float("nan"),
-    float("inf"),
-    float("-inf"),
-    1e308,
-    -1e308,
-    5e-324,
-    -1,
-    0,
-    1,
-    0.5,
-    2**63,
-    10**400,
-    True,
-    None,
-    "",
-    "1",
-    "x" * 100_000,
-    "\0",
-    "\ud800",
-    "\u202e",
-    [],
-    [[]],
-    {},
-    {"x": float("nan")},
-]
-VALUES = st.one_of(
-    st.sampled_from(SPECIAL),
-    st.floats(),
-    st.integers(),
-    st.text(max_size=40),
-    st.recursive(st.none() | st.floats(), lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner)),
-)
-
-
-def leaves(value: object, place: Place = ()) -> Iterator[Place]:
-    """Where values stand in a document; the parts that hold others are given too."""
-    if place:
-        yield place
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, part in inner:
-        yield from leaves(part, (*place, key))
+from tests.model_zoo.spoilt_manifests import SPECIAL, VALUES, first_leaves, leaves, replaced
 
 
 @pytest.fixture(scope="module")
@@ -89,16 +44,6 @@ def document_of(network: Network) -> dict[str, Any]:
         "input": document["input"] | {"mask": "none"},
         "golden_cases": [case | {"png": document["golden_cases"][0]["png"]} for case in document["golden_cases"]],
     }
-
-
-def replaced(document: dict[str, Any], place: Place, value: object) -> str:
-    """The document as JSON with another value at a place; NaN and infinity as Python writes them."""
-    copy = json.loads(json.dumps(document))
-    part = copy
-    for key in place[:-1]:
-        part = part[key]
-    part[place[-1]] = value
-    return json.dumps(copy)
 
 
 def use(network: Network, manifest: Manifest) -> None:
@@ -145,11 +90,9 @@ def test_the_document_that_is_spoilt_is_accepted_as_it_is(network: Network) -> N
 
 @pytest.mark.parametrize("value", SPECIAL, ids=lambda value: f"{type(value).__name__} {str(value)[:8]!a}")
 def test_every_leaf_replaced(network: Network, value: object) -> None:
-    """All leaves but those of like parts: the second of each list stands for the others."""
     document = document_of(network)
-    for place in leaves(document):
-        if all(not isinstance(key, int) or key < 2 for key in place):
-            tried(network, replaced(document, place, value))
+    for place in first_leaves(document):
+        tried(network, replaced(document, place, value))
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,4 +1,4 @@
-"""The golden cases' bits on CPUs that this machine is not, emulated by qemu."""
+"""The bits of the golden cases on other CPUs, emulated by qemu."""
 
 from __future__ import annotations
 

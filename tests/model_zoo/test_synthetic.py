@@ -1,4 +1,4 @@
-"""Synthetic patches: what H&E tissue and glass measure like, and the stored golden ones."""
+"""Synthetic patches: their measures, and the stored golden ones."""
 
 from __future__ import annotations
 

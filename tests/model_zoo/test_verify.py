@@ -1,4 +1,4 @@
-"""Verification: the shipped artifacts pass, and each damage is caught by the check that is there for it."""
+"""Verification: the shipped artifacts pass, and each fault is found by its check."""
 
 from __future__ import annotations
 

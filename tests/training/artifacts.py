@@ -1,4 +1,4 @@
-"""Whole artifacts around graphs that were quantized in a test."""
+"""Artifacts with graphs that were quantized in a test."""
 
 from __future__ import annotations
 

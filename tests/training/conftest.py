@@ -1,4 +1,4 @@
-"""Tiny data that the tests of ``training`` share."""
+"""Small data for the tests of ``training``."""
 
 from __future__ import annotations
 

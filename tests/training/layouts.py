@@ -1,4 +1,4 @@
-"""Small data folders of synthetic patches in every layout, for tests that spoil them."""
+"""Small data folders of synthetic patches in every layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways to spoil a data folder, for the tables of spoilt folders."""
+"""Ways to damage a data folder."""
 
 from __future__ import annotations
 

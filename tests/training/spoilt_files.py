@@ -1,4 +1,4 @@
-"""Spoilt folders in the layouts of PCam, Kaggle and WILDS, in folders of images, and in none."""
+"""Damaged folders in the layouts of PCam, Kaggle and WILDS, in folders of images, and in none."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ CASES: Cases = {
         f"{X} is compressed by gzip: add .gz to its name and unpack it",
     ),
     "HDF5 a web page": ("hdf5", content(X, HTML), f"{X} is a web page, expected HDF5"),
-    "HDF5 cut": ("hdf5", cut(X), f"{X} is an HDF5 file that is cut or damaged: download"),
+    "HDF5 cut": ("hdf5", cut(X), f"{X} is an HDF5 file that is truncated or damaged: download"),
     "HDF5 empty": ("hdf5", content(Y, b""), f"{Y} is empty, expected HDF5"),
-    "HDF5 other bytes": ("hdf5", content(X, b"\x93NUMPY"), f"{X} is no HDF5 file, or is damaged"),
+    "HDF5 other bytes": ("hdf5", content(X, b"\x93NUMPY"), f"{X} is not a valid HDF5 file"),
     "float images": (
         "hdf5",
         h5(X, TRAIN.images / np.float32(255), "x"),
@@ -91,7 +91,7 @@ CASES: Cases = {
         lambda root: (shutil.rmtree(root / "train/1"), (root / "train/1").mkdir()),  # type: ignore[func-returns-value]
         "train/ holds 24 patches of the train split, all with label 0",
     ),
-    "a third folder": ("folders", lambda root: (root / "train/2").mkdir(), "train/2 is no folder of a class"),
+    "a third folder": ("folders", lambda root: (root / "train/2").mkdir(), "train/2 is not a folder of a class"),
     "two folders of a class": (
         "folders",
         lambda root: (root / "train/tumor").mkdir(),
@@ -105,7 +105,7 @@ CASES: Cases = {
     "images beside the folders": (
         "folders",
         copy("train/0/000.png", "train/x.png"),
-        r"train/x\.png is no folder of a cl",
+        r"train/x\.png is not a folder of a cl",
     ),
     "an array among images": ("folders", content("train/0/a.npy", b"\x93NUMPY"), r"train/0/a\.npy is none of \.jpeg,"),
     "an image file cut": ("folders", cut("train/1/001.png"), r"train/1/001\.png cannot be decoded"),
@@ -123,7 +123,7 @@ CASES: Cases = {
     "Kaggle's image missing": (
         "kaggle",
         remove(f"train/{KAGGLE}.tif"),
-        rf"train/{KAGGLE}\.tif .*line 9\) is listed, and",
+        rf"train/{KAGGLE}\.tif .*line 9\) is listed but missing",
     ),
     "Kaggle's row missing": (
         "kaggle",
@@ -156,7 +156,11 @@ CASES: Cases = {
         lambda root: shutil.rmtree(root / "train"),
         r"train_labels\.csv has no folder train/ with the images beside it",
     ),
-    "WILDS's image missing": ("wilds", remove(WILDS), rf"{WILDS} \(metadata\.csv line 9\) is listed, and is not there"),
+    "WILDS's image missing": (
+        "wilds",
+        remove(WILDS),
+        rf"{WILDS} \(metadata\.csv line 9\) is listed but missing",
+    ),
     "WILDS's label 2": (
         "wilds",
         replace("metadata.csv", "7,000,1,7,7,1,", "7,000,1,7,7,2,"),
@@ -175,10 +179,10 @@ CASES: Cases = {
     "WILDS's table cut": (
         "wilds",
         replace("metadata.csv", "7,000,1,7,7,1,0,0,0", "7,000,1,7"),
-        r"metadata\.csv line 9 has not the 9 cells of the header",
+        r"metadata\.csv line 9 does not have the 9 cells of the header",
     ),
     "nothing": ("nothing", lambda _root: None, r"holds no 'train' split: found nothing; expected \*_train_x\.h5 with"),
     "an archive": ("nothing", content("pcam.zip", b"PK\3\4"), r"pcam\.zip is an archive; unpack it"),
     "other files": ("nothing", content("x.npy", b"\x93NUMPY"), r"holds no 'train' split: found x\.npy; expected"),
-    "no folder": ("nothing", lambda root: root.rmdir(), "is no folder, so it holds no 'train' split"),
+    "no folder": ("nothing", lambda root: root.rmdir(), "is not a folder and has no 'train' split"),
 }

@@ -1,4 +1,4 @@
-"""Spoilt folders in Hugging Face's layout."""
+"""Damaged folders in Hugging Face's layout."""
 
 from __future__ import annotations
 
@@ -74,7 +74,11 @@ CASES: Cases = {
         content("train.parquet", HTML),
         r"train\.parquet is a web page, expected Parquet",
     ),
-    "Parquet cut": ("parquet", cut("train.parquet"), r"train\.parquet is a Parquet file that is cut or damaged: down"),
+    "Parquet cut": (
+        "parquet",
+        cut("train.parquet"),
+        r"train\.parquet is a Parquet file that is truncated or damaged: d",
+    ),
     "Parquet empty": ("parquet", content("valid.parquet", b""), r"valid\.parquet is empty, expected Parquet"),
     "Parquet an LFS pointer": (
         "parquet",
@@ -157,5 +161,5 @@ CASES: Cases = {
         remove("valid.parquet"),
         r"holds no 'valid' split: found test\.parquet, train\.parquet; exp",
     ),
-    "test cut": ("parquet", cut("test.parquet"), r"test\.parquet is a Parquet file that is cut or damaged"),
+    "test cut": ("parquet", cut("test.parquet"), r"test\.parquet is a Parquet file that is truncated or damaged"),
 }

@@ -1,4 +1,4 @@
-"""Augmentation: exactly the eight turns, and a stain jitter and a focus that know no direction."""
+"""Augmentation: exactly eight turns; stain jitter and focus without a preferred direction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batch norm over fields: the compiled kernel does what PyTorch's operators do."""
+"""Batch norm over fields: the compiled kernel matches PyTorch's operators."""
 
 from __future__ import annotations
 

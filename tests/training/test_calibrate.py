@@ -1,4 +1,4 @@
-"""What is fitted on the calibrating half, on logits whose truth is known."""
+"""Fits on the calibrating half, on logits with known truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run goes on although its last checkpoint is cut, and does not claim a network that it does not have."""
+"""A run continues after its last checkpoint is damaged, and reports a missing best checkpoint."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_run_with_a_damaged_last_checkpoint_goes_on_from_the_one_before(
         (run / "last.ckpt").unlink()
     with caplog.at_level(logging.WARNING, "training.checkpoints"):
         assert latest_checkpoint(run) == run / "previous.ckpt"
-    assert ("last.ckpt is cut or damaged" in caplog.text) == (damage != "gone")
+    assert ("last.ckpt is truncated or damaged" in caplog.text) == (damage != "gone")
     fit(Material.load(data), run, TOPOLOGY, RECIPE, **QUIET)
     assert epoch(run / "last.ckpt") == 2
     curve = learning_curve(run)
@@ -78,7 +78,7 @@ def test_the_best_checkpoint_is_the_last_resort(run: Path) -> None:
     cut(run / "previous.ckpt")
     assert latest_checkpoint(run) == run / "best.ckpt"
     cut(run / "best.ckpt")
-    with pytest.raises(CheckpointError, match=r"all checkpoints in .* are cut or damaged: delete the folder and train"):
+    with pytest.raises(CheckpointError, match=r"all checkpoints in .* are truncated or damaged: delete it and train"):
         latest_checkpoint(run)
 
 
@@ -98,7 +98,7 @@ def test_weights_that_are_not_finite_are_no_network(run: Path) -> None:
     ):
         require_best(run)
     cut(run / "best.ckpt")
-    with pytest.raises(CheckpointError, match=r"best\.ckpt is cut or damaged"):
+    with pytest.raises(CheckpointError, match=r"best\.ckpt is truncated or damaged"):
         require_best(run)
 
 

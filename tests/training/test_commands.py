@@ -1,4 +1,4 @@
-"""The researcher's commands, from patches to a verified artifact and its figures."""
+"""The commands of training, from patches to a verified artifact and its figures."""
 
 from __future__ import annotations
 

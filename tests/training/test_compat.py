@@ -1,4 +1,4 @@
-"""e2cnn 0.2.3 works on today's NumPy, and only thanks to the patch."""
+"""e2cnn 0.2.3 works on current NumPy, only with the patch."""
 
 from __future__ import annotations
 

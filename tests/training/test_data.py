@@ -1,4 +1,4 @@
-"""The three layouts of a data folder, and everything that can be wrong with one."""
+"""The layouts of a data folder, and their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users' data folders look like, and how each layout is read."""
+"""Users' data folders in every layout."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def test_every_layout_gives_the_same_patches(layout: Path) -> None:
 
 def test_kaggle_has_no_test_split_and_says_that_slides_are_shared(tmp_path: Path) -> None:
     LAYOUTS["kaggle"](tmp_path)
-    with pytest.raises(DataError, match="Kaggle publishes no labels of its test patches; use valid"):
+    with pytest.raises(DataError, match="Kaggle publishes no labels for its test patches; use valid"):
         load(tmp_path, "test")
-    assert "patches of one slide are in train and in valid" in load(tmp_path, "valid").notes[0]
+    assert "one slide may be in train and valid" in load(tmp_path, "valid").notes[0]
 
 
 @pytest.mark.parametrize("nested", ["pcam", "data", "camelyon17_v1.0"])

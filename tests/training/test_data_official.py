@@ -1,16 +1,17 @@
-"""PCam's official HDF5 files are known by their MD5 sums."""
+"""PCam's official HDF5 files are recognized by their MD5 sums."""
 
 from __future__ import annotations
 
 from hashlib import md5
 from pathlib import Path
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from tests.training.layouts import SPLITS, write_h5
-from training.data import DataError, SplitName, load_to_fit
+from training.data import DataError, SplitName, load, load_to_fit
 from training.data.official import COUNTS, NAME, SUMS, Verdict, hashing, verdict
 
 
@@ -107,6 +108,27 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             content = (tmp_path / NAME.format(split=split, axis=axis)).read_bytes()
             monkeypatch.setitem(SUMS, md5(content, usedforsecurity=False).hexdigest(), (split, axis))
     return tmp_path
+
+
+@pytest.mark.parametrize("chunks", [True, (1, 96, 96, 3), (32, 3, 6, 3)], ids=str)
+def test_the_official_storage_is_read(tmp_path: Path, chunks: bool | tuple[int, ...]) -> None:
+    """Names, datasets, types and shapes are those of the release; both datasets are compressed in chunks."""
+    for split, patches in SPLITS.items():
+        for axis, values in (("x", patches.images), ("y", patches.labels.astype(np.uint8).reshape(-1, 1, 1, 1))):
+            with h5py.File(tmp_path / f"camelyonpatch_level_2_split_{split}_{axis}.h5", "w") as file:
+                file.create_dataset(
+                    axis,
+                    data=values,
+                    maxshape=(None, *values.shape[1:]),
+                    chunks=chunks if axis == "x" else True,
+                    compression="gzip",
+                )
+                assert (file[axis].dtype, file[axis].chunks is None) == (np.uint8, False)
+    for split, patches in SPLITS.items():
+        read = load(tmp_path, split)
+        assert np.array_equal(read.images, patches.images)
+        assert np.array_equal(read.labels, patches.labels)
+        assert read.source == f"camelyonpatch_level_2_split_{split}_x.h5: {len(patches)} patches, lossless"
 
 
 def test_duplicates_of_an_official_release_are_counted_and_not_refused(published: Path) -> None:

@@ -1,4 +1,4 @@
-"""Spoilt data folders: each ends in one sentence with the file and the fault, and nothing is trained."""
+"""Damaged data folders: each ends with a message that names the file and the error, and nothing is trained."""
 
 from __future__ import annotations
 

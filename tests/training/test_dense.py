@@ -1,4 +1,4 @@
-"""Networks without padding and mask: their grids, what they see, and that they are filters over a slide."""
+"""Dense networks: grids, receptive fields, and equality to filters over a slide."""
 
 from __future__ import annotations
 

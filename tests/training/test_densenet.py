@@ -1,4 +1,4 @@
-"""The P4M-DenseNet: invariant under D4, and with the shared weights it answers as the published one does."""
+"""The P4M-DenseNet: invariant under D4; with the shared weights it matches the published one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views repeat themselves, teachers are asked once, and a student follows them."""
+"""Views are reproducible, teachers run once, and a student learns from them."""
 
 from __future__ import annotations
 
@@ -84,6 +84,17 @@ def test_a_student_is_fitted_and_the_run_names_its_teachers(artifact_path: Path,
         assert any(row["train_loss"] for row in csv.DictReader(lines))
     with pytest.raises(ValueError, match="other settings"):
         fit(Material.load(data), folder, TOPOLOGY, RECIPE, **QUIET)
+
+
+def test_a_view_can_be_shifted_further(artifact_path: Path, data: Path, tmp_path: Path) -> None:
+    best = {}
+    for shift_px in (0, 4):
+        recipe = replace(RECIPE, augment=True, shift_px=shift_px)
+        best[shift_px] = torch.load(
+            fit(Material.load(data), tmp_path / f"{shift_px}", TOPOLOGY, recipe, None, [artifact_path], **QUIET),
+            weights_only=True,
+        )["state_dict"]
+    assert any(not torch.equal(tensor, best[4][name]) for name, tensor in best[0].items())
 
 
 def test_asking_a_network_leaves_small_numbers_as_they_are(images: Patch) -> None:

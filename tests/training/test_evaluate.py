@@ -1,4 +1,4 @@
-"""Figures stay within their range, and what cannot be measured is an error."""
+"""Figures are within their range, and invalid measurements are errors."""
 
 from __future__ import annotations
 

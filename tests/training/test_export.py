@@ -1,4 +1,4 @@
-"""The exported graphs: integers alone, few transpositions, and the bits of the plain way to say the same."""
+"""The exported graphs: integers only, few transpositions, and the bits of the plain graph."""
 
 from __future__ import annotations
 

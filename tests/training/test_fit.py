@@ -1,4 +1,4 @@
-"""Fitting: it learns, repeats itself, goes on after a kill, and keeps the whole learning curve."""
+"""Fitting: learns, is reproducible, continues after a kill, and keeps the whole learning curve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures against closed forms, and intervals about them."""
+"""Figures against closed forms, and their intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compiled kernels do what PyTorch's operators do."""
+"""The compiled kernels match PyTorch's operators."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ def test_a_compiler_that_fails_is_no_compiler(monkeypatch: pytest.MonkeyPatch, t
 def test_the_kernels_are_for_bfloat16_alone() -> None:
     assert suits(torch.zeros(1, dtype=torch.bfloat16))
     assert not suits(torch.zeros(1))
+
+
+@pytest.mark.usefixtures("compiled")
+def test_the_kernels_leave_small_numbers_as_they_are() -> None:
+    assert kernels() is not None
+    smallest = float("5e-324")
+    assert smallest * 1.0 > 0
 
 
 def test_rows_are_a_view_of_channels_last_memory() -> None:

@@ -1,4 +1,4 @@
-"""Data-free quantization: what must not change does not, what is exact is exact to the last bit."""
+"""Data-free quantization: invariants hold, and exact steps are exact to the last bit."""
 
 from __future__ import annotations
 

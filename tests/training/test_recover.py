@@ -1,4 +1,4 @@
-"""A network recovered from a float32 artifact answers alike, and its batch norm knows the training patches."""
+"""A network recovered from a float32 artifact gives equal logits, with batch norm statistics of training patches."""
 
 from __future__ import annotations
 

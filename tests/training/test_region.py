@@ -1,4 +1,4 @@
-"""A dense network's answers to a region in one pass have the bits of its windows."""
+"""One pass of a dense network over a region gives the bits of its windows."""
 
 from __future__ import annotations
 

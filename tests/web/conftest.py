@@ -1,4 +1,4 @@
-"""A server with some history, and real browsers that watch what its pages do."""
+"""A server with some history, and real browsers that record errors of the pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pages show of an answer: what decided, why a person should look, and the answers at nine offsets."""
+"""An answer on a page: basis, reasons, and the answers at nine offsets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_case_shows_the_grid_of_shifts_where_they_were_measured(
     assert re.findall(r'<text x="30" y="35" text-anchor="middle">([\d.]+)</text>', shown) == [
         f"{probability:.2f}" for probability in measured["shifts"]["probabilities"]
     ]
-    assert "How the answer depends on where the patch was cut" in shown
+    assert "Probability at shifted positions" in shown
     assert 'class="shifts"' not in browser.get(f"/cases/{plain['id']}").text
 
 

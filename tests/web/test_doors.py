@@ -1,4 +1,4 @@
-"""Who gets to which page, and what a browser can be made to do."""
+"""Access to the pages, and attacks on browsers."""
 
 from __future__ import annotations
 
@@ -104,10 +104,10 @@ def test_what_a_role_may_not_do_is_refused(lived_in: RunningServer, visitor: Vis
 def test_a_key_of_role_predict_sees_its_own_answers_alone(lived_in: RunningServer, visitor: Visit, png: bytes) -> None:
     client = visitor(Role.PREDICT)
     other = newest(lived_in)
-    assert "Nothing has been answered yet." in client.get("/cases").text
+    assert "There are no answers yet." in client.get("/cases").text
     assert client.get(f"/cases/{other}").status_code == 404
     assert client.get(f"/cases/compare?a={other}&b={other}").status_code == 404
-    assert "Nothing has been answered yet" in client.get(f"/cases?key={lived_in.key[4:16]}").text or other not in (
+    assert "There are no answers yet" in client.get(f"/cases?key={lived_in.key[4:16]}").text or other not in (
         client.get(f"/cases?key={lived_in.key[4:16]}").text
     )
     headers = {"X-CSRF-Token": token(client), "Content-Type": "application/octet-stream"}
@@ -115,7 +115,7 @@ def test_a_key_of_role_predict_sees_its_own_answers_alone(lived_in: RunningServe
     assert answered.headers["x-rosette-outcome"] == "answered"
     [own] = re.findall(r'data-id="([^"]+)"', answered.text)
     assert own in client.get("/cases").text
-    assert "Your judgement" not in client.get(f"/cases/{own}").text
+    assert "Your review" not in client.get(f"/cases/{own}").text
 
 
 @pytest.mark.parametrize(

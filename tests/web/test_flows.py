@@ -1,4 +1,4 @@
-"""What people do at the pages, in a real browser."""
+"""User flows in a real browser."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from playwright.sync_api import expect
 from sqlalchemy import update
 
 from app.access.caller import Role
-from app.diagnosis.report import NOTICE
 from app.records.tables import sessions
+from model_zoo.notice import NOTICE
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import RunningServer, encoded
 from tests.app.registry.conftest import id_of, serving
@@ -84,7 +84,7 @@ def test_a_patch_is_answered_with_its_picture(window: Open, lived_in: RunningSer
     expect(answer.locator(".word")).to_have_text("Review")
     expect(answer.locator(".figure .number")).to_have_text(f"{recorded['probability']:.3f}")
     expect(answer.locator(".reasons li")).to_contain_text("Turning the patch moves the probability")
-    picture = answer.get_by_role("img", name="The patch, four times enlarged")
+    picture = answer.get_by_role("img", name="The patch, enlarged four times")
     assert picture.evaluate("image => [image.naturalWidth, getComputedStyle(image).imageRendering]") == [
         96,
         "pixelated",
@@ -97,7 +97,7 @@ def test_a_patch_is_answered_with_its_picture(window: Open, lived_in: RunningSer
         12 - measured,
     )
     assert answer.locator(".probability .needle.review").count() == 1
-    answer.get_by_text("Every turn as a table").click()
+    answer.get_by_text("All turns as a table").click()
     assert answer.locator("tbody tr").count() == 12
 
 
@@ -115,17 +115,17 @@ def test_many_files_are_answered_each_for_itself(window: Open, lived_in: Running
         payload("huge.tif", b"II*\0" + bytes(lived_in.settings.max_body_bytes)),
     ]
     opened.page.set_input_files("#files", [*good, *bad])
-    opened.page.get_by_text("13 of 13 done, 5 not answered").wait_for()
+    opened.page.get_by_text("13 of 13 done, 5 failed").wait_for()
     assert lived_in.recorded() == before + 8
     said = {
         item.locator(".name").inner_text(): item.locator(".refusal").inner_text()
         for item in opened.page.locator(".result.refused").all()
     }
-    assert "no PNG, JPEG or TIFF" in said["letter.pdf"]
+    assert "not a PNG, JPEG or TIFF" in said["letter.pdf"]
     assert "48×48" in said["small.png"]
     assert "8-bit RGB" in said["grey.png"]
-    assert "cut off or damaged" in said["half.png"]
-    assert "more than the" in said["huge.tif"]
+    assert "truncated or damaged" in said["half.png"]
+    assert "the limit is" in said["huge.tif"]
     assert opened.page.locator(".result .decision.negative").count() >= 8
 
 
@@ -187,11 +187,11 @@ def test_a_reviewer_judges_an_answer(window: Open, lived_in: RunningServer) -> N
     opened = window()
     opened.sign_in(key, f"/cases/{case}")
     assert opened.page.get_by_role("link", name="Diagnose").count() == 0
-    expect(opened.page.get_by_text("Nobody has judged this answer yet.")).to_be_visible()
+    expect(opened.page.get_by_text("Nobody has reviewed this answer yet.")).to_be_visible()
     opened.page.get_by_label("Agree", exact=True).check()
     opened.page.get_by_label("Note").fill("<b>Small focus</b> at 3 o'clock.")
     opened.page.get_by_role("button", name="Store").click()
-    expect(opened.page.get_by_role("status")).to_have_text("Your judgement is stored.")
+    expect(opened.page.get_by_role("status")).to_have_text("Your review is stored.")
     expect(opened.page.locator(".reviews .note")).to_have_text("<b>Small focus</b> at 3 o'clock.")
     [review] = lived_in.client.get(f"/predictions/{case}/reviews").json()["reviews"]
     assert (review["verdict"], review["reviewer"]) == ("agree", f"a test's review key ({key[4:16]})")
@@ -230,7 +230,7 @@ def test_cases_are_filtered_sorted_compared_and_exported(window: Open, lived_in:
     opened.page.get_by_role("button", name="Compare A with B").click()
     opened.page.get_by_role("heading", name="Compare two answers").wait_for()
     assert opened.page.locator(".rosette > svg").count() == 2
-    expect(opened.page.get_by_text("They are about different pixels.")).to_be_visible()
+    expect(opened.page.get_by_text("The answers are about different pixels.")).to_be_visible()
     difference = opened.page.locator("tr", has_text="Probability of metastasis").locator("td").nth(2)
     assert float(difference.inner_text()) == pytest.approx(shown[2] - shown[0], abs=0.0011)
 
@@ -239,14 +239,14 @@ def test_empty_pages_say_what_to_do(window: Open, fresh: RunningServer) -> None:
     with fresh:
         opened = window(fresh)
         opened.sign_in(fresh.key, "/cases")
-        expect(opened.page.get_by_text("Nothing has been answered yet.")).to_be_visible()
-        opened.page.get_by_role("link", name="Ask about a patch").click()
-        opened.page.get_by_role("heading", name="Ask about patches").wait_for()
+        expect(opened.page.get_by_text("There are no answers yet.")).to_be_visible()
+        opened.page.get_by_role("link", name="Classify a patch").click()
+        opened.page.get_by_role("heading", name="Classify patches").wait_for()
         opened.go("/status")
-        expect(opened.page.get_by_text("Nothing was asked in the last 24 hours.")).to_be_visible()
+        expect(opened.page.get_by_text("There were no requests in the last 24 hours.")).to_be_visible()
         opened.expect(409)
         opened.go("/models/rollback")
-        expect(opened.page.get_by_role("alert")).to_contain_text("No other model served before this one")
+        expect(opened.page.get_by_role("alert")).to_contain_text("There is no previously active model")
 
 
 def test_a_model_comes_in_serves_and_goes_back(
@@ -269,13 +269,13 @@ def test_a_model_comes_in_serves_and_goes_back(
         assert set(page.locator(".steps .state").all_inner_texts()) == {"passed"}
         assert page.locator(".steps .state").count() > 5
         assert serving(running) == id_of(accurate)
-        page.get_by_role("link", name="Look at fast").click()
-        page.get_by_role("button", name="Let it shadow").click()
+        page.get_by_role("link", name="Open fast").click()
+        page.get_by_role("button", name="Use as shadow").click()
         expect(page.get_by_role("status").first).to_contain_text("shadow")
         page.get_by_role("button", name="Stop the shadow").click()
 
         page.get_by_role("link", name=re.compile("Activate … fast")).click()
-        page.get_by_role("heading", name=re.compile("Put fast .* into service")).wait_for()
+        page.get_by_role("heading", name=re.compile("Activate fast")).wait_for()
         line = page.locator("tr", has_text="Consistency limit").locator("td").all_inner_texts()
         assert len(set(line)) == 2
         page.get_by_role("link", name="Cancel").click()
@@ -316,7 +316,7 @@ def test_a_key_is_made_used_and_revoked(window: Open, lived_in: RunningServer) -
     admin.page.get_by_label("Name").fill("Dr. <i>Zoë</i>")
     admin.page.get_by_label("Role").select_option("read")
     admin.page.get_by_label("Expires after, days").fill("30")
-    admin.page.get_by_role("button", name="Make the key").click()
+    admin.page.get_by_role("button", name="Create the key").click()
     key = admin.page.locator("#new-key").inner_text()
     admin.go("/keys")
     assert key not in admin.page.content()
@@ -340,7 +340,7 @@ def test_the_trail_is_verified_against_a_head(window: Open, lived_in: RunningSer
     opened = window()
     opened.sign_in(lived_in.key, "/audit")
     head = lived_in.client.get("/admin/audit/head").json()["head"]
-    for given, said in ((head, "holds the head that you gave"), ("7:" + "0" * 64, "this is another history")):
+    for given, said in ((head, "contains the given head"), ("7:" + "0" * 64, "this is another history")):
         opened.page.get_by_label("Head that was kept elsewhere").fill(given)
         opened.page.get_by_role("button", name="Verify the trail").click()
         expect(opened.page.locator(".said")).to_contain_text(said)
@@ -354,7 +354,7 @@ def test_everything_is_reached_with_the_keyboard(window: Open, lived_in: Running
     opened.page.keyboard.type(lived_in.key)
     expect(field).to_have_value(lived_in.key)
     opened.page.keyboard.press("Enter")
-    opened.page.get_by_role("heading", name="Ask about patches").wait_for()
+    opened.page.get_by_role("heading", name="Classify patches").wait_for()
     reached = []
     for _ in range(14):
         opened.page.keyboard.press("Tab")

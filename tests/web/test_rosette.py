@@ -1,4 +1,4 @@
-"""The rosette tells what was measured."""
+"""The rosette shows the measured values."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from app.diagnosis.example import EXAMPLE
-from app.diagnosis.report import ConsistencyReport
 from app.web.rosette import HOLE, RIM, Rosette, rosette
+from model_zoo.decision import ConsistencyReport
 
 
 def drawn(threshold: float | None = 0.4, **changes: Any) -> Rosette:

@@ -1,4 +1,4 @@
-"""The page shows the scale, refuses another one, and lets people state it."""
+"""The page shows the scale, refuses another one, and accepts a stated one."""
 
 from __future__ import annotations
 

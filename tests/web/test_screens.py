@@ -1,4 +1,4 @@
-"""Every page at both widths and in both themes: pictures for people, and no barrier for anybody."""
+"""Screenshots of all pages at both widths and in both themes, and accessibility checks."""
 
 from __future__ import annotations
 

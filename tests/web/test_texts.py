@@ -1,4 +1,4 @@
-"""Every text of the pages stands in one place."""
+"""All texts of the pages are in one place."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import get_args
 
 import pytest
 
-from app.diagnosis.reasons import Code
-from app.diagnosis.report import NOTICE
 from app.web import strings
 from app.web.strings import STRINGS, t
+from model_zoo.notice import NOTICE
+from model_zoo.reasons import Code
 from tests.conftest import ROOT
 
 WEB = ROOT / "app" / "web"

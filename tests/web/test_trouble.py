@@ -1,4 +1,4 @@
-"""What the pages say when the server is in trouble."""
+"""The pages during failures of the server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_busy_server_is_asked_again(window: Open, tmp_path: Path, artifact_pat
                 opened.page.set_input_files("#files", [payload("patch.png", png_of("normal", 2))])
             assert first.value.headers["x-rosette-outcome"] == "refused"
             assert first.value.headers["retry-after"] == "1"
-            expect(opened.page.locator(".outcome")).to_have_text("asking …")
+            expect(opened.page.locator(".outcome")).to_have_text("running …")
         expect(opened.page.locator(".answer .word")).to_have_text("Negative")
         assert running.recorded() == 2
 
@@ -98,7 +98,7 @@ def test_an_upload_waits_for_no_other(tmp_path: Path, artifact_path: Path, fast:
             assert all(line.startswith("<li") and line.endswith("</li>") for line in lines)
             assert 'data-outcome="admitted"' in lines[-1]
             again = client.post("/models/upload", content=fast, headers=headers).text.splitlines()
-            assert "These bytes were here already." in again[-1]
+            assert "The same bytes are stored already." in again[-1]
         assert running.services.vetting.borrowed_tokens == 0
 
 
@@ -112,7 +112,7 @@ def test_a_machine_that_cannot_vet_says_so(
     ):
         headers = {"X-CSRF-Token": token(client), "Content-Type": "application/octet-stream"}
         said = client.post("/models/upload", content=fast, headers=headers).text
-        assert "Artifacts cannot be vetted here" in said
+        assert "Artifacts cannot be vetted on this server" in said
         assert len(running.client.get("/admin/models").json()["models"]) == 1
 
 
@@ -126,7 +126,7 @@ def test_records_that_fail_are_told_in_a_page(tmp_path: Path, artifact_path: Pat
             status = client.get("/status")
             assert status.status_code == 200
             assert "Degraded" in status.text
-            assert "Answers go to the journal beside the server, 0 so far" in status.text
+            assert "Answers go to the journal on the server's disk, 0 so far" in status.text
             outside.execute("ROLLBACK")
             outside.execute("DROP TABLE keys")
             outside.execute("DROP TABLE sessions")

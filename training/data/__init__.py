@@ -1,6 +1,6 @@
 """Labelled patches from the official PCam HDF5 files, Parquet shards, folders of images, Kaggle's or WILDS's layout.
 
-Each layout has a module, which says what it reads: :mod:`~training.data.hdf5`, :mod:`~training.data.parquet`,
+Each layout has a module: :mod:`~training.data.hdf5`, :mod:`~training.data.parquet`,
 :mod:`~training.data.folders`, :mod:`~training.data.kaggle`, :mod:`~training.data.wilds`.
 """
 
@@ -45,14 +45,14 @@ SHOWN = 6
 
 
 def load(folder: Path, split: SplitName) -> Patches:
-    """Read one split of a data folder in whichever layout it has, there or in a folder such as ``pcam/`` in it.
+    """Read one split of a data folder in any layout, directly or from a subfolder such as ``pcam/``.
 
     Raises:
-        MissingSplitError: if the folder holds no such split.
-        DataError: if it holds the split twice, or what it holds is spoilt; naming the file, the row and the fault.
+        MissingSplitError: if the folder has no such split.
+        DataError: if it has the split twice, or the data are invalid; names the file, the row and the error.
     """
     if not folder.is_dir():
-        raise MissingSplitError(f"{folder} is no folder, so it holds no {split!r} split: name the folder with the data")
+        raise MissingSplitError(f"{folder} is not a folder and has no {split!r} split: name the folder with the data")
     roots = [folder, *(nested for name in NESTED if (nested := folder / name).is_dir())]
     found = [split_of for root in roots for layout in LAYOUTS if (split_of := layout.find(root, split))]
     if not found:
@@ -68,14 +68,14 @@ def load(folder: Path, split: SplitName) -> Patches:
 
 
 def load_to_fit(folder: Path, *, allow_duplicates: bool = False) -> tuple[Patches, Patches]:
-    """Read train and valid; a test split, where there is one, is only compared with them by hash.
+    """Read train and valid; an existing test split is only compared with them by hash.
 
     Args:
         folder: the data folder.
-        allow_duplicates: whether train may hold patches twice.
+        allow_duplicates: whether train may contain duplicates.
 
     Raises:
-        DataError: if a split is missing or spoilt, patches are in it twice or in two splits, or valid is too small.
+        DataError: if a split is missing or invalid, has duplicates, shares patches with another, or valid is too small.
     """
     splits: dict[SplitName, Patches] = {"train": load(folder, "train"), "valid": load(folder, "valid")}
     require_enough_to_validate(splits["valid"])
@@ -117,7 +117,7 @@ def _require_both_classes(patches: Patches, files: str, split: SplitName) -> Non
 
 
 def _missing(folder: Path, roots: list[Path], split: SplitName) -> str:
-    """Why a folder has no such split: what it holds, what is read, and what to do."""
+    """The message for a missing split: what the folder has, what is read, and what to do."""
     entries = [entry for root in roots for entry in visible(root)]
     packed = next((entry for entry in entries if entry.name.endswith(ARCHIVES)), None)
     said = f"{folder} holds no {split!r} split: "
@@ -127,7 +127,7 @@ def _missing(folder: Path, roots: list[Path], split: SplitName) -> str:
     if packed:
         return f"{said}{packed.name} is an archive; unpack it"
     if split == "test" and any(entry.name == kaggle.LABELS for entry in entries):
-        return f"{said}Kaggle publishes no labels of its test patches; use valid, or PCam's official test files"
+        return f"{said}Kaggle publishes no labels for its test patches; use valid, or PCam's official test files"
     for place in (root / split for root in roots):
         if place.is_dir() and (held := visible(place)):
             return (

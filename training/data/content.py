@@ -1,4 +1,4 @@
-"""What a file really holds whose name promises something else, and which files of a folder count."""
+"""Detects the real type of a file, and ignores hidden files."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ KINDS = {
     b"\x1f\x8b": "is compressed by gzip: add .gz to its name and unpack it (gunzip)",
     b"PK\x03\x04": "is a ZIP archive: unpack it",
     b"version https://git-lfs": "is a Git LFS pointer without its content: run git lfs pull",
-    b"\x89HDF\r\n\x1a\n": "is an HDF5 file that is cut or damaged: download or copy it again",
-    b"PAR1": "is a Parquet file that is cut or damaged: download or copy it again",
+    b"\x89HDF\r\n\x1a\n": "is an HDF5 file that is truncated or damaged: download or copy it again",
+    b"PAR1": "is a Parquet file that is truncated or damaged: download or copy it again",
 }
 AGAIN = "download or copy it again"
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
 def visible(folder: Path) -> list[Path]:
-    """What a folder holds, sorted, without hidden files (``._*``, ``.DS_Store``) and those of operating systems."""
+    """The entries of a folder, sorted, without hidden files (``._*``, ``.DS_Store``) and files of operating systems."""
     return sorted(
         entry
         for entry in folder.iterdir()
@@ -25,11 +25,11 @@ def visible(folder: Path) -> list[Path]:
 
 
 def fault(file: Path, expected: str) -> str:
-    """What a file that cannot be read is and what to do, to follow its name in a message.
+    """The type of an unreadable file and what to do, to follow its name in a message.
 
     Args:
         file: the file.
-        expected: what was to be read, such as ``"HDF5"``.
+        expected: the expected type, such as ``"HDF5"``.
     """
     with file.open("rb") as stream:
         return fault_of(stream.read(512), expected)
@@ -42,4 +42,4 @@ def fault_of(start: bytes, expected: str) -> str:
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
         return f"is a web page, expected {expected}: the download failed; fetch the file itself again"
     found = next((kind for magic, kind in KINDS.items() if start.startswith(magic)), None)
-    return found or f"is no {expected} file, or is damaged: {AGAIN}"
+    return found or f"is not a valid {expected} file: {AGAIN}"

@@ -1,4 +1,4 @@
-"""Patches with the same pixels: twice in a split they weigh twice, in two splits they make figures too good."""
+"""Duplicate patches: within a split they have double weight, in two splits they make figures too good."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def require_distinct(splits: Mapping[SplitName, Patches], *, allow_in_train: boo
     In PCam's official files, which were sampled at random, duplicates are counted in a note and not refused.
 
     Args:
-        splits: the splits that are used together.
-        allow_in_train: whether train may hold patches twice, with the same label.
+        splits: splits that are used together.
+        allow_in_train: whether train may contain duplicates with the same label.
 
     Returns:
-        A sentence for each kind of duplicates that was let through.
+        A note for each kind of accepted duplicates.
 
     Raises:
-        DataError: naming the first pair and how many there are.
+        DataError: with the first pair and the number of duplicates.
     """
     notes = []
     for split, patches in splits.items():

@@ -16,7 +16,7 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
 
 
 def find(root: Path, split: SplitName) -> Found | None:
-    """The split's folder, if it holds a folder for a class.
+    """The split's folder, if it contains a folder for a class.
 
     Raises:
         DataError: if there are several.
@@ -44,7 +44,7 @@ def _read(folder: Path, split: SplitName) -> Patches:
     classes = _classes(folder)
     if strangers := [entry for entry in visible(folder) if entry not in dict(classes)]:
         raise DataError(
-            f"{strangers[0]} is no folder of a class, and {folder} holds such folders; {READ}: "
+            f"{strangers[0]} is not a folder of a class, but {folder} has such folders; {READ}: "
             "rename it or move it away"
         )
     for label in (0, 1):

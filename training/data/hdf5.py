@@ -1,4 +1,4 @@
-"""PCam's own layout: ``camelyonpatch_level_2_split_train_x.h5`` with the images, ``…_y.h5`` with the labels."""
+"""PCam's layout: ``camelyonpatch_level_2_split_train_x.h5`` with the images, ``…_y.h5`` with the labels."""
 
 from __future__ import annotations
 

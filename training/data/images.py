@@ -18,7 +18,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def blank(count: int) -> Pixels:
-    """Room for as many patches, uint8 [N, 96, 96, 3]."""
+    """An uninitialized array for this number of patches, uint8 [N, 96, 96, 3]."""
     return np.empty((count, PATCH_PX, PATCH_PX, 3), np.uint8)
 
 
@@ -42,12 +42,12 @@ def _decode(encoded: bytes | Path, origin: str) -> Pixels:
         try:
             encoded = encoded.read_bytes()
         except FileNotFoundError as error:
-            raise DataError(f"{origin} is listed, and is not there: restore the file or remove its row") from error
+            raise DataError(f"{origin} is listed but missing: restore the file or remove its row") from error
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             wrong = _wrong_form(image)
             pixels = None if wrong else np.asarray(image)
-    except Exception as error:  # Pillow's decoders raise many kinds
+    except Exception as error:  # Pillow's decoders raise various exceptions
         found = fault_of(encoded[:512], "image") if isinstance(error, UnidentifiedImageError) else None
         raise DataError(f"{origin} {found or f'cannot be decoded ({error}): replace or remove it'}") from error
     if pixels is None:
@@ -60,7 +60,7 @@ def _decode(encoded: bytes | Path, origin: str) -> Pixels:
 
 
 def _wrong_form(image: Image.Image) -> str | None:
-    """What is wrong with an image by its header, to follow its name; or None."""
+    """The error in an image by its header, to follow its name in a message; or None."""
     if image.mode not in {"RGB", "RGBA"}:
         return f"is {image.mode}, expected RGB with 8 bits a channel: convert it"
     if image.size != (PATCH_PX, PATCH_PX):

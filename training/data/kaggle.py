@@ -18,9 +18,7 @@ from training.data.tables import rows_of, safe
 
 LABELS = "train_labels.csv"
 VALID_BELOW = 26
-NOTE = (
-    "Kaggle's layout names no slides: patches of one slide are in train and in valid, so figures on valid are too good"
-)
+NOTE = "Kaggle's layout does not identify slides: one slide may be in train and valid, so figures on valid are too good"
 
 
 def find(root: Path, split: SplitName) -> Found | None:

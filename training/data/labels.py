@@ -21,7 +21,7 @@ READ = "read are 0 (no tumour) and 1 (tumour), true and false, or class names su
 
 
 def class_of(name: str) -> int | None:
-    """The label that a class name stands for, or None if it is not known.
+    """The label of a class name, or None if unknown.
 
     Example:
         >>> class_of("No Metastasis"), class_of("tumor"), class_of("stroma")
@@ -37,9 +37,9 @@ def as_labels(
     """Read labels: int64 [N], 0 or 1.
 
     Args:
-        values: as the file holds them: numbers, booleans or class names.
+        values: values of the file: numbers, booleans or class names.
         origin: file and row of a label, for the message.
-        names: class names by number, where the file states them; the number then stands for its name.
+        names: class names by number, if the file states them.
 
     Raises:
         DataError: if a label is missing or is neither 0 nor 1, naming its file and row.
@@ -54,10 +54,10 @@ def as_labels(
 
 
 def class_names(names: Sequence[str], file: str) -> Sequence[str]:
-    """The names, if each of them stands for a label.
+    """Check that each name stands for a label, and return the names.
 
     Raises:
-        DataError: if one does not, or both stand for the same label.
+        DataError: if a name is unknown, or both stand for the same label.
     """
     unknown = [name for name in names if class_of(name) is None]
     if unknown or sorted(class_of(name) or 0 for name in names) != [0, 1]:
@@ -66,7 +66,7 @@ def class_names(names: Sequence[str], file: str) -> Sequence[str]:
 
 
 def _label(value: object, names: Sequence[str]) -> int | str:
-    """The label, or what is wrong with it."""
+    """The label, or an error message."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     if isinstance(value, str):

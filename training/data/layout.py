@@ -1,4 +1,4 @@
-"""How a layout offers a split of a data folder."""
+"""The interface of a layout of a data folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from training.data.patches import Patches, SplitName
 
-# The names that a split goes by in files and folders; ``val`` and ``validation`` are common for ``valid``.
+# The names of a split in files and folders; ``val`` and ``validation`` are common for ``valid``.
 ALIASES: dict[SplitName, tuple[str, ...]] = {
     "train": ("train",),
     "valid": ("valid", "validation", "val"),
@@ -17,10 +17,10 @@ ALIASES: dict[SplitName, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Found:
-    """A split as one layout has it.
+    """A split that a layout found.
 
     Attributes:
-        name: its files, for a message.
+        name: its files, for messages.
         read: reads and checks them.
     """
 

@@ -1,6 +1,6 @@
-"""Whether HDF5 files are those that PCam's authors published, by their MD5 sums.
+"""Compares HDF5 files with PCam's official files by their MD5 sums.
 
-Sums of the unpacked files of https://zenodo.org/records/2546921. The table in PCam's README has those of the
+The sums are of the unpacked files of https://zenodo.org/records/2546921. The table in PCam's README has those of the
 packed files, with valid and test exchanged (https://github.com/basveeling/pcam/issues/1).
 """
 
@@ -30,7 +30,7 @@ SUMS: dict[str, tuple[SplitName, str]] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the files are the official ones, and what to tell the user."""
+    """Whether the files are the official ones, and a note for the user."""
 
     official: bool = False
     notes: tuple[str, ...] = ()
@@ -38,11 +38,11 @@ class Verdict:
 
 @contextmanager
 def hashing(x: Path, y: Path, count: int) -> Iterator[Callable[[], tuple[str, str] | None]]:
-    """Hash both files while the caller reads them, so that the disk is read once.
+    """Hash both files while the caller reads them, to read the disk once.
 
     Yields:
-        A function that waits for the MD5 sums; they are None where name or size already say that the files are
-        not the official ones.
+        A function that waits for the MD5 sums; they are None if name or size already exclude the
+        official files.
     """
     if not any(x.name == NAME.format(split=split, axis="x") and count == COUNTS[split] for split in COUNTS):
         yield lambda: None
@@ -53,7 +53,7 @@ def hashing(x: Path, y: Path, count: int) -> Iterator[Callable[[], tuple[str, st
 
 
 def md5(file: Path) -> str:
-    """MD5 of a file, read once a process as long as it does not change."""
+    """MD5 of a file, cached in the process while the file does not change."""
     state = file.stat()
     return _md5(file, state.st_size, state.st_mtime_ns)
 
@@ -71,9 +71,9 @@ def verdict(
     sums: tuple[str, str] | None,
     known: Mapping[str, tuple[SplitName, str]] = SUMS,
 ) -> Verdict:
-    """What the sums of images and labels say.
+    """The verdict on images and labels by their sums.
 
-    Files that were written anew have other sums and the same patches: they are read, with a note.
+    The same patches stored differently have other sums: they are accepted with a note.
 
     Raises:
         DataError: if a file is an official one of another split, or the images are official and the labels are not.
@@ -83,7 +83,7 @@ def verdict(
     for file, total, axis in ((x, sums[0], "x"), (y, sums[1], "y")):
         if known.get(total, (split, axis)) != (split, axis):
             right = NAME.format(split=known[total][0], axis=known[total][1])
-            raise DataError(f"{file.name} is PCam's official {right} by its MD5 sum: give it its own name back")
+            raise DataError(f"{file.name} is PCam's official {right} by its MD5 sum: rename it to this name")
     images, labels = (total in known for total in sums)
     if images and labels:
         return Verdict(True, (f"{x.name} and {y.name} are PCam's official files (MD5 compared)",))
@@ -93,4 +93,4 @@ def verdict(
             "download the labels again, or rename both files if the labels are your own"
         )
     note = f"{x.name} has the name and size of PCam's official file, but another MD5 sum ({sums[0]}): "
-    return Verdict(False, (f"{note}it was written anew or is damaged; download it again if you did not write it",))
+    return Verdict(False, (f"{note}it was stored again or is damaged; download it again if you did not store it",))

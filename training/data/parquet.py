@@ -27,7 +27,7 @@ def find(root: Path, split: SplitName) -> Found | None:
     """The split's Parquet files, if there are any.
 
     Raises:
-        DataError: if a name looks like one of the split's and is not, files overlap, or a shard is missing.
+        DataError: if a file name is similar to the split's, files overlap, or a shard is missing.
     """
     start = re.compile(rf"({'|'.join(ALIASES[split])})(?![a-z])")
     files = [file for file in visible(root) if file.suffix == ".parquet" and start.match(file.name)]
@@ -87,7 +87,7 @@ def _rows(file: Path) -> int:
 
 
 def _batches(file: Path) -> Iterator[tuple[list[Any], list[object], Sequence[str]]]:
-    """Cells of images and labels, a batch at a time, with the names of the classes if the file has them."""
+    """Cells of images and labels in batches, with the class names if the file has them."""
     with _opened(file) as content:
         _require_columns(file, content.schema_arrow)
         names = _class_names(file, content.schema_arrow)
@@ -124,7 +124,7 @@ def _require_columns(file: Path, schema: Any) -> None:
 
 
 def _class_names(file: Path, schema: Any) -> Sequence[str]:
-    """Of a ClassLabel, as the datasets library notes it in the file; empty if there are none."""
+    """Names of a ClassLabel in the metadata of the datasets library; empty if there are none."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         names = [str(name) for name in features["label"]["names"]]

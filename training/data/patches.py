@@ -16,7 +16,7 @@ PATCH_PX = 96
 
 
 class DataError(ValueError):
-    """The data folder does not hold what was asked of it."""
+    """The data folder is invalid."""
 
 
 class MissingSplitError(DataError):
@@ -29,11 +29,11 @@ class Patches:
 
     Attributes:
         images: uint8 [N, 96, 96, 3], RGB.
-        labels: int64 [N], 1 where the centre 32×32 px hold tumour.
-        source: what was read, with the number of patches.
+        labels: int64 [N], 1 if the centre 32×32 px contain tumour.
+        source: description of the source, with the number of patches.
         origins: file and row of every patch, for messages; str [N], or empty if unknown.
-        official: whether the files are those that PCam's authors published, by their MD5 sums.
-        notes: what the user should know of these data, a sentence each.
+        official: whether the files are PCam's official ones, by their MD5 sums.
+        notes: notes about these data for the user.
     """
 
     images: npt.NDArray[np.uint8]
@@ -51,7 +51,7 @@ class Patches:
         return Patches(self.images[index], self.labels[index], self.source, origins, self.official, self.notes)
 
     def origin(self, row: int) -> str:
-        """File and row of a patch, as a message names it."""
+        """File and row of a patch, for messages."""
         return str(self.origins[row]) if len(self.origins) else f"{self.source}, row {row}"
 
     @cached_property
@@ -68,16 +68,16 @@ class Patches:
 
 
 def named(rows: Sequence[str]) -> npt.NDArray[np.object_]:
-    """Names as :attr:`Patches.origins` takes them."""
+    """Names in the form of :attr:`Patches.origins`."""
     return np.array(rows, object)
 
 
 def in_calibrating_half(valid: Patches) -> npt.NDArray[np.bool_]:
-    """Which validation patches are for calibrating, by a hash of their pixels, [N]; the others are for choosing."""
+    """Mask [N] of the calibrating half of validation patches, by a hash of their pixels."""
     return np.array([digest[0] & 1 for digest in valid.pixel_hashes], dtype=bool)
 
 
 def halves_of_valid(valid: Patches) -> tuple[Patches, Patches]:
-    """Split the validation patches in two, fixed by their pixels: (for choosing, for calibrating)."""
+    """Split the validation patches by their pixels into (choosing half, calibrating half)."""
     calibrating = in_calibrating_half(valid)
     return valid[~calibrating], valid[calibrating]

@@ -14,10 +14,10 @@ SAFE = re.compile(r"[0-9A-Za-z_-]{1,100}")
 
 
 def rows_of(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """File and line of every row, and its cells.
+    """File, line and cells of every row.
 
     Raises:
-        DataError: if a column is missing, a row has other columns, or the file is no CSV.
+        DataError: if a column is missing, a row has other columns, or the file is not CSV.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
@@ -34,17 +34,17 @@ def rows_of(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str,
             for row in reader:
                 line = f"{file.name} line {reader.line_num}"
                 if None in row or None in row.values():
-                    raise DataError(f"{line} has not the {len(found)} cells of the header: correct the row")
+                    raise DataError(f"{line} does not have the {len(found)} cells of the header: correct the row")
                 yield line, row
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file.name} {fault(file, 'CSV')} ({error})") from error
 
 
 def safe(cell: str, column: str, line: str) -> str:
-    """A cell that becomes part of a file's name.
+    """Check a cell that becomes part of a file name.
 
     Raises:
-        DataError: if it holds more than letters, digits, ``_`` and ``-``.
+        DataError: if it contains characters other than letters, digits, ``_`` and ``-``.
     """
     if not SAFE.fullmatch(cell):
         raise DataError(f"{line}: {column} is {cell[:100]!r}, expected letters, digits, _ and -: correct the row")

@@ -16,13 +16,13 @@ from training.quantize.folded import FoldedNetwork, Layer
 
 @dataclass(frozen=True)
 class Consumer:
-    """What reads a layer's rectified output, field by field: a convolution or the classifier.
+    """The reader of a layer's rectified output by field: a convolution or the classifier.
 
     Attributes:
         ranges: largest |weight| on each input field, [fields].
         scale_inputs: multiplies the weights on each input field by [fields].
         absorb: adds the response to a constant input [fields] to the bias.
-        padded: whether zero padding keeps a constant input from being constant.
+        padded: whether zero padding makes a constant input not constant.
     """
 
     ranges: Callable[[], Tensor]
@@ -76,7 +76,7 @@ def rectified_pairs(network: FoldedNetwork) -> Iterator[tuple[Layer, Consumer]]:
 
 @torch.no_grad()
 def equalize(network: FoldedNetwork, tolerance: float = 1e-3, iterations: int = 100) -> int:
-    """Give both sides of every pair equal weight ranges, in place; the function does not change.
+    """Equalize the weight ranges of both sides of every pair, in place; the function does not change.
 
     ``s = sqrt(r1·r2) / r2`` per field; the first layer is divided by it (with its bias, mean and
     deviation), the reader multiplied. Repeated until no scale differs from 1 by more than ``tolerance``.
@@ -102,11 +102,11 @@ def equalize(network: FoldedNetwork, tolerance: float = 1e-3, iterations: int = 
 def absorb_high_biases(network: FoldedNetwork) -> int:
     """Move ``c = max(0, β − 3|γ|)`` of each rectified field into its reader's bias, in place.
 
-    Approximate: it holds for outputs above ``c``, all but one in a thousand of a normal. Readers with zero
-    padding are left alone: their border would need ``−c``.
+    Approximate: correct for outputs above ``c``, which are 99.9 % of a normal distribution. Readers with zero
+    padding are skipped: their border would need ``−c``.
 
     Returns:
-        The number of fields that had something to absorb.
+        The number of fields with ``c > 0``.
     """
     touched = 0
     for layer, reader in rectified_pairs(network):

@@ -33,9 +33,9 @@ def _convolution_attributes(layer: Layer) -> dict[str, int | list[int]]:
 
 
 def _pixels(builder: GraphBuilder, network: FoldedNetwork) -> str:
-    """The patch as uint8 [N, 3, H, H]; unless the network is dense, everything outside the disc is made glass.
+    """The patch as uint8 [N, 3, H, H]; unless the network is dense, everything outside the disc is set to glass.
 
-    A topology that crops gets a Slice, which no artifact may have: its answers change when the patch is turned.
+    A topology that crops gets a Slice, which artifacts may not have: its answers change when the patch is turned.
     """
     patches, side = "patches", network.topology.crop_px
     if side != PATCH_PX:
@@ -52,7 +52,7 @@ def _pixels(builder: GraphBuilder, network: FoldedNetwork) -> str:
 
 
 def _shortcut(builder: GraphBuilder, network: FoldedNetwork, block: int, x: str) -> str:
-    """What a block adds to its branch: in a dense network, without the outermost pixels. Floats or stored uint8."""
+    """The shortcut of a block; in a dense network without the outermost pixels. Floats or stored uint8."""
     if not network.topology.dense:
         return x
     bounds = {"starts": [1, 1], "ends": [-1, -1], "axes": [2, 3]}
@@ -63,7 +63,7 @@ def _shortcut(builder: GraphBuilder, network: FoldedNetwork, block: int, x: str)
 def _pool_group(builder: GraphBuilder, network: FoldedNetwork, x: str) -> str:
     """Maximum over the group at each pixel, [N, |G|·F, h, w] → [N, F, h, w], of floats or of stored uint8.
 
-    Channels are split and the parts compared, again and again, since a Reshape would cost two transpositions.
+    A tree of Split and Max over the channels, because a Reshape would cost two transpositions.
     """
     for factor in prime_factors(len(network.group)):
         parts = builder.split(x, factor, f"{x}.part")
@@ -72,7 +72,7 @@ def _pool_group(builder: GraphBuilder, network: FoldedNetwork, x: str) -> str:
 
 
 def prime_factors(number: int) -> list[int]:
-    """In rising order."""
+    """Prime factors in ascending order."""
     factors, divisor = [], 2
     while number > 1:
         while number % divisor == 0:
@@ -119,7 +119,7 @@ def export_float(network: FoldedNetwork) -> onnx.ModelProto:
 
 
 class _Int8Writer:
-    """Adds quantized layers to a builder; a stream is a pair of a stored uint8 tensor and its quantizer."""
+    """Adds quantized layers to a builder; a stream is a stored uint8 tensor and its quantizer."""
 
     def __init__(self, builder: GraphBuilder, ranges: Ranges, scheme: Scheme) -> None:
         self.builder, self.ranges, self.scheme = builder, ranges, scheme
@@ -160,7 +160,7 @@ class _Int8Writer:
         return self.builder.quantize(y, "mean", target), target
 
     def classify(self, network: FoldedNetwork, stored: str, source: Quantizer) -> None:
-        # Flatten stands before the DequantizeLinear, or the head would stay a float Gemm.
+        # Flatten precedes the DequantizeLinear, otherwise the head remains a float Gemm.
         x = self.real(self.builder.node("Flatten", [stored], "features"), source, "classifier")
         bound, largest = self.scheme.bound, network.class_weight.abs().amax(1)
         if not self.scheme.field_scales:

@@ -1,4 +1,4 @@
-"""The network with its batch norms folded away, in float64: what quantization works on."""
+"""The network with folded batch norms in float64, the input of quantization."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Layer:
         return self.fields if self.depthwise else self.weight.shape[1]
 
     def spread(self) -> Tensor:
-        """Filters by field as the basis gives them: [|G|, out fields, |G| or 1, in fields or 1, k, k]."""
+        """Filters by field, expanded by the basis: [|G|, out fields, |G| or 1, in fields or 1, k, k]."""
         return torch.einsum("oib,bghyx->gohiyx", self.weight, self.basis)
 
     def filters(self) -> Tensor:
@@ -83,7 +83,7 @@ class Block:
 
 @dataclass
 class FoldedNetwork:
-    """The whole network; the same function as the :class:`MobileNetV2` it was folded from."""
+    """The whole network; the same function as the :class:`MobileNetV2` that was folded."""
 
     topology: Topology
     stem: Layer
@@ -100,7 +100,7 @@ class FoldedNetwork:
 
     @property
     def features(self) -> int:
-        """How many pooled features the classifier reads."""
+        """The number of pooled features."""
         return self.class_weight.shape[1]
 
     def layers(self) -> Iterator[Layer]:
@@ -116,9 +116,9 @@ class FoldedNetwork:
         return x
 
     def tensors(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor on the way from patches [N, 3, 96, 96] in [0, 1] to logits [N, 2], by its name in the graphs.
+        """Every tensor from patches [N, 3, 96, 96] in [0, 1] to logits [N, 2], by its name in the graphs.
 
-        Each layer reads the tensor just before its own.
+        Each layer reads the tensor before its own.
         """
         side, dense = self.topology.crop_px, self.topology.dense
         x = x[..., :side, :side]

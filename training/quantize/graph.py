@@ -31,13 +31,13 @@ class GraphBuilder:
         return output
 
     def split(self, source: str, parts: int, output: str) -> list[str]:
-        """Equal parts of the channels; gives their names."""
+        """Split the channels into equal parts; returns their names."""
         names = [f"{output}{i}" for i in range(parts)]
         self.nodes.append(helper.make_node("Split", [source], names, name=output, axis=1))
         return names
 
     def quantizer(self, tensor: str, quantizer: Quantizer) -> list[str]:
-        """A scale and a zero point of the tensor's own."""
+        """A separate scale and zero point for the tensor."""
         scale = self.constant(f"{tensor}.scale", np.array(quantizer.scale, np.float32))
         return [scale, self.constant(f"{tensor}.zero_point", np.array(quantizer.zero_point, np.uint8))]
 
@@ -50,7 +50,7 @@ class GraphBuilder:
     def integers(
         self, name: str, values: npt.NDArray[np.signedinteger], scale: npt.NDArray[np.float32], axis: int = 0
     ) -> str:
-        """Stored integers behind a DequantizeLinear, one scale for each index along ``axis``, zero point 0."""
+        """Stored integers with a DequantizeLinear, one scale per index along ``axis``, zero point 0."""
         stored = self.constant(f"{name}.stored", values)
         scales = self.constant(f"{name}.scale", scale)
         zeros = self.constant(f"{name}.zero_point", np.zeros(len(scale), values.dtype))

@@ -1,4 +1,4 @@
-"""Activation ranges and mean inputs measured on patches: what data-free reasoning is compared with."""
+"""Activation ranges and mean inputs measured on patches, for comparison with data-free ranges."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHUNK = 32
 
 @torch.no_grad()
 def observed_ranges(network: FoldedNetwork, patches: npt.NDArray[np.uint8]) -> Ranges:
-    """From the least to the greatest value that the float network takes on ``patches``; means over each field.
+    """Minimum and maximum of every tensor of the float network on ``patches``; means over each field.
 
     Args:
         patches: uint8 [N, 96, 96, 3].

@@ -1,4 +1,4 @@
-"""From a fitted network to the INT8 graph and its float32 twin, with the figures that prove each step."""
+"""From a fitted network to the INT8 graph and its float32 twin, with figures for each step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class QuantizationError(RuntimeError):
 
 @dataclass(frozen=True)
 class Figures:
-    """What quantization did, measured on ``patches`` patches; every Δ is the largest absolute one of a logit.
+    """The effect of quantization, measured on ``patches`` patches; a delta is the largest absolute change of a logit.
 
     Attributes:
         equalized_delta_float32: of folding and equalization, in float32.
@@ -46,7 +46,7 @@ class Figures:
     absorbed_delta: float
 
     def recipe(self) -> dict[str, float | int | str]:
-        """For the manifest: the data-free recipe with its figures."""
+        """The data-free recipe with its figures, for the manifest."""
         absorption = "high-bias absorption, " if self.absorbed_fields else ""
         return {
             "method": f"data-free: cross-layer equalization, {absorption}analytic bias correction",
@@ -59,7 +59,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Quantized:
-    """The two graphs, without metadata, and how they came about.
+    """The two graphs, without metadata, and their figures.
 
     Attributes:
         network: the float function, layer by layer, that the INT8 graph rounds.
@@ -78,13 +78,13 @@ def quantize(
     scheme: Scheme = DEFAULT,
     calibration: npt.NDArray[np.uint8] | None = None,
 ) -> Quantized:
-    """Quantize a network, without data unless ``calibration`` is given; ``probes`` only measure what steps changed.
+    """Quantize a network, without data unless ``calibration`` is given; ``probes`` only measure changes.
 
     Args:
         network: in evaluation mode.
-        probes: uint8 [N, 96, 96, 3]; what the figures are measured on.
+        probes: uint8 [N, 96, 96, 3]; patches for the figures.
         calibration: uint8 [N, 96, 96, 3], training patches that give activation ranges and mean inputs; None to
-            have them from batch norm's statistics.
+            take them from batch norm's statistics.
 
     Raises:
         QuantizationError: if folding and equalization change a logit by 1e-4 in float32, or equalization

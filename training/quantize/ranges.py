@@ -1,4 +1,4 @@
-"""Activation ranges and bias correction from batch-norm statistics alone.
+"""Activation ranges and bias correction from batch-norm statistics only.
 
 Source: Nagel et al. 2019, sections 4.2.1 (bias correction) and 5 (ranges of six deviations).
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 from training.quantize.folded import FoldedNetwork, Layer
 
 DEVIATIONS = 6.0
-INPUT_MEAN = 0.65  # of a stained section's grey levels, between its white and its stains; any data set's is close
+INPUT_MEAN = 0.65  # mean grey level of a stained section; similar in all data sets
 LEVELS = 255
 
 
@@ -28,7 +28,7 @@ class Quantizer:
 
     @staticmethod
     def spanning(low: float, high: float) -> Quantizer:
-        """The quantizer whose levels span ``[low, high]`` and hit zero exactly."""
+        """The quantizer that spans ``[low, high]`` and represents zero exactly."""
         low, high = min(low, 0.0), max(high, 1e-6)
         scale = (high - low) / LEVELS
         return Quantizer(scale, round(-low / scale))
@@ -47,7 +47,7 @@ class Moments:
 
 
 def output_moments(layer: Layer) -> Moments:
-    """Of the layer's outputs before its ReLU."""
+    """Moments of the layer's outputs before its ReLU."""
     return Moments(layer.mean, layer.deviation**2)
 
 
@@ -61,11 +61,11 @@ def rectified_mean(moments: Moments) -> Tensor:
 
 @dataclass(frozen=True)
 class Ranges:
-    """What is known about every tensor.
+    """Quantizers and means of all tensors.
 
     Attributes:
         quantizers: of each layer's output, by the layer's name, and of the masked ``mean``.
-        streams: of each block's output, after the addition where there is one; shared over a residual stage.
+        streams: of each block's output, after the addition if there is one; shared over a residual stage.
         input_means: mean of each layer's input per field, by name.
     """
 
@@ -77,7 +77,7 @@ class Ranges:
 def ranges_from(
     network: FoldedNetwork, spans: Mapping[str, tuple[float, float]], input_means: dict[str, Tensor]
 ) -> Ranges:
-    """Quantizers that hold every tensor's span; all tensors of a residual stage share the widest.
+    """Quantizers for these spans; all tensors of a residual stage share the widest.
 
     Args:
         spans: least and greatest value of each layer's output and of each ``block{i}.sum``, by name.
@@ -108,7 +108,7 @@ def ranges_from(
 
 
 def data_free_ranges(network: FoldedNetwork) -> Ranges:
-    """Ranges of six deviations about the mean, and the means that bias correction needs.
+    """Ranges of six deviations about the mean, and the means for bias correction.
 
     Raises:
         ValueError: as :func:`ranges_from`.

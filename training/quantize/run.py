@@ -20,8 +20,8 @@ def quantize_run(run: Path, probes: npt.NDArray[np.uint8], scheme: Scheme = DEFA
     """Quantize a run's best weights without data; ``quantization.json`` is written last.
 
     Args:
-        probes: uint8 [N, 96, 96, 3]; what the figures are measured on.
-        scheme: which steps are taken.
+        probes: uint8 [N, 96, 96, 3]; patches for the figures.
+        scheme: the steps of quantization.
 
     Raises:
         QuantizationError: if a step that must not change the float network changed it.

@@ -1,4 +1,4 @@
-"""Which steps quantization takes: the default makes artifacts, the others are there to be compared with it."""
+"""Schemes of quantization: the default for artifacts, others for comparison."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class Scheme:
     """Steps and choices of quantization.
 
     Attributes:
-        field_scales: one weight scale for each output field, else one for each tensor, from its largest |weight|.
+        field_scales: one weight scale per output field, else one per tensor, from its largest |weight|.
         equalize: cross-layer equalization.
         absorb: absorption of high biases.
-        correct_bias: correction of biases for what rounding the weights adds to the mean output.
+        correct_bias: correction of biases for the mean error of rounded weights.
         bound: largest |weight| that is stored; no kernel can saturate up to 64.
-        tied: everything is chosen once for each field, on exact orbits of filters. Else once for each channel of
-            the plain network, see :mod:`training.quantize.untied`: no turn is then sure to keep the bits.
+        tied: parameters are chosen once per field, on exact orbits of filters. Else once per channel of the plain
+            network, see :mod:`training.quantize.untied`: then no turn is guaranteed to keep the bits.
     """
 
     field_scales: bool = True

@@ -1,6 +1,6 @@
-"""The plain network that a tool without knowledge of the group sees: every channel on its own.
+"""The plain network without group structure: every channel is independent.
 
-Only for comparison: no artifact is made of it.
+Only for comparison, not for artifacts.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ TRIVIAL = Group.parse("C1")
 
 
 def untie(network: FoldedNetwork) -> FoldedNetwork:
-    """The same function with every channel a field of C1: whatever works on fields then works on channels.
+    """The same function with every channel a field of C1, so that steps on fields work on channels.
 
-    Filters are spread over the group in float32, as a plain export of the trained network does, and not projected
-    onto exact orbits. The pooling over the group stays.
+    Filters are expanded over the group in float32, as in a plain export of the trained network, and not projected
+    onto exact orbits. The pooling over the group is kept.
     """
     blocks = [
         replace(

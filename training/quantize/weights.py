@@ -1,4 +1,4 @@
-"""Rounding of filters to int8 within a bound that no x86-64 kernel can saturate."""
+"""Rounding of filters to int8 within a bound at which no x86-64 kernel saturates."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ class RoundedFilters:
 
 
 def round_filters(layer: Layer, bound: int = WEIGHT_BOUND, *, field_scales: bool = True) -> RoundedFilters:
-    """Round a layer's filters to ``[−bound, bound]``, with a scale for each output field or one for all."""
+    """Round a layer's filters to ``[−bound, bound]``, with one scale per output field or one for all."""
     filters = layer.filters()
     largest = filters.abs().amax((0, 2, 3, 4, 5))
     if not field_scales:
         largest = largest.max().expand_as(largest)
     scale = torch.where(largest > 0, largest, 1.0) / bound
-    # The scale is stored as float32; rounding by the stored value keeps |values| at the bound.
+    # The scale is stored as float32; rounding with the stored value keeps |values| within the bound.
     scale = scale.float().double()
     values = (filters / scale[:, None, None, None, None]).round().clamp(-bound, bound)
     return RoundedFilters(values, scale)
 
 
 def corrected_bias(layer: Layer, rounded: RoundedFilters, input_mean: Tensor) -> Tensor:
-    """The bias less what rounding adds to the mean output, [out fields].
+    """The bias minus the mean error of rounding, [out fields].
 
-    The error is averaged over the group, so that one bias serves the whole field.
+    The error is averaged over the group, because a field has one bias.
     """
     error = (rounded.real() - layer.filters()).mean(0).sum((1, 3, 4))
     return layer.bias - (error[:, 0] * input_mean if layer.depthwise else error @ input_mean)

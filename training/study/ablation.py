@@ -43,7 +43,7 @@ NO_AIMET = (
 
 @dataclass(frozen=True)
 class _Measured:
-    """A graph's figures, and the answers and logits they were made of."""
+    """A graph's figures, with its answers and logits."""
 
     figures: Document
     answers: Answers
@@ -51,7 +51,7 @@ class _Measured:
 
 
 class _Bench:
-    """Measures graphs on the same patches; equal graphs once."""
+    """Measures graphs on the same patches; equal graphs are measured once."""
 
     def __init__(self, network: MobileNetV2, valid: Patches) -> None:
         self.valid, self.calibrating = valid, in_calibrating_half(valid)
@@ -64,7 +64,7 @@ class _Bench:
         self._reference = Scorer(self.plain).logits(valid.images)
 
     def measure(self, graph: onnx.ModelProto) -> _Measured:
-        """On the validation patches, and what turning the probes changes."""
+        """Measure a graph on the validation patches, and its changes under turns of the probes."""
         sha256 = graph_sha256(graph)
         if sha256 not in self._known:
             self._known[sha256] = self._measure(Scorer(graph))
@@ -93,7 +93,7 @@ class _Bench:
         return _Measured(document, answers, logits)
 
     def gain(self, after: _Measured, before: _Measured) -> Document:
-        """What ``after`` has over ``before``, paired over patches."""
+        """The difference of ``after`` and ``before``, paired over patches."""
         paired = difference([after.answers], [before.answers], self.valid.labels)
         snr = [Ratio().add(self._reference, measured.logits).decibels for measured in (after, before)]
         return {
@@ -105,7 +105,7 @@ class _Bench:
 
 
 def run(network: MobileNetV2, train: Patches, valid: Patches, aimet_python: Path | None = None) -> Document:
-    """Quantize a network in all 24 ways and measure each on the validation patches, never on test.
+    """Quantize a network with all 24 variants, and measure each on the validation patches, never on test.
 
     256 training patches, drawn by a fixed seed, calibrate the last step. The operating point comes from the
     calibrating half of ``valid``, figures from all of it; layers and turns are measured on its first 64 patches.
@@ -120,7 +120,7 @@ def run(network: MobileNetV2, train: Patches, valid: Patches, aimet_python: Path
     bench = _Bench(network, valid)
     drawn = np.sort(np.random.default_rng(0).permutation(len(train))[:CALIBRATION_PATCHES])
     calibration = train.images[drawn]
-    # First, so that an interpreter without AIMET is told of at once.
+    # First, so that an interpreter without AIMET fails at once.
     aimet: JsonValue = NO_AIMET if aimet_python is None else _aimet(bench, network, calibration, aimet_python)
     rows: list[JsonValue] = []
     measured: dict[Variant, _Measured] = {}
@@ -159,7 +159,7 @@ def _described(variant: Variant, quantized: Quantized) -> Document:
 
 
 def _gains(bench: _Bench, measured: Mapping[Variant, _Measured]) -> Document:
-    """What each step of the default scheme, all of it, tying and the wider bound change."""
+    """The effects of each step, of all steps, of tying and of the wider bound."""
     data_free = measured[DATA_FREE]
     untied, wide = (
         measured[replace(DATA_FREE, scheme=replace(DATA_FREE.scheme, tied=tied, bound=bound))]
@@ -174,7 +174,7 @@ def _gains(bench: _Bench, measured: Mapping[Variant, _Measured]) -> Document:
 
 
 def _aimet(bench: _Bench, network: MobileNetV2, calibration: npt.NDArray[np.uint8], python: Path) -> Document:
-    """AIMET's equalization against ours and none, all quantized alike by onnxruntime."""
+    """AIMET's equalization, ours and none, all quantized by onnxruntime in the same way."""
     theirs, version = equalize(bench.plain, python)
     ours = quantize(network, bench.probes).float32
     expected = Scorer(bench.plain).logits(bench.probes)

@@ -1,4 +1,4 @@
-"""What the quantization ablation says, in Markdown: every number comes from its document."""
+"""The section on the quantization ablation, in Markdown, from its JSON document."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from training.study.ladder import CALIBRATED_STEP, NARROW, WIDE
 from training.study.markdown import cell, table
 from training.study.results import Document
 
-MEASURED = ["accuracy", "AUC", "SNR, dB", "other bits", "largest", "30°"]
+MEASURED = ["accuracy", "AUC", "SNR, dB", "different bits", "largest", "30°"]
 
 
 def section(document: Document) -> list[str]:
-    """The 24 rows, what pays, the layers of the tied ladder, and AIMET."""
+    """The 24 rows, the effects of steps, the layers of the tied ladder, and AIMET."""
     d: Any = document
     rows = [
         [
@@ -28,17 +28,17 @@ def section(document: Document) -> list[str]:
     return [
         f"One fitted {d['group']} network on **valid** (n = {d['n']:,}); its float graph has AUC "
         f"{cell(d['float']['auc'])} and accuracy {cell(d['float']['accuracy'])}. Steps are cumulative. *Tied*: "
-        "everything is chosen once for each field and copied over its orbit. *Untied*: once for each channel of the "
-        "plain network, as by a tool that does not know the group, and filters are not projected. Ranges are six "
-        "deviations of batch norm's statistics; in the last step they are the least and greatest value on "
-        f"{d['calibration_patches']} training patches, which also give the mean inputs for bias correction. SNR is of "
-        f"the logits against the float graph's. *Other bits*: how many of {d['probes']} patches answer an exact turn "
-        "with other bits, then the largest change of a logit by those turns, and by 30°. *Proof*: that no x86-64 "
-        "kernel saturates.",
+        "parameters are chosen once per field and copied over its orbit. *Untied*: once per channel of the plain "
+        "network, as by a tool that does not know the group, and filters are not projected. Ranges are six "
+        "deviations of batch norm's statistics; in the last step they are the minimum and maximum on "
+        f"{d['calibration_patches']} training patches, which also give the mean inputs for bias correction. SNR: of "
+        f"the logits, relative to the float graph. *Different bits*: the number of {d['probes']} patches with "
+        "different bits under an exact turn, then the largest change of a logit under those turns, and under 30°. "
+        "*Proof*: whether no x86-64 kernel can saturate.",
         "",
         *table(["step", "filters", "bound", *MEASURED, "proof"], rows),
         "",
-        f"**What pays** (tied, |w| ≤ {NARROW}; SNR, and AUC paired over patches). {_what_pays(d)}",
+        f"**Effect of each step** (tied, |w| ≤ {NARROW}; SNR, and AUC paired over patches). {_what_pays(d)}",
         "",
         f"**Tying.** {_tying(d)}",
         "",
@@ -76,12 +76,12 @@ def _listed(names: Sequence[str]) -> str:
 def _what_pays(d: Any) -> str:
     steps = d["gains"]["steps"]
     changed = {step: gain for step, gain in steps.items() if not gain["same_graph"]}
-    told = [f"{step}: {_gained(gain) if step in changed else 'the very same graph'}" for step, gain in steps.items()]
+    told = [f"{step}: {_gained(gain) if step in changed else 'the same graph'}" for step, gain in steps.items()]
     rising = [step for step, gain in changed.items() if gain["auc"]["low"] > 0]
     falling = [step for step, gain in changed.items() if gain["auc"]["high"] < 0]
     absorbed = max(row["absorbed_fields"] for row in d["rows"])
     return (
-        f"{'; '.join(told)}. AUC rises by more than its interval with: {_listed(rising)}; it falls with: "
+        f"{'; '.join(told)}. AUC rises significantly with: {_listed(rising)}; it falls with: "
         f"{_listed(falling)}. Absorption found {absorbed or 'no'} fields with a bias to absorb. Against the float "
         f"graph, all data-free steps together have AUC {_delta(d['gains']['rounding']['auc'])}."
     )
@@ -95,18 +95,18 @@ def _tying(d: Any) -> str:
     broken = " and ".join(f"{row['differing']} of {d['probes']}" for row in calibrated)
     said = [
         f"{exact} of {len(tied)} tied rows keep all bits under exact turns. Untied and calibrated, {broken} patches "
-        f"(|w| ≤ {NARROW} and {WIDE}) get other bits, with logits up to "
+        f"(|w| ≤ {NARROW} and {WIDE}) change their bits, with logits up to "
         f"{max(row['exact_change'] for row in calibrated):.2g} apart",
-        ": the patches are no symmetric sample, so what is measured on them differs along an orbit."
+        ": the patches are not a symmetric sample, so ranges measured on them differ along an orbit."
         if any(row["differing"] for row in calibrated)
         else ".",
         f" Untied without data, {kept} of {len(data_free)} rows keep all bits",
-        ", but nothing promises it: batch norm shares its statistics over a field and an exact turn only permutes a "
-        "filter's pixels, so the channels of an orbit go through equal arithmetic until the last bit of a float32 sum "
-        "decides how something rounds."
+        ", but this is not guaranteed: batch norm shares its statistics over a field and an exact turn only permutes a "
+        "filter's pixels, so the channels of an orbit have equal values, except for the last bit of float32 sums, "
+        "which can change a rounding."
         if kept
         else ".",
-        f" Tying gives the data-free scheme {_gained(d['gains']['tying'])}.",
+        f" Tying changes the data-free scheme by {_gained(d['gains']['tying'])}.",
     ]
     return "".join(said)
 
@@ -114,7 +114,7 @@ def _tying(d: Any) -> str:
 def _bound(d: Any) -> str:
     wide = [row for row in d["rows"] if row["bound"] == WIDE]
     return (
-        f"|w| ≤ {WIDE} in place of {NARROW} gives the data-free scheme {_gained(d['gains']['wider'])}; "
+        f"|w| ≤ {WIDE} instead of {NARROW} changes the data-free scheme by {_gained(d['gains']['wider'])}; "
         f"{sum(row['proven'] for row in wide)} of its {len(wide)} rows pass the proof."
     )
 
@@ -123,9 +123,9 @@ def _layers(d: Any) -> list[str]:
     ladder = [row for row in d["rows"] if row["tied"] and row["bound"] == NARROW]
     rows = [[name, *(f"{row['sqnr_db'][name]:.1f}" for row in ladder)] for name in ladder[0]["sqnr_db"]]
     return [
-        f"**SQNR by tensor**, dB: what the INT8 graph stores against the float network that it rounds ({d['probes']} "
-        f"patches, tied, |w| ≤ {NARROW}). Equalization rescales what lies within a block, so only projections and sums "
-        "are in the same units in all columns.",
+        f"**SQNR by tensor**, dB: the INT8 graph's tensors relative to the float network's ({d['probes']} patches, "
+        f"tied, |w| ≤ {NARROW}). Equalization rescales tensors within a block, so only projections and sums have the "
+        "same units in all columns.",
         "",
         *table(["tensor", *(row["step"] for row in ladder)], rows),
     ]
@@ -151,11 +151,11 @@ def _aimet(d: Any) -> list[str]:
         for row in aimet["rows"]
     ]
     return [
-        f"**An outside reference**: AIMET {aimet['version']}'s cross-layer equalization of the same float graph, which "
-        "is a plain network to it. Its result, ours and the graph as it was are quantized alike by onnxruntime's own "
+        f"**An external reference**: AIMET {aimet['version']}'s cross-layer equalization of the same float graph, "
+        "which is a plain network for it. Its result, ours and the original graph are all quantized by onnxruntime's "
         f"static quantization ({d['calibration_patches']} training patches, |w| ≤ {NARROW}), not by our pipeline: "
         f"{'; '.join(compared)}. {sum(row['differing'] == 0 for row in aimet['rows'])} of {len(rows)} rows keep all "
-        "bits under exact turns. *Float change*: of a logit, by equalization alone.",
+        "bits under exact turns. *Float change*: change of a logit by equalization only.",
         "",
         *table(["equalization", "weight scales", "float change", *MEASURED], rows),
     ]

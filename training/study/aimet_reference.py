@@ -1,11 +1,11 @@
-"""AIMET's cross-layer equalization as an outside reference, in an interpreter of its own.
+"""AIMET's cross-layer equalization as an external reference, in a separate interpreter.
 
-AIMET pins its own torch and onnxruntime, so this file is also a script for the interpreter that has it:
+AIMET pins its own torch and onnxruntime, so this file is also a script for its interpreter:
 
     PYTHON aimet_reference.py PLAIN.onnx EQUALIZED.onnx
 
-Both networks, AIMET's and ours, then go through onnxruntime's static quantization alike: what differs is the
-equalization alone. Source: https://github.com/quic/aimet, ``aimet_onnx.cross_layer_equalization``.
+Both networks, AIMET's and ours, are then quantized by onnxruntime's static quantization; only the equalization
+differs. Source: https://github.com/quic/aimet, ``aimet_onnx.cross_layer_equalization``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def equalize(plain: onnx.ModelProto, python: Path) -> tuple[onnx.ModelProto, str
         python: an interpreter whose environment has ``aimet-onnx``.
 
     Raises:
-        AimetError: with the last line of what the interpreter said.
+        AimetError: with the last line of the interpreter's output.
     """
     with TemporaryDirectory() as folder:
         source, target = Path(folder, "plain.onnx"), Path(folder, "equalized.onnx")

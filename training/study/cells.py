@@ -1,4 +1,4 @@
-"""What the study trains: every cell is a network and a recipe, and its key is their hash."""
+"""The cells of the study: a network and a recipe, with their hash as the key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Cell:
     """One network to train.
 
     Attributes:
-        name: what it is called in tables; cells of one name differ in their seeds alone.
+        name: its name in tables; cells with one name differ only in their seeds.
     """
 
     name: str
@@ -33,9 +33,9 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Hash of everything that decides the trained weights but the data: the name of the run's folder.
+        """Hash of everything that determines the trained weights, except the data: the name of the run's folder.
 
-        A setting at its default is left out, so that a new one does not orphan the runs from before it.
+        Settings at their defaults are omitted, so that a new setting does not change the keys of earlier runs.
         """
         settings = json.dumps([_chosen(self.topology), _chosen(self.recipe)], sort_keys=True)
         return hashlib.sha256(settings.encode()).hexdigest()[:16]
@@ -50,7 +50,7 @@ def _chosen(settings: Topology | Recipe) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Tier:
-    """A budget that all cells of an experiment share.
+    """The budget of all cells of an experiment.
 
     Attributes:
         topology: name of the network's shape, see :mod:`training.topologies`.
@@ -90,13 +90,13 @@ def named(cells: Iterable[Cell], name: str) -> Cell:
 
 
 def more_seeds(tier: Tier, best: str) -> list[Cell]:
-    """The further seeds of the conventional network with augmentation and of the equivariant network ``best``."""
+    """Additional seeds of the conventional network with augmentation and of the equivariant network ``best``."""
     cells = grid(tier)
     return [named(cells, name).seeded(seed) for seed in range(1, tier.seeds) for name in (AUGMENTED, best)]
 
 
 def data_efficiency(tier: Tier, best: str) -> list[Cell]:
-    """The same two networks on fewer patches, with all seeds; those on all patches are the grid's own."""
+    """The same two networks on fewer patches, with all seeds; those on all patches are cells of the grid."""
     cells = grid(tier)
     return [
         replace(cell, recipe=replace(cell.recipe, patches=patches, epochs=epochs))
@@ -107,7 +107,7 @@ def data_efficiency(tier: Tier, best: str) -> list[Cell]:
 
 
 def pareto(tier: Tier) -> list[Cell]:
-    """C12 networks of rising cost, each trained alike."""
+    """C12 networks of increasing cost, trained with the same recipe."""
     recipe = Recipe(epochs=tier.pareto_epochs)
     return [Cell(name, topology, recipe) for name, topology in PARETO.items()]
 

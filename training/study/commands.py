@@ -22,10 +22,10 @@ TIERS = ("cpu", "gpu")
 Tier = Annotated[str, typer.Option(help="Budget: cpu (the fast topology) or gpu (the accurate one, longer).")]
 Runs = Annotated[Path, typer.Option(help="Folder for trained networks, each named by the hash of its settings.")]
 Out = Annotated[Path, typer.Option(help="Folder for the JSON files of results.")]
-Jobs = Annotated[int, typer.Option(min=1, help="Networks trained at once.")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of each.")]
-Train = Annotated[bool, typer.Option(help="Train what is missing; with --no-train it is shown as not run.")]
-Test = Annotated[bool, typer.Option(help="Also measure on test: once, for the published table.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Number of networks trained in parallel.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads per network.")]
+Train = Annotated[bool, typer.Option(help="Train missing networks; with --no-train they are shown as not run.")]
+Test = Annotated[bool, typer.Option(help="Also measure on test; only for a published table.")]
 PRECISIONS = {"int8": "INT8", "float32": "float32"}
 RUNS, RESULTS, CORES = Path("runs/study"), Path("docs/results"), os.cpu_count() or 1
 
@@ -37,7 +37,7 @@ def _study() -> None:
 
 @study.command()
 def plan(data: Data, tier: Tier = "cpu", runs: Runs = RUNS) -> None:
-    """Print what each experiment will cost, in patch-epochs and hours on this machine; train nothing."""
+    """Print the cost of each experiment, in patch-epochs and hours on this machine; train nothing."""
     from rich.console import Console
     from rich.table import Table
 
@@ -99,7 +99,7 @@ def efficiency(
     train: Train = True,
     test: Test = False,
 ) -> None:
-    """Train the best equivariant network and the conventional one on fewer and fewer patches; after the grid."""
+    """Train the best equivariant network and the conventional one on fewer patches; run after the grid."""
     from training.data import load
     from training.study import cells, experiments
     from training.study.results import save
@@ -107,7 +107,7 @@ def efficiency(
     budget = cells.TIERS[_known(tier)]
     best = experiments.best_equivariant(budget, runs, load(data, "valid"))
     if best is None:
-        raise typer.BadParameter(f"{runs} does not hold the whole grid: run `rosette study grid` first")
+        raise typer.BadParameter(f"{runs} does not contain the whole grid: run `rosette study grid` first")
     if train:
         _train(cells.data_efficiency(budget, best), data, runs, jobs, threads)
     typer.echo(f"Wrote {save(out, 'efficiency', experiments.data_efficiency(tier, runs, data, test=test))}")
@@ -123,7 +123,7 @@ def pareto(
     threads: Threads = 1,
     train: Train = True,
 ) -> None:
-    """Train C12 networks of rising cost and measure INT8 latency against validation AUC."""
+    """Train C12 networks of increasing cost and measure INT8 latency and validation AUC."""
     from training.study import cells, experiments
     from training.study.results import save
 
@@ -143,7 +143,7 @@ def table1(
     jobs: Jobs = 1,
     threads: Threads = CORES,
 ) -> None:
-    """Train and test by the paper's protocol; meant for all 327,680 patches of PCam and GPUs."""
+    """Train and test by the paper's protocol; for all 327,680 patches of PCam and GPUs."""
     from training.study import cells, experiments
     from training.study.report import table1_section
     from training.study.results import save
@@ -164,7 +164,7 @@ def ablation(
         Path | None, typer.Option(help="Python of an environment with aimet-onnx, for its equalization as a reference.")
     ] = None,
 ) -> None:
-    """Quantize one trained network in every way of the ablation, and measure each on valid."""
+    """Quantize one trained network with every variant of the ablation, and measure each on valid."""
     from training.data import load
     from training.fit import fitted_network
     from training.study import ablation as experiment
@@ -199,12 +199,12 @@ def robustness(
     ],
     data: Data,
     out: Out = RESULTS,
-    test: Annotated[bool, typer.Option("--test", help="Shift and turn the test patches in place of valid's.")] = False,
+    test: Annotated[bool, typer.Option("--test", help="Shift and turn test patches instead of valid's.")] = False,
     slide: Annotated[
         Path | None, typer.Option(help="Slide of other tissue whose tiles are classified.", exists=True)
     ] = None,
 ) -> None:
-    """Measure what encodings, colour, blur, shifts and turns do to artifacts' answers."""
+    """Measure the effect of encodings, colour, blur, shifts and turns on artifacts' answers."""
     from model_zoo.network import Network
     from training.study import robustness as experiment
     from training.study.results import save
@@ -232,9 +232,9 @@ def anchors(
     ],
     data: Data,
     out: Out = RESULTS,
-    test: Annotated[bool, typer.Option("--test", help="Also read the test split; once per published table.")] = False,
+    test: Annotated[bool, typer.Option("--test", help="Also read the test split; only for a published table.")] = False,
 ) -> None:
-    """Measure released artifacts, as given and by the orbit, beside the networks that taught them."""
+    """Measure released artifacts, on both bases, and their teachers."""
     from training.study import anchors as experiment
     from training.study.results import save
 
@@ -248,7 +248,7 @@ def report(
         "docs/results.md"
     ),
 ) -> None:
-    """Write the page of tables and plots from the JSON files alone."""
+    """Write docs/results.md and its plots from the JSON files."""
     from training.study.report import write
 
     for file in write(results, page):

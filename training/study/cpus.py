@@ -1,4 +1,4 @@
-"""The same bits on every x86-64 CPU: golden cases replayed on emulated CPUs, and a proof where none can be emulated."""
+"""Equal bits on every x86-64 CPU: golden cases on emulated CPUs, and a static proof for the others."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ VNNI = ("avx_vnni", "avx512_vnni", "amx_int8")
 def run(graphs: Mapping[str, bytes], cpus: Sequence[str] = tuple(CPUS), limit_s: float = LIMIT_S) -> Document:
     """Replay the eight golden patches with each graph on each CPU, ``session.x64quantprecision`` on and off.
 
-    Answers are compared with those of this machine with the setting on. Where bits differ, the first tensor that
-    differs and its operator are named, and it is recomputed with and without saturation.
+    Answers are compared with those of this machine with the setting on. If bits differ, the first differing tensor
+    and its operator are reported, and it is recomputed with and without saturation.
 
     Args:
         graphs: INT8 graphs in the QDQ form, artifacts or not, as ONNX bytes, by a label.
         cpus: ``"native"``, and models that ``qemu-x86_64 -cpu help`` lists.
-        limit_s: seconds that one replay may take.
+        limit_s: time limit of one replay, in seconds.
 
     Raises:
-        NotRunError: if this machine itself gives no answers, for then there is nothing to compare with.
+        NotRunError: if the replay fails on this machine, which is the reference.
     """
     patches = np.stack([decode(name, png) for name, png in golden_patches().items()])
     rows: list[JsonValue] = []
@@ -57,9 +57,9 @@ def run(graphs: Mapping[str, bytes], cpus: Sequence[str] = tuple(CPUS), limit_s:
 
 
 def with_stored_tensors(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with all its uint8 tensors that layers store or read as outputs, in order, before the logits.
+    """The graph with all uint8 tensors of layers as additional outputs, in order, before the logits.
 
-    They lie between QuantizeLinear and DequantizeLinear, so all fusions stay possible, and know no layout.
+    They lie between QuantizeLinear and DequantizeLinear, so all fusions remain possible.
     """
     nodes = graph.graph.node
     read = {node.input[0] for node in nodes if node.op_type == "DequantizeLinear"}
@@ -77,7 +77,7 @@ def with_stored_tensors(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class _Subject:
-    """One graph: what this machine answers with the setting on, and what others answer."""
+    """One graph with the answers of this machine and of the others."""
 
     def __init__(self, data: bytes, patches: npt.NDArray[np.uint8], limit_s: float) -> None:
         self.data, self.patches, self.limit_s = data, patches, limit_s
@@ -100,11 +100,11 @@ class _Subject:
         return case
 
     def _first_difference(self, cpu: str, setting: bool, logits: npt.NDArray[np.float32]) -> Document:
-        """The first tensor with other bits, its operator on that CPU, and whether saturation explains it."""
+        """The first tensor with different bits, its operator on that CPU, and whether saturation explains it."""
         model = with_stored_tensors(self.graph)
         data, names = model.SerializeToString(), [output.name for output in model.graph.output]
         here, there = self._replay(data, NATIVE, setting=True), self._replay(data, cpu, setting=setting)
-        # Were other kernels chosen for the sake of the added outputs, they would say nothing of the replay.
+        # If the added outputs changed the choice of kernels, they would not represent the replay.
         if _unequal(here.tensors["logits"], self.expected).any() or _unequal(there.tensors["logits"], logits).any():
             return {"tensor": None}
         name = next(name for name in names if _unequal(there.tensors[name], here.tensors[name]).any())
@@ -123,14 +123,14 @@ class _Subject:
 
 
 def _unequal(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Where bits differ."""
+    """Mask of differing bits."""
     word = f"u{a.itemsize}"
     unequal: npt.NDArray[np.bool_] = np.ascontiguousarray(a).view(word) != np.ascontiguousarray(b).view(word)
     return unequal
 
 
 def _operator(optimized: bytes, tensor: str) -> str:
-    """The operator that computes a tensor, behind transposes that only change its layout."""
+    """The operator that computes a tensor, skipping transposes that only change its layout."""
     producers = {name: node for node in onnx.ModelProto.FromString(optimized).graph.node for name in node.output}
     node = producers[tensor]
     while node.op_type == "Transpose" and node.input[0] in producers:
@@ -161,7 +161,7 @@ def _cpu_flags() -> set[str]:
 
 
 def section(document: Document) -> list[str]:
-    """Markdown: replays by graph, CPU and setting; what differs first, and why; the static proof."""
+    """Markdown: replays by graph, CPU and setting; the first difference and its cause; the static proof."""
     d: Any = document
     return [*_replays(d), "", *_findings(d), "", *_proofs(d)]
 
@@ -174,9 +174,9 @@ def _replays(d: Any) -> list[str]:
         for graph, cpu in dict.fromkeys((row["graph"], row["cpu"]) for row in d["rows"])
     ]
     return [
-        f"How many of the {d['patches']} golden patches get the very bits that this machine ({d['machine']}, {vnni}) "
-        f"gives them with `{SETTING}` on; where not all do, also the largest change of a logit. The other CPUs, none "
-        f"of them with VNNI, are emulated by {d['emulator'] or f'{EMULATOR}, which was not there'}.",
+        f"The number of the {d['patches']} golden patches with the same bits as on this machine ({d['machine']}, "
+        f"{vnni}) with `{SETTING}` on; if not all, also the largest change of a logit. The other CPUs, all without "
+        f"VNNI, are emulated by {d['emulator'] or f'{EMULATOR}, which was not installed'}.",
         "",
         *table(["graph", "CPU", *(f"setting {word}" for word in SETTINGS.values())], rows),
     ]
@@ -202,8 +202,8 @@ def _findings(d: Any) -> list[str]:
         nehalem = [row for row in rows if row["cpu"] == "Nehalem"]
         if not proof["proven"] and nehalem and not any(row in differing for row in nehalem):
             lines.append(
-                f"- {graph} on Nehalem: equal bits beyond the bound are no proof. By onnxruntime's source, its kernels "
-                "for such CPUs widen before they multiply on Linux, but may not on other systems."
+                f"- {graph} on Nehalem: equal bits beyond the bound are not guaranteed. According to its source, "
+                "onnxruntime's kernels for such CPUs widen before they multiply on Linux, but may not on other systems."
             )
     return lines + [
         f"- {row['graph']}, {_case(row)}: not run: {row['not_run']}." for row in d["rows"] if "not_run" in row
@@ -216,25 +216,26 @@ def _case(row: Any) -> str:
 
 def _why(first: Any) -> str:
     if first["tensor"] is None:
-        return "which operator differs is not known, for with its tensors as outputs the graph answers otherwise."
+        return "the differing operator is not known, because the graph with its tensors as outputs gives other answers."
     said = (
-        f"the first with other bits is `{first['tensor']}` ({first['unequal']:,} of {first['values']:,} values): "
-        f"number {first['before'] + 1} of those that layers read and store, computed by {first['operator']}."
+        f"the first tensor with different bits is `{first['tensor']}` ({first['unequal']:,} of {first['values']:,} "
+        f"values): number {first['before'] + 1} of the layers' tensors, computed by {first['operator']}."
     )
     if first["neighbours"] is None:
-        return f"{said} It has no weights, so they are not the cause."
+        return f"{said} It has no weights, so weights are not the cause."
     limit = f"{'beyond' if first['neighbours'] > INT16.max else 'within'} int16's {INT16.max:,}"
     said += f" Its weights allow sums of two products up to {first['neighbours']:,}, {limit}."
     if first["unequal_to_saturated"] is None:
         return said
     if first["unequal_to_saturated"] == first["unequal_to_exact"] == 0:
         return (
-            f"{said} Recomputed with these sums cut to int16, every value is that CPU's; with exact ones, every value "
-            "is this machine's: saturation is the whole cause."
+            f"{said} Recomputed with these sums saturated at int16, all values are those of that CPU; with exact sums, "
+            "all values are those of this machine: saturation is the only cause."
         )
     return (
-        f"{said} Recomputed with these sums cut to int16, {first['unequal_to_saturated']:,} values are not that CPU's; "
-        f"with exact ones, {first['unequal_to_exact']:,} are not this machine's: saturation does not explain it."
+        f"{said} Recomputed with these sums saturated at int16, {first['unequal_to_saturated']:,} values differ from "
+        f"that CPU; with exact sums, {first['unequal_to_exact']:,} differ from this machine: saturation does not "
+        "explain it."
     )
 
 
@@ -242,7 +243,7 @@ def _proofs(d: Any) -> list[str]:
     proven = [graph for graph, proof in d["graphs"].items() if proof["proven"]]
     unproven = [graph for graph, proof in d["graphs"].items() if not proof["proven"]]
     verdicts = [
-        f"{', '.join(proven)}: no kernel can saturate, whatever the patch, so all sums are exact." if proven else "",
+        f"{', '.join(proven)}: no kernel can saturate for any patch, so all sums are exact." if proven else "",
         f"{', '.join(unproven)}: kernels that add two products in int16 may saturate." if unproven else "",
     ]
     rows = [
@@ -257,12 +258,12 @@ def _proofs(d: Any) -> list[str]:
         for graph, p in d["graphs"].items()
     ]
     return [
-        "AVX-512 without VNNI cannot be emulated here; for it, and for every patch that is not golden, the evidence is "
+        "AVX-512 without VNNI cannot be emulated here; for it, and for all other patches, the evidence is the bound on "
         "the weights. A kernel without VNNI adds the products of two neighbouring weights with activations of at most "
-        f"255 in int16, exactly up to {INT16.max:,}. *Neighbours*: largest 255·(|w1|+|w2|) over weights of one output "
-        "channel that lie side by side, at even and odd positions, filters read pixel by pixel (onnxruntime's order) "
-        "and channel by channel, depthwise ones included. *Any two*: over all pairs of one output channel; the proof "
-        "rests on this, for it holds in any order.",
+        f"255 in int16, exactly up to {INT16.max:,}. *Neighbours*: largest 255·(|w1|+|w2|) over neighbouring weights "
+        "of one output channel, at even and odd positions, with filters read pixel by pixel (onnxruntime's order) and "
+        "channel by channel, including depthwise ones. *Any two*: over all pairs of one output channel; this is the "
+        "proof, because it holds in any order.",
         "",
         *table(["graph", "layers", "neighbours", "largest in", "any two", "≤ 32,767"], rows),
         "",

@@ -19,12 +19,12 @@ from training.study.table import Table
 
 
 def splits(data: Path, *, test: bool) -> dict[str, Patches]:
-    """The validation patches, and the test patches where they are to be read."""
+    """The validation patches, and optionally the test patches."""
     return {"valid": load(data, "valid")} | ({"test": load(data, "test")} if test else {})
 
 
 def best_equivariant(tier: Tier, runs: Path, valid: Patches) -> str | None:
-    """The equivariant network of the grid with the highest validation AUC in INT8, or None before all are there."""
+    """The equivariant network of the grid with the highest validation AUC in INT8, or None before all are trained."""
     scores: dict[str, float] = {}
     for cell in cells.grid(tier):
         folder = finished(cell, runs)
@@ -45,7 +45,7 @@ def _header(tier: str, measured: dict[str, Patches]) -> Document:
 
 
 def grid(tier: str, runs: Path, data: Path, *, test: bool) -> Document:
-    """Every network of the grid, INT8 and float32, and the best equivariant one against the conventional."""
+    """All networks of the grid, INT8 and float32, and the differences of the best equivariant one to the others."""
     measured, budget = splits(data, test=test), cells.TIERS[tier]
     best = best_equivariant(budget, runs, measured["valid"])
     table = Table(cells.grid(budget) + (cells.more_seeds(budget, best) if best else []), runs, measured)
@@ -63,7 +63,7 @@ def grid(tier: str, runs: Path, data: Path, *, test: bool) -> Document:
 
 
 def data_efficiency(tier: str, runs: Path, data: Path, *, test: bool) -> Document:
-    """The best equivariant network against the conventional one, on fewer and fewer patches."""
+    """The best equivariant and the conventional network on fewer patches."""
     measured, budget = splits(data, test=test), cells.TIERS[tier]
     best = best_equivariant(budget, runs, measured["valid"])
     points: list[JsonValue] = []

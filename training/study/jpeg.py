@@ -1,4 +1,4 @@
-"""A patch that is encoded as JPEG and decoded again."""
+"""Encodes a patch as JPEG and decodes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.study.twins import decode
 
 
 def encode_again(image: Patch, quality: int) -> Patch:
-    """Encode and decode one image, uint8 [H, W, 3], by Pillow at 4:2:0."""
+    """Encode and decode one image, uint8 [H, W, 3], with Pillow at 4:2:0."""
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
     return decode(buffer.getvalue())

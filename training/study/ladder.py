@@ -1,4 +1,4 @@
-"""The 24 ways to quantize that the ablation compares: each step with all before it, tied or not, in two bounds."""
+"""The 24 variants of the ablation: cumulative steps, tied or untied, with two bounds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LADDER = {
 
 @dataclass(frozen=True)
 class Variant:
-    """One way: a step of the ladder, and the scheme that takes it and all steps before it."""
+    """A variant: a step of the ladder, and the scheme with it and all previous steps."""
 
     step: str
     scheme: Scheme
@@ -37,12 +37,12 @@ DATA_FREE = Variant(DATA_FREE_STEP, DEFAULT)
 
 
 def ladder(scheme: Scheme = DEFAULT) -> list[Variant]:
-    """All steps with the bound and the tying of ``scheme``."""
+    """All steps, with the bound and the tying of ``scheme``."""
     return [Variant(step, replace(s, bound=scheme.bound, tied=scheme.tied)) for step, s in LADDER.items()]
 
 
 def variants() -> Iterator[Variant]:
-    """All 24, in the table's order."""
+    """All 24 variants, in the order of the table."""
     for bound in (NARROW, WIDE):
         for tied in (True, False):
             yield from ladder(Scheme(bound=bound, tied=tied))

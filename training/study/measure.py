@@ -1,4 +1,4 @@
-"""Measures finished cells: their answers to a split, what turns change, and what they cost."""
+"""Measures finished cells: answers to a split, changes under turns, cost."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def _network(folder: Path, precision: str) -> Scorer:
 
 
 def logits_of(folder: Path, precision: str, patches: Patches, *, averaged: bool = False) -> Logits:
-    """A run's answers to a split, float32 [N, 2]; kept in its folder, for the study asks for them again.
+    """A run's logits on a split, float32 [N, 2]; cached in its folder.
 
     Args:
         precision: ``"int8"`` or ``"fp32"``.
-        averaged: answer with the mean probability over the eight quarter turns and reflections of each patch.
+        averaged: use the mean probability over the eight quarter turns and reflections of each patch.
     """
     file = folder / f"logits-{precision}{'-D4' if averaged else ''}-{patches.sha256[:12]}.npy"
     if not file.exists():
@@ -66,7 +66,7 @@ def _mean_over_turns(scorer: Scorer, patches: Patches) -> Logits:
 
 
 def answers_of(folder: Path, precision: str, valid: Patches, split: Patches, *, averaged: bool = False) -> Answers:
-    """A run's answers to ``split`` at the operating point that the calibrating half of ``valid`` gives."""
+    """A run's answers to ``split`` at the operating point from the calibrating half of ``valid``."""
     logits = logits_of(folder, precision, valid, averaged=averaged)
     calibrating = in_calibrating_half(valid)
     operating = fit_operating_point(logits[calibrating], valid.labels[calibrating])
@@ -80,7 +80,7 @@ class TurnChanges:
 
     Attributes:
         exact: by any element of the network's exact subgroup; None for the trivial one.
-        equal_bits: how many patches gave the same bits under all of those.
+        equal_bits: number of patches with equal bits under all of them.
         quarter: by 90°.
         thirty_degrees: by 30°, which interpolates.
         mirror: left to right.
@@ -95,7 +95,7 @@ class TurnChanges:
 
 
 def turn_changes(folder: Path, precision: str, patches: Patches) -> TurnChanges:
-    """Turn the first patches of a split and ask a run's network again."""
+    """Measure the changes of a run's network on turns of the first patches of a split."""
     scorer, images = _network(folder, precision), patches.images[:TURNED]
     expected = scorer.logits(images)
 
@@ -118,10 +118,10 @@ def turn_changes(folder: Path, precision: str, patches: Patches) -> TurnChanges:
 
 @dataclass(frozen=True)
 class Size:
-    """What a network costs to keep and to run.
+    """The size of a network.
 
     Attributes:
-        parameters: that training fits.
+        parameters: number of trained parameters.
         macs: multiplications of its convolutions for one patch.
         int8_bytes: of the INT8 graph without its manifest.
     """
@@ -157,7 +157,7 @@ def macs(network: MobileNetV2) -> int:
 
 def within_bounds(folder: Path) -> dict[str, bytes]:
     """A run's INT8 graph with weights within ±64, and within ±127, by a label."""
-    topology = Run.read(folder).topology
+    topology = Run.read(folder).mobilenet
     name = next((name for name, known in TOPOLOGIES.items() if known == topology), folder.name)
     probes = np.stack([decode(label, png) for label, png in golden_patches().items()])
     network = fitted_network(folder)
@@ -170,7 +170,7 @@ def within_bounds(folder: Path) -> dict[str, bytes]:
 def latencies(graphs: Sequence[Path]) -> list[Interval]:
     """Milliseconds of one inference at one thread: median, and 2.5th and 97.5th percentile, over blocks.
 
-    The networks take turns, block by block, so that a drift of the machine's speed touches all alike.
+    The networks are measured in alternating blocks, so that a drift of the machine's speed affects all equally.
     """
     sessions = [
         ort.InferenceSession(str(graph), session_options(), providers=["CPUExecutionProvider"]) for graph in graphs

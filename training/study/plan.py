@@ -1,4 +1,4 @@
-"""What an experiment will cost, before anything runs."""
+"""The cost of experiments, before anything is trained."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Cost:
-    """Of the networks of one experiment that are still to be trained.
+    """The cost of the remaining trainings of one experiment.
 
     Attributes:
-        networks: of the whole experiment.
-        todo: of them, not yet trained, and not part of an experiment before it.
-        patch_epochs: patches that the trainings will see, in all.
-        hours: that takes here, one network after the other, without validation.
+        networks: number of networks of the whole experiment.
+        todo: number of networks not trained yet and not part of a previous experiment.
+        patch_epochs: number of patches times epochs, in total.
+        hours: hours on this machine, one network after the other, without validation.
     """
 
     experiment: str
@@ -34,9 +34,9 @@ class Cost:
 
 
 def experiments(tier: Tier, best: str | None) -> dict[str, list[Cell]]:
-    """The cells of every experiment of a tier; before the best equivariant network is known, another stands for it.
+    """The cells of every experiment of a tier; a substitute is used before the best equivariant network is known.
 
-    All groups of one topology cost alike.
+    All groups of one topology have equal cost.
     """
     best = best or cells.EQUIVARIANT[0]
     return {
@@ -47,7 +47,7 @@ def experiments(tier: Tier, best: str | None) -> dict[str, list[Cell]]:
 
 
 def plan(planned: dict[str, list[Cell]], runs: Path, train_patches: int) -> list[Cost]:
-    """Count what is to be trained and time each network's shape for two seconds."""
+    """Count the remaining trainings, and time each topology for two seconds."""
     speeds: dict[Topology, float] = {}
     seen: set[str] = set()
     costs = []

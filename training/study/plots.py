@@ -1,4 +1,4 @@
-"""Plots of results, as SVG that is the same for the same results."""
+"""Plots of results, as deterministic SVG."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _errors(intervals: list[Any]) -> tuple[list[float], list[list[float]]]:
 
 
 def risk_coverage(document: Any, folder: Path) -> list[Path]:
-    """Share of wrong answers against the share of patches that are answered, surest first."""
+    """Share of wrong answers by the share of answered patches, most confident first."""
 
     def draw(axes: Axes) -> None:
         for row in document["rows"]:
@@ -58,7 +58,7 @@ def risk_coverage(document: Any, folder: Path) -> list[Path]:
 
 
 def efficiency(document: Any, folder: Path) -> list[Path]:
-    """AUC against the number of training patches."""
+    """AUC by the number of training patches."""
 
     def draw(axes: Axes) -> None:
         names = list(document["points"][0]["rows"]) if document["points"] else []
@@ -76,7 +76,7 @@ def efficiency(document: Any, folder: Path) -> list[Path]:
 
 
 def pareto(document: Any, folder: Path) -> list[Path]:
-    """AUC against latency."""
+    """AUC by latency."""
 
     def draw(axes: Axes) -> None:
         rows = [row for row in document["rows"] if row["seeds"]]

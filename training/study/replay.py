@@ -1,7 +1,7 @@
-"""Answers patches with a graph on this machine's CPU or, by qemu's emulation, on another.
+"""Runs a graph on patches on this machine's CPU, or on another CPU emulated by qemu.
 
-The answering itself is a process of its own, ``python -m training.study.replay FOLDER 0|1``. This module imports
-little, for under emulation every import takes seconds.
+The graph runs in a separate process, ``python -m training.study.replay FOLDER 0|1``. This module imports little,
+because under emulation every import takes seconds.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ PACKAGES = Path(__file__).parents[2]
 
 
 class NotRunError(RuntimeError):
-    """A replay gave no answers; the message says why."""
+    """A replay failed; the message says why."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What one CPU answered.
+    """The results on one CPU.
 
     Attributes:
         tensors: every output of the graph by name, [N, ...].
@@ -44,7 +44,7 @@ class Replay:
 
 
 def replay(graph: bytes, patches: npt.NDArray[np.uint8], cpu: str, *, setting: bool, limit_s: float) -> Replay:
-    """Answer every patch by itself, as the server does.
+    """Run every patch by itself, as the server does.
 
     Args:
         graph: ONNX bytes; takes uint8 ``patches`` [N, 96, 96, 3].
@@ -54,7 +54,7 @@ def replay(graph: bytes, patches: npt.NDArray[np.uint8], cpu: str, *, setting: b
         limit_s: seconds after which the process is killed.
 
     Raises:
-        NotRunError: if there is no emulator, or the process fails or takes longer.
+        NotRunError: if there is no emulator, or the process fails or exceeds the limit.
     """
     emulator = shutil.which(EMULATOR)
     if emulator is None and cpu != NATIVE:
@@ -76,7 +76,7 @@ def replay(graph: bytes, patches: npt.NDArray[np.uint8], cpu: str, *, setting: b
 
 
 def emulator_version() -> str | None:
-    """What the emulator calls itself, or None where there is none."""
+    """The version of the emulator, or None without one."""
     emulator = shutil.which(EMULATOR)
     if emulator is None:
         return None
@@ -85,7 +85,7 @@ def emulator_version() -> str | None:
 
 
 def _answer(folder: Path, setting: str) -> None:
-    """Answer ``patches.npy`` with ``graph.onnx``; write ``answers.npz`` and ``optimized.onnx`` beside them."""
+    """Run ``graph.onnx`` on ``patches.npy``; write ``answers.npz`` and ``optimized.onnx`` beside them."""
     options = session_options()
     options.add_session_config_entry(SETTING, setting)
     options.optimized_model_filepath = str(folder / "optimized.onnx")

@@ -1,4 +1,4 @@
-"""The page of results: tables and plots, from the JSON files alone."""
+"""Writes docs/results.md with its tables and plots from the JSON files."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ Everything below is written by
 
     rosette study report
 
-from the JSON files in `docs/results/`; each of them names the command, commit, data and machine that made it. Nothing
-is typed. Intervals are 95 %, by bootstrap over seeds and patches, paired where two networks are compared. They are
-**patch-level: which patches share a slide is not known, so all of them are too narrow.** `valid` and `test` are the
-first rows of PCam's own splits, class-balanced and mostly JPEG at quality 75 (n beside each table): these are not
-PCam's official scores. Temperature and threshold come from one half of valid; the other half chose the epoch. What
-went to test was chosen on valid."""
+from the JSON files in `docs/results/`, each of which states its command, commit, data and machine. Intervals are
+95 %, by bootstrap over seeds and patches, paired where two networks are compared. **Patches of one slide are not
+independent, and the slides are not known, so all intervals are too narrow.** `valid` and `test` are the first rows of
+PCam's splits, class-balanced and mostly JPEG at quality 75 (n beside each table): these are not PCam's official scores.
+Temperature and threshold are fitted on one half of valid; the other half chose the epoch. What was measured on
+test was chosen on valid."""
 
 
 def write(results: Path, page: Path) -> list[Path]:
-    """Write the page and its plots; experiments that have no JSON file are named as not run.
+    """Write the page and its plots; experiments without a JSON file are listed as not run.
 
     Returns:
         The files written.
@@ -48,7 +48,7 @@ def write(results: Path, page: Path) -> list[Path]:
         "efficiency": ("Data efficiency", efficiency_section),
         "pareto": ("Cost against accuracy", pareto_section),
         "ablation": ("Quantization", ablation.section),
-        "cpus": ("The same bits on other CPUs", cpus.section),
+        "cpus": ("Equal bits on other CPUs", cpus.section),
         "robustness": ("Robustness", robustness.section),
         "table1": ("The paper's table 1", table1_section),
     }
@@ -78,9 +78,9 @@ def grid_section(document: Any) -> list[str]:
     split, budget = published_split(document), document["budget"]
     n = document["n"][split]
     lines = [
-        f"One budget for all: the `{budget['topology']}` topology, {budget['epochs']} epochs of all training patches, "
-        f"the same recipe; all but the first with quarter turns, reflections and stain jitter. Measured on **{split}** "
-        f"(n = {n:,}).",
+        f"All networks have the same budget: the `{budget['topology']}` topology, {budget['epochs']} epochs of all "
+        "training patches, the same recipe; all but the first with quarter turns, reflections and stain jitter. "
+        f"Measured on **{split}** (n = {n:,}).",
         "",
     ]
     there = [row for row in document["rows"] if row["seeds"]]
@@ -104,7 +104,7 @@ def _differences(document: Any, split: str) -> list[str]:
         for precision, title in PRECISIONS.items()
     ]
     if not rows:
-        return ["No difference can be told before the grid's equivariant networks are all there."]
+        return ["There are no differences before all equivariant networks of the grid are trained."]
     return [
         f"**Differences**, paired over patches. {document['best']} is the equivariant network with the highest AUC on "
         "valid, in INT8.",
@@ -141,15 +141,15 @@ def _costs_and_turns(rows: Any) -> list[str]:
         for c in [row["changes"][precision]]
     ]
     return [
-        "**Cost.** Latency is of one patch in INT8 at one thread: median, and 2.5th and 97.5th percentile, of blocks "
-        "in which the networks take turns.",
+        "**Cost.** Latency of one patch in INT8 on one thread: median, and 2.5th and 97.5th percentile, of alternating "
+        "blocks.",
         "",
         *table(["network", "parameters", "M MACs", "INT8 file, MB", "latency, ms"], costs),
         "",
-        "**Turns**: patches that answer every turn of the network's own exact subgroup with the same bits, and the "
-        "largest change of a logit under those turns, 90°, 30° and a reflection (seed 0, validation patches).",
+        "**Turns**: patches with equal bits under all turns of the network's exact subgroup, and the largest change of "
+        "a logit under these turns, 90°, 30° and a reflection (seed 0, validation patches).",
         "",
-        *table(["network", "precision", "same bits", "exact subgroup", "90°", "30°", "reflection"], turned),
+        *table(["network", "precision", "equal bits", "exact subgroup", "90°", "30°", "reflection"], turned),
     ]
 
 
@@ -164,8 +164,8 @@ def efficiency_section(document: Any) -> list[str]:
             gain = cell(delta["int8"][split]["auc"], "+.3f") if delta and name == document["best"] else ""
             rows.append([f"{point['patches']:,}", str(point["epochs"]), name, str(len(row["seeds"])), *shown, gain])
     return [
-        f"INT8, on {split} (n = {document['n'][split]:,}). Subsets are drawn by seed; a smaller one is part of a "
-        "larger one.",
+        f"INT8, on {split} (n = {document['n'][split]:,}). Subsets are drawn by seed; smaller subsets are "
+        "contained in larger ones.",
         "",
         *table(["patches", "epochs", "network", "seeds", "accuracy", "AUC", "ΔAUC, paired"], rows),
         "",
@@ -189,7 +189,7 @@ def pareto_section(document: Any) -> list[str]:
     rows += [[row["name"], "not run"] for row in document["rows"] if not row["seeds"]]
     return [
         f"C12, INT8, {document['budget']['pareto_epochs']} epochs each, one seed, on valid "
-        f"(n = {document['n']['valid']:,}): a budget at which the larger networks are further from their best.",
+        f"(n = {document['n']['valid']:,}): with this budget the larger networks are further from convergence.",
         "",
         *table(["network", "M MACs", "parameters", "latency, ms", "AUC", "accuracy"], rows),
         "",
@@ -198,7 +198,7 @@ def pareto_section(document: Any) -> list[str]:
 
 
 def table1_section(document: Any) -> list[str]:
-    """Mean ± standard deviation over seeds, as the paper has it."""
+    """Mean ± standard deviation over seeds, as in the paper."""
 
     def shown(shares: list[float]) -> str:
         spread = f" ± {100 * np.std(shares, ddof=1):.2f}" if len(shares) > 1 else ""

@@ -1,4 +1,4 @@
-"""Results as JSON files, each with what it takes to make it again: command, commit, data, machine."""
+"""Results as JSON files with their provenance: command, commit, data, machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Document = dict[str, JsonValue]
 
 
 def provenance(data: Mapping[str, str]) -> Document:
-    """What made a result.
+    """The provenance of a result.
 
     Args:
         data: SHA-256 of every split that was read, by name.
@@ -45,7 +45,7 @@ def save(folder: Path, name: str, document: Mapping[str, JsonValue]) -> Path:
 
 
 def read(folder: Path, name: str) -> Document | None:
-    """A saved document, or None where it has not been made."""
+    """A saved document, or None if it does not exist."""
     file = folder / f"{name}.json"
     if not file.exists():
         return None
@@ -54,12 +54,12 @@ def read(folder: Path, name: str) -> Document | None:
 
 
 def published_split(document: Any) -> str:
-    """The split whose figures are shown: test where it was read, else valid."""
+    """The split whose figures are shown: test if it was read, else valid."""
     return "test" if "test" in document["n"] else "valid"
 
 
 def commit() -> str:
-    """The checkout's commit, with ``+`` where the tree differs from it; ``unknown`` outside a checkout."""
+    """The checkout's commit, with ``+`` if the tree differs from it; ``unknown`` outside a checkout."""
     command = [
         "git",
         "-C",
@@ -75,7 +75,7 @@ def commit() -> str:
 
 
 def _without_home(word: str) -> str:
-    """A folder outside of the working directory shows as DIR: it is this machine's, nobody else's."""
+    """The command with folders outside of the working directory replaced by DIR."""
     return "DIR" if Path(word).is_absolute() or word.startswith("..") else word
 
 

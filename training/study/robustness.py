@@ -1,4 +1,4 @@
-"""What encodings, brightness, stain and blur do to answers, INT8 beside float: changes of probability, and flips."""
+"""The effect of encodings, brightness, stain and blur on answers: changes of probability and of labels."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ Answers = dict[str, Floats]
 
 
 def brighten(image: Patch, factor: float) -> Patch:
-    """Multiply all grey levels."""
+    """Scale all grey levels."""
     return np.rint(image * factor).clip(0, 255).astype(np.uint8)
 
 
 def restain(image: Patch, strength: float, generator: torch.Generator) -> Patch:
-    """Jitter one patch's stain as training does."""
+    """Jitter one patch's stain as in training."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
     jittered = jitter_stain(pixels, strength, generator)[0].permute(1, 2, 0) * 255
     return jittered.round().to(torch.uint8).numpy()
 
 
 def blur(image: Patch, sigma_px: float) -> Patch:
-    """Gaussian blur by Pillow, which approximates it by box filters."""
+    """Gaussian blur with Pillow, which approximates it with box filters."""
     return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma_px)))
 
 
 def perturbations() -> dict[str, Callable[[Patch], Patch]]:
-    """By name; each takes one patch, uint8 [96, 96, 3]. Stain jitter draws from seed 0, for each strength anew."""
+    """Functions of one patch, uint8 [96, 96, 3], by name. Stain jitter uses seed 0 for each strength."""
     stains = [(strength, torch.Generator().manual_seed(0)) for strength in STAIN_STRENGTHS]
     return {
         **{f"JPEG quality {quality}": partial(encode_again, quality=quality) for quality in JPEG_QUALITIES},
@@ -74,17 +74,17 @@ def run(
     split: SplitName = "valid",
     slide: Path | None = None,
 ) -> Document:
-    """Answer validation patches as they are and perturbed, and JPEG patches beside their lossless twins.
+    """Compare answers for validation patches and their perturbations, and for JPEG patches and their lossless twins.
 
     Args:
         networks: by name, such as ``"INT8"`` and ``"float32"``; the first is compared with every other.
         data: folder as :func:`training.data.load` takes it; twins need ``lossless.parquet`` in it.
-        sample: how many validation patches, drawn with seed 0.
-        split: whose patches, all of them, are shifted, turned, scaled and encoded on another grid.
+        sample: number of validation patches, drawn with seed 0.
+        split: split whose patches are shifted, turned, scaled and encoded on another grid.
         slide: of other tissue, see :func:`training.study.stability.on_slide`.
 
     Raises:
-        DataError: if the folder lacks a split.
+        DataError: if a split is missing.
     """
     valid = load(data, "valid")
     drawn = valid[np.sort(np.random.default_rng(0).permutation(len(valid))[:sample])]
@@ -139,7 +139,7 @@ def _answers(networks: Mapping[str, Network], patches: Patch) -> Answers:
 
 
 def _row(networks: Mapping[str, Network], name: str, labels: Labels, before: Answers, after: Answers) -> Document:
-    """Figures of every network, and by how much more the first's probabilities change than the others'."""
+    """Figures of every network, and the difference of the first's change of probability to the others'."""
     change = {network: np.abs(after[network] - before[network]) for network in networks}
     figures: Document = {
         network: _figures(before[network], after[network], labels, opened.manifest.threshold)
@@ -169,14 +169,14 @@ _percentile_95 = partial(np.percentile, q=95, axis=-1)
 
 
 def _bootstrap(figure: Callable[[Floats], Any], values: Floats) -> Interval:
-    """A figure of values, [N], with its percentile interval over resampled patches, the same in every call."""
+    """A figure of values, [N], with its percentile interval; every call uses the same resampled patches."""
     chosen = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
     low, high = np.percentile(figure(values[chosen]), [2.5, 97.5]).tolist()
     return Interval(float(figure(values)), low, high)
 
 
 def section(document: Document) -> list[str]:
-    """Markdown: perturbed validation patches, lossless twins, and what the figures say."""
+    """Markdown: perturbed validation patches, lossless twins, and a summary."""
     d: Any = document
     moved = [*stability.section(d["stability"]), ""] if "stability" in d else []
     return [*_perturbed_section(d), "", *moved, *_twins_section(d["twins"])]
@@ -186,12 +186,12 @@ def _perturbed_section(d: Any) -> list[str]:
     thresholds = ", ".join(f"{name} {threshold:.3f}" for name, threshold in d["thresholds"].items())
     return [
         f"**Perturbations** of {d['n']:,} validation patches, {d['positive']:,} of them positive, drawn at random from "
-        f"`{d['source']}`; each is answered as it is and perturbed. In PCam's Parquet shards patches are JPEG at "
-        "quality 75 already, so that JPEG here is a second encoding (Pillow, 4:2:0). Stain: haematoxylin, eosin and "
-        "DAB are scaled and shifted at random by up to this strength, as the augmentation does. *Flipped*: calls that "
+        f"`{d['source']}`; each is classified unperturbed and perturbed. In PCam's Parquet shards patches are JPEG at "
+        "quality 75 already, so JPEG here is a second encoding (Pillow, 4:2:0). Stain: haematoxylin, eosin and "
+        "DAB are scaled and shifted at random by up to this strength, as the augmentation does. *Flipped*: labels that "
         f"change at the manifest's threshold ({thresholds}), which was chosen on unperturbed validation patches. "
-        "Brackets: 95 % by bootstrap over patches. Patches are not slides: which of them share one is not known, so "
-        "that the intervals are too narrow.",
+        "Brackets: 95 % by bootstrap over patches. Patches of one slide are not independent, and the slides are not "
+        "known, so the intervals are too narrow.",
         "",
         *_table(d["rows"], "perturbation"),
         "",
@@ -207,11 +207,11 @@ def _twins_section(t: Any) -> list[str]:
         for split, counts in t["encodings"].items()
     )
     return [
-        "**Lossless twins**: patches that are there as JPEG and, with the same id, lossless; from JPEG to lossless. "
-        f"What the data say of the JPEGs: {kinds} (*jpeg-original*: as found, *jpeg-q75-from-lossless*: encoded here). "
-        f"They differ from the lossless pixels by {t['grey_levels']['lossless']:.2f} grey levels on average, and by "
-        f"{t['grey_levels']['encoded']:.2f} from what Pillow makes of those at quality {TWIN_QUALITY}. Networks were "
-        "trained on the JPEGs of the train twins: only the valid twins are new to them. Test twins are not read.",
+        "**Lossless twins**: patches that exist as JPEG and, with the same id, lossless; changes from JPEG to "
+        f"lossless. Encodings of the JPEGs: {kinds} (*jpeg-original*: as found, *jpeg-q75-from-lossless*: encoded "
+        f"here). They differ from the lossless pixels by {t['grey_levels']['lossless']:.2f} grey levels on average, "
+        f"and by {t['grey_levels']['encoded']:.2f} from Pillow's encoding at quality {TWIN_QUALITY}. Networks were "
+        "trained on the JPEGs of the train twins; only the valid twins are new to them. Test twins are not read.",
         "",
         *_table(t["rows"], "twins"),
         "",
@@ -253,7 +253,7 @@ def _finding(network: str, figures: dict[str, Any]) -> str:
     worse = [name for name, f in figures.items() if f["accuracy_change"]["high"] < 0]
     better = [name for name, f in figures.items() if f["accuracy_change"]["low"] > 0]
     return (
-        f"- {network}: the fewest calls flip with {least}, the most with {most}. Accuracy falls beyond its interval in "
+        f"- {network}: the fewest labels flip with {least}, the most with {most}. Accuracy falls significantly in "
         f"{_counted(worse, figures)} and rises in {_counted(better, figures)}."
     )
 
@@ -263,8 +263,8 @@ def _comparison(first: str, other: str, excess: dict[str, Any]) -> str:
     less = [name for name, interval in excess.items() if interval["high"] < 0]
     largest = max(excess.values(), key=lambda interval: abs(interval["value"]))
     return (
-        f"- {first} against {other}, paired: p changes more on average, beyond the interval, in "
-        f"{_counted(more, excess)} and less in {_counted(less, excess)}; the largest difference is "
+        f"- {first} against {other}, paired: the mean change of p is significantly larger in "
+        f"{_counted(more, excess)} and smaller in {_counted(less, excess)}; the largest difference is "
         f"{cell(largest, '+.4f')}."
     )
 

@@ -1,4 +1,4 @@
-"""Runs cells: each in a folder of its own, several at once, and again only where one is not finished."""
+"""Trains cells, each in its own folder, several in parallel; skips finished ones."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def finished(cell: Cell, runs: Path) -> Path | None:
 def run(
     cells: Sequence[Cell], data: Path, runs: Path, *, jobs: int, threads: int, tell: Callable[[str], None] = print
 ) -> None:
-    """Train and quantize the cells that are not finished; killed runs go on from their last epoch.
+    """Train and quantize the unfinished cells; killed runs continue from their last epoch.
 
-    On a CPU as many processes as cores, each with one thread, get more done than one process with all threads.
+    On a CPU, one process per core with one thread each is faster than one process with all threads.
 
     Args:
         runs: folder for the cells' run folders, named by their keys.
-        jobs: cells at once.
-        threads: of each.
-        tell: takes a line of progress.
+        jobs: number of parallel cells.
+        threads: threads of each.
+        tell: called with a line of progress.
     """
     todo = list({cell.key: cell for cell in cells if finished(cell, runs) is None}.values())
     tell(f"{len(cells) - len(todo)} of {len(cells)} networks are there; {len(todo)} to train")
@@ -57,7 +57,7 @@ def run(
 
 def _begin(data: Path, threads: int) -> None:
     global _material  # a process reads the patches once, for all of its cells
-    if sys.platform == "linux":  # a killed study must not leave a worker behind, writing where the next one writes
+    if sys.platform == "linux":  # a killed study must not leave a worker that writes to the same folder as the next one
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     torch.set_num_threads(threads)
     _material = Material.load(data)

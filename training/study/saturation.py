@@ -1,4 +1,4 @@
-"""Saturation of int16 sums on CPUs without VNNI: how far weights allow it, and what a convolution gives under it.
+"""Saturation of int16 sums on CPUs without VNNI: bounds from weights, and convolutions with saturation.
 
 Kernels without VNNI multiply unsigned activations of at most 255 with signed weights and add two neighbouring products
 in int16 (``pmaddubsw``): exactly up to 32,767; beyond it they saturate.
@@ -23,9 +23,9 @@ class Pairs:
     """Largest ``255·(|w1| + |w2|)`` over pairs of weights that feed the same output channel.
 
     Attributes:
-        neighbours: over weights that lie side by side, at even and odd positions, when filters are read pixel by
+        neighbours: over neighbouring weights, at even and odd positions, when filters are read pixel by
             pixel (channels last, as onnxruntime does on x86-64) and channel by channel.
-        any_two: over all pairs: what no order of the weights can exceed.
+        any_two: over all pairs: an upper bound for any order of the weights.
     """
 
     neighbours: int
@@ -33,16 +33,16 @@ class Pairs:
 
 
 def pairs(graph: onnx.ModelProto) -> dict[str, Pairs]:
-    """Of every convolution and matrix product of a QDQ graph, by the name of the tensor that it stores.
+    """Pairs of every convolution and matrix product of a QDQ graph, by the name of its stored tensor.
 
-    Depthwise filters are among them, though onnxruntime has kernels for those that add no pairs.
+    Includes depthwise filters, although onnxruntime has kernels without pair sums for them.
     """
     layers = _Layers(graph)
     return {tensor: _pairs(np.abs(layers.weights(node))) for tensor, node in layers.by_tensor.items()}
 
 
 def _pairs(magnitudes: npt.NDArray[np.int64]) -> Pairs:
-    """Of weights [outputs, inputs, ...]."""
+    """Pairs of weights [outputs, inputs, ...]."""
     outputs = len(magnitudes)
     orders = [order.reshape(outputs, -1) for order in (magnitudes, np.moveaxis(magnitudes, 1, -1))]
     neighbours = max(int((order[:, :-1] + order[:, 1:]).max(initial=0)) for order in orders)
@@ -53,12 +53,12 @@ def _pairs(magnitudes: npt.NDArray[np.int64]) -> Pairs:
 def convolve(
     graph: onnx.ModelProto, tensor: str, stored: Mapping[str, npt.NDArray[Any]], *, saturating: bool
 ) -> npt.NDArray[np.uint8] | None:
-    """What a convolution of a QDQ graph stores, recomputed in integers from what its input stores.
+    """The stored output of a convolution of a QDQ graph, recomputed in integers from its stored input.
 
     Args:
-        tensor: that the convolution stores.
+        tensor: name of the stored tensor of the convolution.
         stored: uint8 tensors by name, [N, C, H, W]; the convolution's input must be among them.
-        saturating: cut sums of two neighbouring products, channels last, to int16; else all sums are exact.
+        saturating: saturate sums of two neighbouring products, channels last, at int16; else all sums are exact.
 
     Returns:
         uint8 [N, C, H, W], or None if the tensor does not come from a convolution of a single group.
@@ -90,7 +90,7 @@ def convolve(
 
 
 def _saturated_sum(columns: npt.NDArray[np.int64], filter_: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Σ over pairs of [..., K] · [K], every pair cut to int16."""
+    """Σ over pairs of [..., K] · [K], every pair saturated at int16."""
     products = columns * filter_
     if products.shape[-1] % 2:
         products = np.concatenate([products, np.zeros_like(products[..., :1])], axis=-1)
@@ -118,12 +118,12 @@ class _Layers:
         return weights if outputs_first else weights.T
 
     def dequantized(self, name: str) -> tuple[str, npt.NDArray[np.float32], int]:
-        """The stored tensor, scale and zero point behind a DequantizeLinear's output."""
+        """The stored tensor, scale and zero point of a DequantizeLinear's output."""
         node = self._producers[name]
         zero = self.constants[node.input[2]].max() if len(node.input) > 2 and node.input[2] else 0
         return node.input[0], self.constants[node.input[1]], int(zero)
 
     def quantizer(self, tensor: str) -> tuple[npt.NDArray[np.float32], int]:
-        """Scale and zero point that a tensor is stored with."""
+        """Scale and zero point of a stored tensor."""
         node = self._producers[tensor]
         return self.constants[node.input[1]], int(self.constants[node.input[2]])

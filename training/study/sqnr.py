@@ -1,4 +1,4 @@
-"""Signal-to-quantization-noise ratios: how much of each layer's output survives in INT8."""
+"""Signal-to-quantization-noise ratios of the layers in INT8."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TINY = float(np.finfo(np.float64).tiny)
 
 @dataclass
 class Ratio:
-    """Energies of a signal and of what disturbs it, summed as chunks come in."""
+    """Energies of a signal and of its noise, summed over chunks."""
 
     signal: float = 0.0
     noise: float = 0.0
@@ -39,7 +39,7 @@ class Ratio:
 
 
 def activations(int8: onnx.ModelProto, patches: npt.NDArray[np.uint8]) -> dict[str, Array]:
-    """What an INT8 graph stores for every activation, dequantized, and its logits, by name.
+    """Dequantized activations of an INT8 graph, and its logits, by name.
 
     Args:
         patches: uint8 [N, 96, 96, 3].
@@ -66,7 +66,7 @@ def activations(int8: onnx.ModelProto, patches: npt.NDArray[np.uint8]) -> dict[s
 def layer_sqnr(quantized: Quantized, patches: npt.NDArray[np.uint8]) -> dict[str, float]:
     """Decibels of every activation and of the logits, by name in the graph's order.
 
-    Compared with the float network that was rounded: scales that equalization moved between layers are in both.
+    The reference is the equalized float network, so that scales of equalization are in both.
 
     Args:
         patches: uint8 [N, 96, 96, 3].

@@ -1,4 +1,4 @@
-"""What shifts, a shifted JPEG grid, zoom and turns do to answers, and what a slide of other tissue is called."""
+"""The effect of shifts, a shifted JPEG grid, zoom and turns on answers, and the answers for other tissue."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def zoom(image: Patch, factor: float) -> Patch:
 
 
 def perturbations() -> dict[str, tuple[Perturb, ...]]:
-    """By name; each row is the mean over its perturbations, which take one patch, uint8 [96, 96, 3]."""
+    """Functions of one patch, uint8 [96, 96, 3], by row; a row is the mean over its functions."""
     by_thirty_degrees = partial(turn, group=TURNS, element=1)
     return {
         **{
@@ -76,11 +76,11 @@ def perturbations() -> dict[str, tuple[Perturb, ...]]:
 
 
 def run(networks: Mapping[str, Network], patches: Patches, split: str, slide: Path | None) -> Document:
-    """Answer a split's patches as they are and perturbed, each in one orientation.
+    """Compare answers for a split's patches and their perturbations, in one orientation.
 
     Args:
         networks: by name.
-        slide: of tissue that holds no tumour and is no lymph node, or None.
+        slide: a slide without tumour that is not a lymph node, or None.
     """
     before = {name: _margins(network, patches.images) for name, network in networks.items()}
     rows: list[JsonValue] = []
@@ -109,7 +109,7 @@ def _margins(network: Network, images: Patch) -> Floats:
 
 
 def _figures(network: Network, before: Floats, after: Floats, labels: npt.NDArray[np.int64]) -> Document:
-    """Figures for patches [N], each the mean over perturbations [D, N] first; calls are at equal logits."""
+    """Figures over patches [N], each averaged over perturbations [D, N] first; labels are at equal logits."""
     temperature = network.manifest.calibration.temperature
     change = np.abs(_expit(after / temperature) - _expit(before / temperature)).mean(0)
     flipped = ((after > 0) != (before > 0)).mean(0)
@@ -129,7 +129,7 @@ def _expit(margin: Floats) -> Floats:
 
 
 def _mean(values: Floats) -> Document:
-    """The mean over patches with its percentile interval over resampled patches, the same in every call."""
+    """The mean over patches with its percentile interval; every call uses the same resampled patches."""
     chosen = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
     low, high = np.percentile(values[chosen].mean(1), [2.5, 97.5]).tolist()
     return dict(asdict(Interval(float(values.mean()), low, high)))
@@ -154,7 +154,7 @@ def tiles(slide: Path, microns_per_pixel: float) -> Patch:
 
 
 def on_slide(network: Network, slide: Path) -> Document:
-    """How many of a slide's tiles can be assessed, and the share of these that is called positive."""
+    """The number of assessable tiles of a slide, and their share with a positive label."""
     manifest = network.manifest
     found = tiles(slide, manifest.input.microns_per_pixel)
     assessable = np.array([measure_quality(tile, manifest.quality).assessable for tile in found])
@@ -165,7 +165,7 @@ def on_slide(network: Network, slide: Path) -> Document:
 
 
 def section(d: Any) -> list[str]:
-    """Markdown: the table, and what the slide's tiles were called."""
+    """Markdown: the table, and the answers for the slide's tiles."""
     cells = [
         [
             row["name"],
@@ -179,8 +179,8 @@ def section(d: Any) -> list[str]:
     ]
     columns = ("perturbation", "network", "mean change of p", "labels changed, %", "change of accuracy, points")
     lines = [
-        f"**Where the grid lies**: {d['n']:,} patches of {d['split']}, one orientation, labels at equal logits; shifts "
-        "are the mean over four directions, with reflected edges. Brackets: 95 % by bootstrap over patches.",
+        f"**Position of the grid**: {d['n']:,} patches of {d['split']}, one orientation, labels at equal logits; "
+        "shifts are the mean over four directions, with reflected edges. Brackets: 95 % by bootstrap over patches.",
         "",
         *table(columns, cells),
     ]
@@ -190,6 +190,6 @@ def section(d: Any) -> list[str]:
             share = cell(figures["positive"], ".1f", 100) if figures["positive"] else "none"
             lines.append(
                 f"- {network}: {figures['assessable']:,} of {figures['tiles']:,} tiles are assessable; "
-                f"called positive, %: {share}."
+                f"share classified as positive, %: {share}."
             )
     return lines

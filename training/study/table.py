@@ -1,4 +1,4 @@
-"""Rows of result tables: one for each name of cells, over all of its finished seeds."""
+"""Rows of result tables: one per name of cells, over all finished seeds."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Table:
     """Measures the cells of an experiment.
 
     Args:
-        cells: of the experiment; those that are not finished give rows that say so.
+        cells: of the experiment; unfinished cells give rows marked as not run.
         runs: folder of the cells' run folders.
-        splits: what to measure on, by name; ``valid`` must be among them, for half of it calibrates.
+        splits: splits to measure on, by name; must include ``valid``, whose calibrating half is needed.
     """
 
     def __init__(self, cells: Sequence[Cell], runs: Path, splits: Mapping[str, Patches]) -> None:
@@ -40,7 +40,7 @@ class Table:
                 seeds.append(cell.recipe.seed)
 
     def answers(self, name: str, precision: str, split: str, *, averaged: bool = False) -> list[Answers]:
-        """Of every finished seed of ``name``."""
+        """Answers of every finished seed of ``name``."""
         valid = self.splits["valid"]
         return [
             answers_of(folder, precision, valid, self.splits[split], averaged=averaged) for folder in self.folders[name]
@@ -62,7 +62,7 @@ class Table:
         return document
 
     def row(self, name: str) -> Document:
-        """Figures, cost and what turns change, of one name."""
+        """Figures, cost and changes under turns of one name."""
         folders = self.folders[name]
         if not folders:
             return {"name": name, "seeds": []}
@@ -78,7 +78,7 @@ class Table:
         }
 
     def rows(self) -> list[Document]:
-        """One row a name, with the latencies of all measured in turns."""
+        """One row per name, with latencies measured in alternating blocks."""
         rows = [self.row(name) for name in self.folders]
         there = [row for row in rows if row["seeds"]]
         graphs = [self.folders[str(row["name"])][0] / "int8.onnx" for row in there]
@@ -87,7 +87,7 @@ class Table:
         return rows
 
     def difference(self, minuend: str, subtrahend: str) -> Document:
-        """Between two names, by precision and split; empty where one has no finished seed."""
+        """Difference between two names, by precision and split; empty if one has no finished seed."""
         if not self.folders[minuend] or not self.folders[subtrahend]:
             return {}
         document: Document = {"minuend": minuend, "subtrahend": subtrahend}

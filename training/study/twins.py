@@ -1,4 +1,4 @@
-"""Patches that a data folder holds both as JPEG and lossless."""
+"""Patches that a data folder has both as JPEG and lossless."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = ("image", "label", "id", "encoding")
 
 
 class NoTwinsError(ValueError):
-    """The data folder holds no patches in both encodings."""
+    """The data folder has no patches in both encodings."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Twins:
     """The same patches twice.
 
     Attributes:
-        jpeg: as the train or valid split has them.
+        jpeg: as in the train or valid split.
         lossless: uint8 [N, 96, 96, 3].
         split: ``"train"`` or ``"valid"``, [N].
-        encoding: what the split's file says of the JPEG, [N].
+        encoding: encoding of the JPEG as stated in the split's file, [N].
     """
 
     jpeg: Patches
@@ -47,7 +47,7 @@ def twins(folder: Path) -> Twins:
     There, ``encoding`` names the split; an id is the SHA-1 of the lossless pixels.
 
     Raises:
-        NoTwinsError: if there is no such file, or its rows cannot be matched one to one.
+        NoTwinsError: if the file is missing, or its rows cannot be matched one to one.
     """
     if not (folder / LOSSLESS).exists():
         raise NoTwinsError(f"the data folder has no {LOSSLESS}")
@@ -87,7 +87,7 @@ def _id(image: Patch) -> str:
 
 
 def _rows(file: Path, column: str, values: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Those whose ``column`` holds one of ``values``."""
+    """The rows whose ``column`` is one of ``values``."""
     import pyarrow.parquet as pq
 
     if missing := set(COLUMNS) - set(pq.read_schema(file).names):

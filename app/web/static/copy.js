@@ -1,4 +1,4 @@
-// A new key to the clipboard, where browsers allow it: on this machine, and over HTTPS.
+// Copies a new key to the clipboard, if the browser permits it: on localhost and over HTTPS.
 const button = document.querySelector("#copy");
 if (button && navigator.clipboard) {
   button.hidden = false;

@@ -1,4 +1,4 @@
-// Patches from a drop, a paste or a choice: asked about two at a time, each answer put in its place.
+// Sends dropped, pasted or chosen patches, two at a time, and inserts each answer.
 import { showPatch } from "./picture.js";
 
 const { root } = document.documentElement.dataset; // a proxy's prefix
@@ -9,7 +9,7 @@ const drop = document.querySelector("#drop");
 const files = document.querySelector("#files");
 const list = document.querySelector("#list");
 const words = page.dataset;
-const TOGETHER = 2;
+const PARALLEL = 2;
 const RETRIES = 20;
 
 const waiting = [];
@@ -55,7 +55,7 @@ function enqueue(job) {
 }
 
 function next() {
-  while (running < TOGETHER && waiting.length) {
+  while (running < PARALLEL && waiting.length) {
     running += 1;
     ask(waiting.shift()).finally(() => {
       running -= 1;
@@ -175,7 +175,7 @@ files.addEventListener("change", () => {
 });
 form.addEventListener("submit", (event) => event.preventDefault());
 
-// A drop beside the field must not open the file in place of the page.
+// A drop outside of the field must not open the file instead of the page.
 for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
 addEventListener("dragover", () => drop.classList.add("over"));
 addEventListener("dragleave", (event) => {

@@ -1,4 +1,4 @@
-// The patch's own file, from this browser, behind the drawn disc and square.
+// Shows the patch's file from this browser below the disc and the square.
 export function showPatch(place, address) {
   const picture = place.querySelector("[data-patch]");
   const unseen = place.querySelector(".patch .unseen");

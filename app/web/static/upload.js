@@ -1,4 +1,4 @@
-// An artifact on its way: how much has been sent, then each step of its vetting as the server tells it.
+// Uploads an artifact: shows the progress, then each step of its vetting.
 const { root } = document.documentElement.dataset; // a proxy's prefix
 const form = document.querySelector("#upload");
 const steps = document.querySelector("#steps");
@@ -12,7 +12,7 @@ form.addEventListener("submit", (event) => {
     sending.textContent = form.dataset.missing;
     return;
   }
-  // fetch cannot tell how much of a body it has sent.
+  // fetch has no upload progress.
   const request = new XMLHttpRequest();
   let shown = 0;
   const show = () => {

@@ -1,4 +1,4 @@
-"""The artifact behind MLServer: a runtime of our own, base64 as the content type, a parallel worker for each core."""
+"""The artifact behind MLServer: a custom runtime, base64 as the content type, a parallel worker for each core."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every peer does with a patch: decode it, run the artifact. Needs numpy, onnxruntime and pillow alone."""
+"""Code shared by the other servers: decode a patch, run the artifact. Needs only numpy, onnxruntime and pillow."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from io import BytesIO
 from typing import BinaryIO
 
 import numpy as np
-import onnxruntime as ort
 from PIL import Image
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
+import onnxruntime as ort
 
 SIDE = 96
 
 
 def open_session() -> ort.InferenceSession:
-    """The artifact that ``ARTIFACT`` names, under the options that Rosette gives it."""
+    """The artifact of ``ARTIFACT``, with Rosette's session options."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -32,7 +34,7 @@ def pixels(image: Image.Image) -> np.ndarray:
     """An image's pixels, uint8 [96, 96, 3].
 
     Raises:
-        ValueError: if it is no patch.
+        ValueError: if it is not a patch.
     """
     array = np.asarray(image.convert("RGB"))
     if array.shape != (SIDE, SIDE, 3):

@@ -1,4 +1,4 @@
-"""Hostile and mistaken uploads, each made from a real artifact, and the step that must refuse it."""
+"""Hostile and invalid uploads, each made from a real artifact, with the step that must refuse it."""
 
 from __future__ import annotations
 
@@ -173,9 +173,9 @@ HOSTILE = {
     "HTML": Hostile(plain(b"\n<!doctype html><script>"), "size and magic", "HTML"),
     "bytes": Hostile(plain(b"\xff" * 1000), "size and magic", "begins with the bytes ff ff"),
     "header alone": Hostile(plain(b"\x08\x09"), "file", "no ONNX graph"),
-    "truncated": Hostile(lambda data, folder: data[: len(data) // 2], "file", "no ONNX model"),
-    "nested graphs": Hostile(plain(nested_graphs()), "file", "no ONNX model"),
-    "nested types": Hostile(plain(nested_types()), "file", "no ONNX model"),
+    "truncated": Hostile(lambda data, folder: data[: len(data) // 2], "file", "not an ONNX model"),
+    "nested graphs": Hostile(plain(nested_graphs()), "file", "not an ONNX model"),
+    "nested types": Hostile(plain(nested_types()), "file", "not an ONNX model"),
     "empty nodes": Hostile(lambda data, folder: model_of(b"\x0a\x00" * EMPTY_MESSAGES), "file"),
     "empty initializers": Hostile(lambda data, folder: model_of(b"\x2a\x00" * EMPTY_MESSAGES), "file"),
     "empty names": Hostile(lambda data, folder: model_of(field(1, b"\x0a\x00" * EMPTY_MESSAGES)), "file"),
@@ -224,8 +224,8 @@ HOSTILE = {
     "heavy convolution": Hostile(graph(changes.heavy_convolution), "shapes", "times for each patch"),
     "growing batch": Hostile(graph(changes.growing_batch), "shapes", "values for each patch"),
     "cycle": Hostile(graph(changes.cycle), "shapes", "topologically sorted"),
-    "bit flipped": Hostile(bit_flipped, "graph hash", "one of them was changed"),
-    "wrong hash": Hostile(manifest(graph_sha256="0" * 64), "graph hash", "one of them was changed"),
+    "bit flipped": Hostile(bit_flipped, "graph hash", "one of them has changed"),
+    "wrong hash": Hostile(manifest(graph_sha256="0" * 64), "graph hash", "one of them has changed"),
     "over-wide weight": Hostile(graph(changes.over_wide_weight), "weights", "magnitude 65"),
     "NaN scale": Hostile(graph(changes.nan_scale), "weights", "not a positive finite number"),
     "float weights": Hostile(graph(changes.float_weights), "weights", "do not come from a DequantizeLinear"),

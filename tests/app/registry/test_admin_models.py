@@ -1,4 +1,4 @@
-"""The registry over HTTP: upload, look, activate, roll back, retire, shadow."""
+"""The registry over HTTP: upload, list, activate, roll back, retire, shadow."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_a_model_that_fails_here_leaves_the_old_one_serving(
         changed = fast[:-1] + bytes([fast[-1] ^ 1])
         connection.execute(text("UPDATE models SET data = :d WHERE id = :i"), {"d": changed, "i": id_of(fast)})
     problem = assert_problem(with_fast.client.post(f"/admin/models/{id_of(fast)}/activate"), 409, "model-unusable")
-    assert "its stored bytes have been changed" in problem["detail"]
+    assert "its stored bytes were changed" in problem["detail"]
     assert listed(with_fast) == {id_of(accurate): "active", id_of(fast): "vetted"}, "nothing was committed"
     assert len(audited(with_fast, "model.activate")) == 1
     with_fast.services.registry.activate(id_of(fast), TESTER)  # as a shell on another machine might
@@ -216,7 +216,7 @@ def test_a_model_that_fails_here_leaves_the_old_one_serving(
     ready = with_fast.client.get("/readyz")
     assert ready.status_code == 200
     assert (ready.json()["status"], ready.json()["sha256"]) == ("degraded", id_of(accurate))
-    assert "its stored bytes have been changed" in ready.json()["detail"]
+    assert "its stored bytes were changed" in ready.json()["detail"]
     assert with_fast.client.post("/predict", content=png, headers=PNG).json()["model"]["sha256"] == id_of(accurate)
     assert with_fast.client.post("/admin/models/rollback").json()["serves_here"] is True
     assert with_fast.client.get("/readyz").json()["status"] == "ready"

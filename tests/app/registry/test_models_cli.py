@@ -47,7 +47,7 @@ def test_a_running_server_follows_the_shell(
         server.services.serving.follow()
         assert serving_now(server) == id_of(accurate)
         assert "is the shadow" in rosette("models", "shadow", id_of(fast)[:6])
-        assert "No model is the shadow" in rosette("models", "shadow")
+        assert "There is no shadow" in rosette("models", "shadow")
         assert "is retired" in rosette("models", "retire", id_of(fast)[:6])
 
 
@@ -78,4 +78,4 @@ def test_a_refused_file_is_told_step_by_step(tmp_path: Path) -> None:
     assert "was refused" in rosette("models", "upload", twin, code=1)
     (tmp_path / "junk").write_bytes(b"PK\x03\x04junk")
     assert "was refused" in rosette("models", "upload", tmp_path / "junk", code=1)
-    assert "There is no model yet" in rosette("models", "list")
+    assert "There are no models" in rosette("models", "list")

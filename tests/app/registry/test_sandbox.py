@@ -1,4 +1,4 @@
-"""A process without rights: what it tries all the same, the kernel refuses; and where it cannot be had, it is said."""
+"""The sandbox: the kernel refuses forbidden operations; without a sandbox there is an error."""
 
 from __future__ import annotations
 
@@ -255,18 +255,18 @@ def test_a_kernel_that_refuses_makes_it_unavailable(call: str) -> None:
     )
     done = run(forbid + TRY)
     assert done.returncode == 0, done.stderr.decode()
-    assert done.stdout.startswith(b"the kernel refuses to take rights away: ")
+    assert done.stdout.startswith(b"the kernel refuses to drop privileges: ")
 
 
 def test_rights_that_are_left_are_noticed() -> None:
     done = run("from app.registry.sandbox import confirm_no_rights; confirm_no_rights()")
-    assert b"SandboxUnavailable: the kernel let a process without rights open a file\n" in done.stderr
+    assert b"SandboxUnavailable: the kernel permitted a process without privileges to open a file\n" in done.stderr
 
 
 def test_a_call_that_fails_for_another_reason_is_not_taken_for_a_refusal() -> None:
     limited = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (2, 2)); confirm_no_rights()"
     done = run(f"import socket; from app.registry.sandbox import confirm_no_rights; {limited}")
-    assert b"SandboxUnavailable: the kernel did not refuse to open a file, but said: [Errno 24]" in done.stderr
+    assert b"SandboxUnavailable: the kernel did not forbid the process to open a file: [Errno 24]" in done.stderr
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A model that cannot be loaded, however it came into the database, never stops the one that serves, nor a start."""
+"""A model that cannot be loaded never stops the current one, nor a start."""
 
 from __future__ import annotations
 
@@ -96,11 +96,32 @@ def test_a_row_that_does_not_load_is_not_activated(
         problem = assert_problem(server.client.post(f"/admin/models/{model_id}/activate"), 409, "model-unusable")
         assert "was not activated" in problem["detail"]
         said = rosette("models", "activate", model_id[:12], code=1, ROSETTE_HOME=str(tmp_path / "home"))
-        assert "cannot be loaded here, so that it was not activated" in said
+        assert "cannot be loaded here, so it was not activated" in said
         assert "Traceback" not in said
         assert number_of_activations(server.services.database) == 1
         assert server.client.get("/readyz").json()["status"] == "ready"
         assert serving(server) == id_of(accurate)
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_row_that_does_not_load_does_not_become_the_shadow(
+    tmp_path: Path, artifact_path: Path, accurate: bytes, fast: bytes, broken: Callable[[bytes], bytes]
+) -> None:
+    """The one that scores goes on."""
+    with RunningServer(tmp_path / "home", artifact_path) as server:
+        upload(server.client, fast)
+        assert server.client.post(f"/admin/models/{id_of(fast)}/shadow").json()["state"] == "shadow"
+        model_id = store(server.services.database, broken(accurate))
+        problem = assert_problem(server.client.post(f"/admin/models/{model_id}/shadow"), 409, "model-unusable")
+        assert "it did not become the shadow" in problem["detail"]
+        said = rosette("models", "shadow", model_id[:12], code=1, ROSETTE_HOME=str(tmp_path / "home"))
+        assert "cannot be loaded here, so that it did not become the shadow" in said
+        assert "Traceback" not in said
+        assert server.client.get(f"/admin/models/{id_of(fast)}").json()["state"] == "shadow"
+        shadow = server.services.serving.state.shadow
+        assert shadow is not None
+        assert shadow.sha256 == id_of(fast)
+        assert server.client.get("/readyz").json()["status"] == "ready"
 
 
 @pytest.mark.parametrize("broken", BROKEN)

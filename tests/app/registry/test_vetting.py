@@ -1,4 +1,4 @@
-"""Vetting: the shipped artifacts pass, every hostile one is refused for its reason, and nothing is left behind."""
+"""Vetting: the shipped artifacts pass, every hostile one is refused for its reason, and nothing remains."""
 
 from __future__ import annotations
 
@@ -161,14 +161,14 @@ def says(*lines: str, then: str = "") -> str:
     ("program", "words"),
     [
         (says(CONFINED), "ended before its last step"),
-        (says(CONFINED, "not json"), "wrote what is no step"),
-        (says(CONFINED, '{"name": "file", "passed": "yes", "detail": "", "milliseconds": 1}'), "is no step"),
-        (says(CONFINED, '{"name": "file", "passed": true, "detail": "", "milliseconds": NaN}'), "is no step"),
-        (says(CONFINED, FINISHED.decode(), CONFINED), "went on after its last word"),
+        (says(CONFINED, "not json"), "wrote an invalid step"),
+        (says(CONFINED, '{"name": "file", "passed": "yes", "detail": "", "milliseconds": 1}'), "an invalid step"),
+        (says(CONFINED, '{"name": "file", "passed": true, "detail": "", "milliseconds": NaN}'), "an invalid step"),
+        (says(CONFINED, FINISHED.decode(), CONFINED), "continued after its last message"),
         (says(CONFINED, then="while True: os.write(1, bytes(65536))"), f"wrote more than {MAX_OUTPUT_BYTES:,} bytes"),
         (says(CONFINED, FINISHED.decode(), then="os._exit(3)"), "ended with status 3"),
         (says(CONFINED, then="os.kill(os.getpid(), signal.SIGKILL)"), "killed by signal 9 (Killed): out of memory?"),
-        (says(CONFINED, then="os.kill(os.getpid(), signal.SIGXCPU)"), "more than 8 s of processor time"),
+        (says(CONFINED, then="os.kill(os.getpid(), signal.SIGXCPU)"), "more than 8 s of CPU time"),
         (says(CONFINED, then="os.kill(os.getpid(), signal.SIGSEGV)"), "killed by signal 11 (Segmentation fault)"),
         (says(CONFINED, then="os.kill(os.getpid(), signal.SIGRTMIN + 3)"), "killed by signal 37"),
     ],
@@ -192,7 +192,7 @@ def test_a_process_that_hangs_is_killed(then: str) -> None:
     [
         ("", "ended before its last step"),
         ("raise SystemExit(4)", "ended with status 4"),
-        (says("Warning: something"), "wrote what is no step"),
+        (says("Warning: something"), "wrote an invalid step"),
         (says(FINISHED.decode()), "found nothing"),
         (says(CONFINED.replace("true", "false").replace('""', '"no seccomp here"')), "no seccomp here"),
         (says(CONFINED.replace("sandbox", "file").replace('""', '"too early"')), "too early"),

@@ -1,4 +1,4 @@
-"""Uploads that meet a server: every hostile kind at one server, and a server that cannot vet."""
+"""Hostile uploads to a running server, and a server without a sandbox."""
 
 from __future__ import annotations
 

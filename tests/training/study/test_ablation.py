@@ -1,4 +1,4 @@
-"""The ablation through the real thing: tiny networks, quantized in all 24 ways."""
+"""The ablation with tiny networks, quantized with all 24 variants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anchors: each network's figures, by the patch as given and by the orbit, and the paired difference to the first."""
+"""Anchors: figures of each network on both bases, and the paired difference to the first."""
 
 from __future__ import annotations
 

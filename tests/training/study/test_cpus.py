@@ -1,4 +1,4 @@
-"""Replays under emulation, what differs there and why, and the proof from the weights."""
+"""Replays under emulation, the first difference and its cause, and the proof from the weights."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_wide_weights_saturate_on_an_emulated_cpu_without_vnni() -> None:
     assert first["unequal_to_saturated"] == first["unequal_to_exact"] == 0
     text = "\n".join(section(document))
     assert f"| ±127 | Haswell (AVX2) | 8 of 8 | **{off['equal']} of 8**" in text
-    assert "saturation is the whole cause" in text
+    assert "saturation is the only cause" in text
     assert "±127: kernels that add two products in int16 may saturate" in text
 
 
@@ -101,7 +101,7 @@ def test_every_difference_is_explained_or_said_not_to_be() -> None:
 
     assert "within int16's 32,767" in said()
     assert "saturation does not explain it" in said()
-    assert "which operator differs is not known" in said(tensor=None)
+    assert "the differing operator is not known" in said(tensor=None)
     assert "It has no weights" in said(neighbours=None)
     assert "gave the same bits" not in said()
 

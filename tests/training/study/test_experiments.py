@@ -1,4 +1,4 @@
-"""The study's experiments on tiny networks: planned, trained, killed, resumed, measured and written down."""
+"""The experiments of the study on tiny networks: planned, trained, killed, resumed, measured and reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of results is what its JSON files give."""
+"""docs/results.md is generated from its JSON files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Robustness on synthetic patches: the shipped artifact and its float twin, perturbed, and beside lossless twins."""
+"""Robustness on synthetic patches: the shipped artifact and its float twin, perturbations and lossless twins."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_figures_are_those_of_the_networks_answers(folder: Path, networks: dict[
     assert "5 validation patches" in text
     assert "train: 1 kind-1, 1 kind-2; valid: 1 kind-1" in text
     assert text.count("| JPEG quality 50 |") == len(networks)
-    assert "Patches are not slides" in text
+    assert "Patches of one slide are not independent" in text
 
 
 def test_twins_are_matched_by_id_and_test_is_not_read(folder: Path) -> None:
@@ -163,6 +163,6 @@ def test_findings_name_what_changed() -> None:
         }
 
     text = "\n".join(robustness._findings([made("dark", 0.3, -0.2, 0.1), made("bright", 0.1, 0.0, 0.0)]))
-    assert "the fewest calls flip with bright (10.0 %), the most with dark (30.0 %)" in text
-    assert "falls beyond its interval in 1 of 2 rows (dark) and rises in 0 of 2 rows." in text
-    assert "beyond the interval, in 1 of 2 rows (dark) and less in 0 of 2 rows" in text
+    assert "the fewest labels flip with bright (10.0 %), the most with dark (30.0 %)" in text
+    assert "falls significantly in 1 of 2 rows (dark) and rises in 0 of 2 rows." in text
+    assert "significantly larger in 1 of 2 rows (dark) and smaller in 0 of 2 rows" in text

@@ -1,4 +1,4 @@
-"""Shifts, shifted JPEG grids and zoom do what they are called, and figures are those of the answers."""
+"""Shifts, shifted JPEG grids and zoom are correct, and so are the figures."""
 
 from __future__ import annotations
 

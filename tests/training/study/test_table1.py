@@ -1,4 +1,4 @@
-"""The paper's protocol on a slice of the real patches, written in the official HDF5 layout."""
+"""The paper's protocol on a subset of real patches, in the official HDF5 layout."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from app.diagnosis.orbit import Orbit
 from model_zoo.manifest import Calibration, Manifest
 from model_zoo.network import probability
+from model_zoo.orbit import Orbit
 
 Basis = Literal["single", "orbit"]
 

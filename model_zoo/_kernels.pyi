@@ -1,0 +1,9 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+def quality_sums(patch: Array, density: Array, limit: int, /) -> tuple[int, int, int, int, int, int]: ...
+def interpolated(patch: Array, places: Array, weights: Array, out: Array, /) -> None: ...
+def permuted(patch: Array, first: int, down: int, right: int, out: Array, /) -> None: ...

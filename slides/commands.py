@@ -1,0 +1,161 @@
+"""The commands ``rosette slide``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from model_zoo.notice import NOTICE
+from slides.cells import State, read_run
+from slides.export_commands import commands as export_commands
+from slides.opened import Model, open_model, open_slide
+from slides.patch import patch_of, write_patch
+from slides.pool import Pool
+from slides.run import Heard, score_slide
+from slides.score import Measures, SlideRotations, SlideShifts
+from slides.verify import verify_run
+
+slide = typer.Typer(help="Score whole slides, without a server.", no_args_is_help=True)
+slide.add_typer(export_commands)
+
+_Model = Annotated[Path | None, typer.Option(metavar="FILE", help="The artifact; by default the shipped one.")]
+_Mpp = Annotated[
+    float | None,
+    typer.Option(
+        metavar="NUMBER", help="Microns per pixel of the largest level, which counts in place of what the file states."
+    ),
+]
+
+
+@slide.callback()
+def _slide() -> None:
+    """Score whole slides, without a server."""
+
+
+@slide.command()
+def score(
+    slides: Annotated[list[Path], typer.Argument(metavar="SLIDE...", help="Files of slides.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where a folder is made for each slide.")],
+    model: _Model = None,
+    mpp: _Mpp = None,
+    rotations: Annotated[
+        SlideRotations,
+        typer.Option(help="Of which cells the turns are measured; auto: of doubtful and hot ones."),
+    ] = SlideRotations.AUTO,
+    shifts: Annotated[
+        SlideShifts, typer.Option(help="Of which cells eight shifts of 4 px are measured, likewise.")
+    ] = SlideShifts.AUTO,
+    processes: Annotated[
+        int | None, typer.Option(min=1, max=256, help="How many processes score; by default one for each core.")
+    ] = None,
+) -> None:
+    """Score slides: for each, a folder with its cells, regions, a map and a report.
+
+    A run that was stopped goes on where it was. A slide that fails does not stop the others.
+
+    Exits with 0 if every slide was scored, with 1 if one failed, with 2 if the command line is wrong.
+    """
+    with _readable():
+        opened_model = open_model(model)
+        out.mkdir(parents=True, exist_ok=True)
+    measures = Measures(rotations, shifts)
+    failed = 0
+    with Pool(opened_model.data, processes or len(os.sched_getaffinity(0))) as pool, _bar() as bar:
+        for path in slides:
+            failed += not _scored(path, out, opened_model, mpp, measures, pool, bar)
+    typer.echo(f"Model {opened_model.manifest.name} {opened_model.manifest.version}. {NOTICE}", err=True)
+    if failed:
+        typer.echo(f"rosette: {failed} of {len(slides)} slides failed", err=True)
+        raise typer.Exit(1)
+
+
+@slide.command()
+def cut(
+    slide_file: Annotated[Path, typer.Argument(metavar="SLIDE")],
+    column: Annotated[int, typer.Argument(min=0, help="The cell's column, from 0.")],
+    row: Annotated[int, typer.Argument(min=0, help="The cell's row, from 0.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="PATCH.png", help="The PNG to write.")],
+    model: _Model = None,
+    mpp: _Mpp = None,
+) -> None:
+    """Write the 96×96 patch of one cell, as the model sees it."""
+    with _readable():
+        with open_slide(slide_file, open_model(model).manifest, mpp) as opened:
+            patch = patch_of(opened, column, row)
+            scale = opened.plan.microns_per_pixel
+        if patch is None:
+            raise ValueError(f"a part of the cell at column {column}, row {row} cannot be read: the file is damaged")
+        write_patch(patch, scale, output)
+
+
+@slide.command()
+def verify(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    cells: Annotated[int, typer.Option(min=1, help="How many random cells are checked.")] = 100,
+    slide_file: Annotated[
+        Path | None, typer.Option("--slide", metavar="FILE", help="The slide, if it has moved.")
+    ] = None,
+    model: _Model = None,
+) -> None:
+    """Read random cells of a run again, and compare states, logits and probabilities bit for bit.
+
+    Exits with 0 if all are equal, with 1 if one differs or nothing could be checked.
+    """
+    with _readable():
+        checked, differing = verify_run(run, cells, slide_file, model)
+    for each in differing:
+        typer.echo(f"column {each.column}, row {each.row}: {each.what}")
+    typer.echo(f"{checked} cells checked, {len(differing)} differences")
+    if differing:
+        raise typer.Exit(1)
+
+
+def _scored(
+    path: Path, out: Path, model: Model, mpp: float | None, measures: Measures, pool: Pool, bar: Progress
+) -> bool:
+    """Score one slide; whether that succeeded."""
+    task = bar.add_task(path.name, total=None)
+
+    def say(text: str) -> None:
+        bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    heard = Heard(say, lambda cells: bar.update(task, total=cells), lambda cells: bar.advance(task, cells))
+    try:
+        with open_slide(path, model.manifest, mpp) as opened:
+            folder = score_slide(path, out, opened, model, measures, pool, heard)
+        say(f"{path.name}: {_counted(folder)}; {folder}")
+    except (ValueError, OSError, MemoryError) as error:
+        say(f"rosette: {path}: {str(error) or type(error).__name__}")
+        return False
+    finally:
+        bar.remove_task(task)
+    return True
+
+
+def _counted(folder: Path) -> str:
+    _, cells = read_run(folder)
+    names = {State.SCORED: "scored", State.GLASS: "glass", State.NOT_ASSESSABLE: "not assessable", State.HOLE: "holes"}
+    return ", ".join(f"{int(cells.where(state).sum())} {name}" for state, name in names.items())
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), redirect_stdout=False)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """What a person can mend is said in a sentence, not in a stack trace."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        typer.echo(f"rosette: {error}", err=True)
+        raise typer.Exit(1) from error
