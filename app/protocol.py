@@ -23,12 +23,11 @@ MAX_HEADERS = 32 * 1024
 LEAVE_S = 1.0
 
 
-class PatientProtocol(asyncio.BufferedProtocol):
+class PatientProtocol(asyncio.BufferedProtocol):  # uvloop takes our buffer only if it is nothing else
     """HTTP/1.1 that reads no more of a body than it must before the application asks for it.
 
-    uvicorn reads ahead some 300 KB of a body while a key is looked up. Here one read fetches at most 16 KB, and reading
-    stops until the application calls for the body. Headers are bounded and must arrive in time, and protocol errors are
-    answered with problem+json. (uvloop takes our buffer only if the protocol is nothing but a BufferedProtocol.)
+    Here one read fetches at most 16 KB, and reading stops until the application calls for the body; uvicorn reads ahead
+    some 300 KB. Headers are bounded and must arrive in time, and protocol errors are answered with problem+json.
     """
 
     def __init__(self, config: Config, **options: Any) -> None:
@@ -118,8 +117,7 @@ class _Parser(HttpToolsProtocol):
         self.parser = cast(httptools.HttpRequestParser, _WithoutUpgrades(self))
         self._header_timeout_s = config.header_timeout_s
         self._header_timer: asyncio.TimerHandle | None = None
-        self._header_bytes = 0
-        self._idle_bytes = 0
+        self._header_bytes = self._idle_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = _Transport(transport)

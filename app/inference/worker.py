@@ -213,7 +213,7 @@ class Worker(asyncio.Protocol):
             replies = []
             for header, texts in self._frames.feed(data):
                 replies.append(_outcomes(header, texts, self._sizes.popleft()))
-        except (IndexError, ValueError, KeyError, TypeError) as error:
+        except (AttributeError, IndexError, ValueError, KeyError, TypeError) as error:
             log.error("an inference process sent what is no answer, and is ended: %r", error)
             self._process.kill()
             return

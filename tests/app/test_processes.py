@@ -54,6 +54,7 @@ NONSENSE = {
     "no message": b"\xff" * 8,
     "no JSON": b"\1\0\0\0\0\0\0\0{",
     "another message": frame({}),
+    "no outcomes": frame({"outcomes": [1]}, [b""]),
     "too few": frame({"outcomes": []}),
     "an unknown problem": frame({"outcomes": [{"problem": "none", "detail": "", "extensions": {}}]}, [b""]),
     "a row without its time": frame({"outcomes": [{"values": {}, "times_ms": [1, 2, 3]}]}, [b"{}"]),
