@@ -1,44 +1,48 @@
-"""Does a slide look like what the models were trained on? Bounds on how its patches are sharp and stained."""
+"""Does a slide look like what the models were trained on? Bounds on the texture and stain of its patches."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model_zoo.manifest import OpticalDensity, Sha256, Text, Triple
+from model_zoo.quality import tissue_statistics
+from model_zoo.texture import Floats, texture
+from model_zoo.turns import Patch
 
 REFERENCE_FILE = Path(__file__).parent / "slide-scope.json"
 
-Floats = NDArray[np.float64]
+Five = tuple[float, float, float, float, float]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Bound(_Part):
-    """What a figure of a usual slide is: at least ``low`` and at most ``high``; None where it is not bounded."""
-
-    low: float | None = None
-    high: float | None = None
-
-
 class Bounds(_Part):
-    """The bounds for slides of at least so many assessable patches; fewer patches vary more."""
+    """The bounds for slides of at least so many patches; the figures of fewer patches vary more.
+
+    Attributes:
+        texture_mean: of the slides' median textures, in the order of ``model_zoo.texture.MEASURES``.
+        texture_precision: the inverse of their covariance.
+        max_texture_distance: largest Mahalanobis distance of a slide's median texture.
+        max_stain_distance: largest median of its patches' stain distances.
+    """
 
     patches: int = Field(ge=1)
-    median_sharpness: Bound
-    upper_sharpness: Bound
-    median_stain_distance: Bound
+    texture_mean: Five
+    texture_precision: tuple[Five, Five, Five, Five, Five]
+    max_texture_distance: float = Field(gt=0)
+    max_stain_distance: float = Field(gt=0)
 
 
 class SlideReference(_Part):
-    """Bounds from training patches, drawn as slides.
+    """Bounds from training patches that were drawn as slides.
 
     Attributes:
         stain_mean: as in an artifact's quality reference.
@@ -73,21 +77,29 @@ def slide_reference() -> SlideReference:
     return SlideReference.model_validate_json(REFERENCE_FILE.read_bytes())
 
 
-def slide_figures(sharpness: Floats, density: Floats, reference: SlideReference) -> dict[str, float]:
-    """The figures that are bounded, of a slide's assessable patches.
+def measured(patches: Iterable[Patch]) -> tuple[Floats, Floats]:
+    """Textures, [N, 5], and mean optical densities, [N, 3], of those patches that hold enough tissue for both."""
+    textures, densities = [], []
+    for patch in patches:
+        found, (_, _, density) = texture(patch), tissue_statistics(patch)
+        if found is not None and density is not None:
+            textures.append(found)
+            densities.append(density)
+    return np.array(textures).reshape(-1, 5), np.array(densities).reshape(-1, 3)
 
-    Args:
-        sharpness: [patches], variance of the Laplacian in grey levels squared.
-        density: [patches, 3], mean optical density of the tissue.
 
-    Returns:
-        ``median_sharpness``; ``upper_sharpness``, which a tenth of the patches exceed; ``median_stain_distance``, in
-        standard deviations.
-    """
-    difference = density - np.array(reference.stain_mean)
-    distance = np.sqrt(np.einsum("ni,ij,nj->n", difference, np.array(reference.stain_precision), difference))
-    return {
-        "median_sharpness": float(np.median(sharpness)),
-        "upper_sharpness": float(np.quantile(sharpness, 0.9)),
-        "median_stain_distance": float(np.median(distance)),
-    }
+def stain_distances(densities: Floats, mean: Triple, precision: tuple[Triple, Triple, Triple]) -> Floats:
+    """Mahalanobis distances of mean optical densities, [N, 3] → [N]."""
+    return mahalanobis(densities, np.array(mean), np.array(precision))
+
+
+def mahalanobis(values: Floats, mean: Floats, precision: Floats) -> Floats:
+    """Distances of the rows of ``values``, [N, K] → [N], in standard deviations."""
+    difference = values - mean
+    distance: Floats = np.sqrt(np.maximum(0, np.einsum("ni,ij,nj->n", difference, precision, difference)))
+    return distance
+
+
+def texture_distance(medians: Floats, bounds: Bounds) -> Floats:
+    """Distances of slides' median textures, [slides, 5] → [slides], from usual slides'."""
+    return mahalanobis(medians, np.array(bounds.texture_mean), np.array(bounds.texture_precision))

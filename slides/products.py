@@ -15,7 +15,7 @@ from slides.heatmap import heatmap_png
 from slides.regions import Region, Rule, find_regions
 from slides.report import report_html
 from slides.runfile import Run, write_atomically, write_runfile
-from slides.scope import judge
+from slides.scope import PatchAt, judge
 
 REGIONS_FILE = "regions.geojson"
 HEATMAP_FILE = "heatmap.png"
@@ -30,7 +30,7 @@ class Format(StrEnum):
     PNG = "png"
 
 
-SUFFIXES = {Format.CSV: "csv", Format.QUPATH: "geojson", Format.PNG: "png"}
+EXPORT_FILES = {Format.CSV: "wsinfer.csv", Format.QUPATH: "qupath.geojson", Format.PNG: "map.png"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,20 +65,23 @@ class Map:
         return heatmap_png(self.run, self.cells, self.regions, self.rule)
 
 
-def write(folder: Path, rule: Rule | None = None) -> Map:
-    """Check the scope of a complete run, and write its regions, map and report beside it, each whole or not at all.
+def write(folder: Path, rule: Rule | None = None, patch_at: PatchAt | None = None) -> Map:
+    """Write the regions, map and report of a complete run beside it, each whole or not at all.
 
-    The verdict on the scope is put into ``run.json``; the cells are only read.
+    Args:
+        patch_at: reads a cell's patch by column and row. With it the slide's scope is judged first, and the verdict is
+            put into ``run.json``; without it the verdict that is there stays.
 
     Raises:
         RunError: if the folder holds no complete run.
     """
     run, cells = read_run(folder)
-    run = run.model_copy(update={"scope": judge(cells)})
+    if patch_at is not None:
+        run = run.model_copy(update={"scope": judge(cells, patch_at)})
+        write_runfile(folder, run)
     rule = rule or Rule()
     made = Map(run, cells, rule, find_regions(run, cells, rule))
     heatmap = made.export(Format.PNG)
-    write_runfile(folder, run)
     write_atomically(folder / REGIONS_FILE, regions_geojson(run, made.regions, rule))
     write_atomically(folder / HEATMAP_FILE, heatmap)
     write_atomically(folder / REPORT_FILE, report_html(run, cells, made.regions, rule, heatmap))

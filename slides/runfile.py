@@ -120,7 +120,7 @@ class Scope(_Part):
 
     Attributes:
         verdict: ``unknown`` if too few cells were assessable, or the model has no reference.
-        cells: assessable cells that were looked at.
+        cells: how many scored cells were compared.
         reference: which reference the bounds come from.
         text: the same in a sentence.
     """

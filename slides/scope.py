@@ -2,59 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 
-from model_zoo.slide_scope import SlideReference, slide_figures, slide_reference
+from model_zoo.slide_scope import SlideReference, measured, slide_reference, stain_distances, texture_distance
+from model_zoo.turns import Patch
 from slides.cells import Cells, State
 from slides.runfile import Scope, ScopeFigure
 
-NAMES = {
-    "median_sharpness": "median sharpness, grey levels squared",
-    "upper_sharpness": "sharpness of the sharpest tenth, grey levels squared",
-    "median_stain_distance": "median stain distance, standard deviations",
-}
-_MEANINGS = {
-    "median_sharpness": "sharpness",
-    "upper_sharpness": "the sharpness of its sharpest parts",
-    "median_stain_distance": "stain",
-}
+SAMPLE = 256
+
+PatchAt = Callable[[int, int], Patch | None]
 
 
-def judge(cells: Cells, reference: SlideReference | None = None) -> Scope:
+def judge(cells: Cells, patch_at: PatchAt, reference: SlideReference | None = None) -> Scope:
     """Compare a slide's scored cells with the training patches.
 
     Args:
+        patch_at: reads the patch of a cell by column and row; None where it cannot be read.
         reference: the shipped one by default.
     """
-    reference = reference or slide_reference()
-    scored = cells.where(State.SCORED) & ~np.isnan(cells.sharpness) & ~np.isnan(cells.density).any(axis=2)
-    count = int(scored.sum())
+    found = (patch_at(column, row) for row, column in sampled(cells))
+    return verdict((patch for patch in found if patch is not None), reference or slide_reference())
+
+
+def sampled(cells: Cells) -> list[tuple[int, int]]:
+    """Row and column of up to 256 scored cells, evenly spread in row-major order: always the same ones."""
+    scored = np.argwhere(cells.where(State.SCORED))
+    chosen = np.linspace(0, len(scored) - 1, min(SAMPLE, len(scored))).round().astype(int)
+    return [(row, column) for row, column in scored[chosen].tolist()]
+
+
+def verdict(patches: Iterable[Patch], reference: SlideReference) -> Scope:
+    """The verdict on a slide of these assessable patches, uint8 [96, 96, 3] each."""
+    textures, densities = measured(patches)
+    count = len(textures)
     bounds = reference.bounds_for(count)
     if bounds is None:
         least = reference.bounds[0].patches
-        text = (
-            f"Only {count} cells could be judged; at least {least} are needed to compare the slide with training data."
-        )
+        text = f"Only {count} cells can be compared with the training patches; at least {least} are needed."
         return Scope(verdict="unknown", cells=count, text=text, reference=reference.training_patches)
-    values = slide_figures(cells.sharpness[scored], cells.density[scored], reference)
-    limits = {name: getattr(bounds, name) for name in values}
-    figures = {
-        name: ScopeFigure(name=NAMES[name], value=value, low=limits[name].low, high=limits[name].high)
-        for name, value in values.items()
-    }
-    outside = [_MEANINGS[name] for name, figure in figures.items() if not figure.inside]
+    stain = float(np.median(stain_distances(densities, reference.stain_mean, reference.stain_precision)))
+    texture = float(texture_distance(np.median(textures, axis=0)[None], bounds)[0])
+    figures = (
+        ScopeFigure(name="texture distance", value=round(texture, 4), high=round(bounds.max_texture_distance, 4)),
+        ScopeFigure(name="stain distance", value=round(stain, 4), high=round(bounds.max_stain_distance, 4)),
+    )
+    outside = [figure.name.partition(" ")[0] for figure in figures if not figure.inside]
     if outside:
-        text = (
-            f"The slide differs from the training patches in {' and '.join(outside)}: do not rely on its probabilities."
-        )
+        differs = " and ".join(outside)
+        text = f"The slide differs from the training patches in {differs}: do not rely on its probabilities."
     else:
-        text = (
-            "Sharpness and stain are as in the training patches. This does not prove that the tissue is a lymph node."
-        )
+        text = "Texture and stain are as in the training patches. This does not prove that the tissue is a lymph node."
     return Scope(
         verdict="out_of_scope" if outside else "in_scope",
         cells=count,
-        figures=tuple(figures.values()),
+        figures=figures,
         reference=reference.training_patches,
         text=text,
     )

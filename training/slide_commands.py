@@ -9,6 +9,8 @@ import typer
 
 from training.data import DataError
 
+BLURS_PX = (0.0, 0.4, 0.6, 0.8)
+
 
 def scope_reference(
     data: Annotated[Path, typer.Option(envvar="ROSETTE_DATA", help="Folder with patches.")],
@@ -18,17 +20,21 @@ def scope_reference(
     """Bound what slides look like by training patches, and print how often valid patches are refused."""
     from model_zoo.artifact import ArtifactError, parse
     from training.data import load
-    from training.slide_scope import as_json, false_alarms, fit, markdown, measured
+    from training.slide_scope import DRAWINGS, as_json, assessable, fit, markdown, refused
 
     try:
-        manifest = parse(artifact.read_bytes())[1]
-        reference = fit(
-            measured(load(data, "train"), manifest.quality), manifest.quality, manifest.training_data.source
-        )
-        rows = false_alarms(reference, measured(load(data, "valid"), manifest.quality))
+        quality = parse(artifact.read_bytes())[1].quality
+        train, valid = load(data, "train"), load(data, "valid")
+        reference = fit(assessable(train, quality), quality, train.source)
     except (ArtifactError, DataError) as error:
         typer.secho(f"rosette scope-reference: {error}", err=True, fg="red")
         raise typer.Exit(1) from error
     out.write_text(as_json(reference))
-    typer.echo(markdown(rows))
+    rows = []
+    for blur in BLURS_PX:
+        measured = assessable(valid, quality, blur)
+        for name, drawing in DRAWINGS.items():
+            blurred = f", blurred by {blur:g} px" if blur else ""
+            rows.append((f"valid, {name}{blurred}", refused(reference, measured, drawing)))
+    typer.echo(markdown(reference, rows))
     typer.echo(f"Wrote {out}")

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from model_zoo.notice import NOTICE
-from slides.cells import read_run, write_cells
+from slides.cells import read_run
 from slides.heatmap import LAYERS, layer
 from slides.products import Format, Map, write
 from slides.regions import Rule
@@ -55,9 +55,7 @@ def test_an_unfinished_run_gets_nothing(folder: Path) -> None:
 def test_every_map_has_products(tmp_path: Path, drawing: tuple[str, ...]) -> None:
     made = write(run_folder(tmp_path / "run", drawing), EVEN)
     assert {path.name for path in (tmp_path / "run").iterdir()} == PRODUCTS
-    assert made.run.scope is not None
-    assert made.run.scope.verdict == "unknown"
-    assert read_runfile(tmp_path / "run").scope == made.run.scope
+    assert made.run.scope is None
 
 
 def test_regions_are_geojson_in_level_0_pixels(folder: Path) -> None:
@@ -67,7 +65,7 @@ def test_regions_are_geojson_in_level_0_pixels(folder: Path) -> None:
     assert (read["type"], read["rosette"]["notice"], read["rosette"]["scope"]) == (
         "FeatureCollection",
         NOTICE,
-        "unknown",
+        None,
     )
     assert feature["geometry"] == {
         "type": "Polygon",
@@ -170,7 +168,7 @@ def test_the_report_says_what_was_and_was_not_judged(folder: Path) -> None:
         "accurate 0.4.0",
         "out of focus",
         "could not be read",
-        "Scope unknown",
+        "Scope not checked",
     ):
         assert said in text
     assert "Region" in text
@@ -194,12 +192,12 @@ def test_a_slides_name_is_text(tmp_path: Path) -> None:
 
 def test_the_map_of_a_slide_out_of_scope_is_behind_a_click(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "run", ("1" * 8,) * 8)
-    _, cells = read_run(folder)
-    cells.sharpness[:] = 30.0
-    write_cells(folder / "cells.csv", cells)
-    made = write(folder)
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    made = write(folder, patch_at=lambda column, row: noise)
     assert made.run.scope is not None
     assert made.run.scope.verdict == "out_of_scope"
+    assert read_runfile(folder).scope == write(folder).run.scope == made.run.scope
+    assert "do not rely on its probabilities" in rosette("slide", "export", folder, "--to", "qupath")
     tags = [tag for tag, _ in report(folder).tags]
     assert tags.index("details") < tags.index("img")
     assert "Not what this model was made for" in report(folder).text
@@ -211,7 +209,7 @@ def test_the_command_finds_regions_by_another_rule(folder: Path) -> None:
     assert json.loads((folder / "regions.geojson").read_text())["rosette"]["rule"]["prevalence"] == 0.5
 
 
-@pytest.mark.parametrize(("to", "name"), [("csv", "csv.csv"), ("qupath", "qupath.geojson"), ("png", "png.png")])
+@pytest.mark.parametrize(("to", "name"), [("csv", "wsinfer.csv"), ("qupath", "qupath.geojson"), ("png", "map.png")])
 def test_the_command_exports(folder: Path, to: str, name: str) -> None:
     assert str(folder / name) in rosette("slide", "export", folder, "--to", to)
     assert (folder / name).stat().st_size > 0

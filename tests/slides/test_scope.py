@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,89 +11,85 @@ import pytest
 from PIL import Image
 
 from model_zoo.artifact import parse
-from model_zoo.quality import measure, tissue_statistics
+from model_zoo.quality import measure
 from model_zoo.slide_scope import slide_reference
-from slides.cells import Cells, State
-from slides.scope import judge
+from model_zoo.turns import Patch
+from slides.cells import Cells
+from slides.scope import SAMPLE, judge, sampled, verdict
 from tests.slides.synthetic import cells_of
 
 
-def usual(count: int) -> Cells:
-    """Scored cells in a row whose sharpness and stain lie in the middle of what is usual."""
-    cells = cells_of(["1" * count])
-    bounds = slide_reference().bounds_for(count)
-    assert bounds is None or bounds.median_sharpness.low is not None
-    cells.sharpness[:] = np.geomspace(4000, 32000, count)
-    cells.density[:] = slide_reference().stain_mean
-    return cells
+def noise(seed: int) -> Patch:
+    return np.random.default_rng(seed).integers(0, 256, (96, 96, 3), dtype=np.uint8)
 
 
-def test_a_usual_slide_is_in_scope() -> None:
-    verdict = judge(usual(300))
-    assert (verdict.verdict, verdict.cells) == ("in_scope", 300)
-    assert all(figure.inside for figure in verdict.figures)
-    assert verdict.reference == slide_reference().training_patches
+def all_scored(rows: int, columns: int) -> Cells:
+    return cells_of(["1" * columns] * rows)
 
 
-@pytest.mark.parametrize(
-    ("sharpness", "density", "said"),
-    [
-        (0.02, (0, 0, 0), "in sharpness and the sharpness of its sharpest parts"),
-        (50, (0, 0, 0), "in sharpness and the sharpness of its sharpest parts"),
-        (1, (0.3, -0.2, 0.2), "in stain"),
-    ],
-)
-def test_an_unusual_slide_is_out_of_scope(sharpness: float, density: tuple[float, ...], said: str) -> None:
-    cells = usual(300)
-    cells.sharpness *= sharpness
-    cells.density += density
-    verdict = judge(cells)
-    assert verdict.verdict == "out_of_scope"
-    assert said in verdict.text
+def test_the_sample_is_spread_over_the_scored_cells() -> None:
+    cells = all_scored(40, 50)
+    assert len(set(sampled(cells))) == SAMPLE
+    assert sampled(cells)[0] == (0, 0)
+    assert sampled(cells)[-1] == (39, 49)
+    few = cells_of(["1..x", "o2.."])
+    assert sampled(few) == [(0, 0), (1, 1)]
+    assert sampled(cells_of(["..x"])) == []
+
+
+def test_noise_is_out_of_scope_and_says_in_what() -> None:
+    found = judge(all_scored(10, 10), lambda column, row: noise(100 * row + column))
+    assert (found.verdict, found.cells) == ("out_of_scope", 100)
+    assert "differs from the training patches in texture" in found.text
+    assert [figure.name for figure in found.figures] == ["texture distance", "stain distance"]
+    assert found.reference == slide_reference().training_patches
+
+
+def test_patches_that_cannot_be_read_or_hold_no_tissue_do_not_count() -> None:
+    glass = np.full((96, 96, 3), 255, dtype=np.uint8)
+    shown: dict[int, Patch | None] = {0: None, 1: glass}
+    assert judge(all_scored(1, 20), lambda column, row: shown.get(column, noise(column))).cells == 18
 
 
 def test_too_few_cells_say_nothing() -> None:
     least = slide_reference().bounds[0].patches
-    assert judge(usual(least - 1)).verdict == "unknown"
-    assert judge(usual(least)).verdict == "in_scope"
+    assert judge(all_scored(1, least - 1), lambda column, row: noise(column)).verdict == "unknown"
+    assert judge(all_scored(1, least), lambda column, row: noise(column)).verdict == "out_of_scope"
 
 
-def test_only_scored_cells_with_their_measures_count() -> None:
-    cells = usual(300)
-    cells.put(np.arange(300)[None] < 100, State.NOT_ASSESSABLE)
-    cells.sharpness[0, 100:150] = np.nan
-    assert judge(cells).cells == 150
+def test_fewer_patches_have_wider_bounds_of_stain() -> None:
+    for fewer, more in pairwise(slide_reference().bounds):
+        assert fewer.max_stain_distance > more.max_stain_distance
 
 
-def test_fewer_patches_have_wider_bounds() -> None:
-    bounds = slide_reference().bounds
-    for fewer, more in pairwise(bounds):
-        assert fewer.median_sharpness.low is not None
-        assert more.median_sharpness.low is not None
-        assert fewer.median_sharpness.low < more.median_sharpness.low
-        assert fewer.median_stain_distance.high is not None
-        assert more.median_stain_distance.high is not None
-        assert fewer.median_stain_distance.high > more.median_stain_distance.high
+def real_patches(shared: Path, split: str, count: int) -> list[Patch]:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import io
+
+    rows = parquet.read_table(shared / "pcam" / f"{split}.parquet", columns=["image"]).slice(0, count)
+    encoded = rows["image"].to_pylist()
+    return [np.asarray(Image.open(io.BytesIO(each["bytes"])).convert("RGB")) for each in encoded]
+
+
+def assessable(patches: Sequence[Patch], artifact: Path) -> list[Patch]:
+    quality = parse(artifact.read_bytes())[1].quality
+    return [patch for patch in patches if measure(patch, quality).assessable]
+
+
+def test_lymph_nodes_of_other_patches_are_in_scope(shared: Path, artifact_path: Path) -> None:
+    found = verdict(assessable(real_patches(shared, "valid", 300), artifact_path), slide_reference())
+    assert found.verdict == "in_scope"
+    assert found.cells > 256
 
 
 def test_skin_is_not_what_the_models_were_made_for(shared: Path, artifact_path: Path) -> None:
-    """Resampled to the patches' scale as a whole, every third patch at stride 96."""
     openslide = pytest.importorskip("openslide")
-    reference = parse(artifact_path.read_bytes())[1].quality
     with openslide.OpenSlide(shared / "slides" / "CMU-1-Small-Region.svs") as slide:
         whole = slide.read_region((0, 0), 0, slide.dimensions).convert("RGB")
         factor = 0.97 / float(slide.properties["openslide.mpp-x"])
     size = round(whole.width / factor), round(whole.height / factor)
     pixels = np.asarray(whole.resize(size, Image.Resampling.BOX))
-    tiles = [
-        np.ascontiguousarray(pixels[y : y + 96, x : x + 96])
-        for y in range(0, size[1] - 95, 48)
-        for x in range(0, size[0] - 95, 48)
-    ]
-    assessable = [tissue_statistics(tile) for tile in tiles if measure(tile, reference).assessable]
-    cells = cells_of(["1" * len(assessable)])
-    for column, (_, sharpness, density) in enumerate(assessable):
-        cells.sharpness[0, column], cells.density[0, column] = sharpness, density
-    verdict = judge(cells)
-    assert verdict.cells > 256
-    assert verdict.verdict == "out_of_scope"
+    tiles = [pixels[y : y + 96, x : x + 96] for y in range(0, size[1] - 95, 48) for x in range(0, size[0] - 95, 48)]
+    found = verdict(assessable([np.ascontiguousarray(tile) for tile in tiles], artifact_path), slide_reference())
+    assert found.verdict == "out_of_scope"
+    assert found.cells > 256
