@@ -6,6 +6,7 @@ import json
 import random
 from collections import Counter
 from pathlib import Path
+from time import monotonic
 
 import httpx
 import onnx
@@ -98,8 +99,9 @@ class Subject:
 
     def assert_serving(self, client: httpx.Client, model_id: str, status: str = "ready") -> None:
         """This model answers patches, in strict JSON, and glass is not assessable."""
-        ready = client.get("/readyz").json()
-        assert (ready["status"], ready["sha256"]) == (status, model_id)
+        deadline = monotonic() + 60
+        while [(ready := client.get("/readyz").json())[key] for key in ("status", "sha256")] != [status, model_id]:
+            assert monotonic() < deadline, ready  # readiness is looked into once a second
         for patch, rotations in zip(self._patches, ("full", "none"), strict=True):
             response = client.post("/predict", content=patch, headers=PNG, params={"rotations": rotations})
             assert response.status_code == 200, response.text
@@ -115,6 +117,7 @@ class Subject:
 
 
 @pytest.mark.soak
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # of a failure: its manifest is long
 def test_whatever_a_manifest_says_a_good_model_serves(
     tmp_path: Path, artifact_path: Path, fast: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
