@@ -13,6 +13,7 @@ import onnx
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
+from app.diagnosis.engine import Engine
 from app.records.database import open_database
 from app.registry.serving import Serving
 from model_zoo.artifact import parse
@@ -91,8 +92,9 @@ class Subject:
         self._assert_a_start_loads(model_id)
 
     def _assert_a_start_loads(self, model_id: str) -> None:
-        """What a start does: a server that has no model yet follows the database."""
+        """What a start does: a process opens the model, and a server that has none yet follows the database."""
         services = self._server.services
+        assert Engine.open(services.registry.checked_data(model_id)[1]).proof.passed
         state = Serving(services.database, services.registry, services.processes).follow()
         assert (state.error, state.model and state.model.sha256) == ("", model_id)
         self.seen["loaded by a start"] += 1
