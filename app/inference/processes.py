@@ -99,6 +99,11 @@ class Processes:
             WorkerEnded: if none is there.
         """
         with self._changing:
+            known = self._models.get(sha256(data).hexdigest())
+            if known is not None and (model := known()) is not None:
+                return (
+                    model  # a second object for it would take it away from the processes when it is not used any more
+                )
             try:
                 with ThreadPoolExecutor(self.size) as threads:
                     opened = list(threads.map(lambda worker: _opened(worker, data), self._workers))

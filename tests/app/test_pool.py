@@ -263,6 +263,19 @@ def test_a_model_is_dropped_when_nobody_refers_to_it(artifact: bytes) -> None:
         run(pool, test)
 
 
+def test_a_model_that_was_opened_twice_stays_while_it_is_used(artifact: bytes) -> None:
+    async def test() -> None:
+        [outcome] = await asked(pool, model, GOOD)
+        assert isinstance(outcome, Prediction)
+
+    with started() as (processes, pool):
+        model = processes.open(artifact)
+        again = processes.open(artifact)
+        del again
+        processes.drop_unused()
+        run(pool, test)
+
+
 def test_a_process_that_hangs_is_replaced(artifact: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         os.kill(processes.pids[0], signal.SIGSTOP)

@@ -122,7 +122,7 @@ def test_evaluate_measures_what_publish_measured(line: dict[str, Path]) -> None:
     assert {(m["name"], m["basis"]): m["value"] for m in document["metrics"]} == pytest.approx(expected)
     assert expected.keys() >= {("auc", "single"), ("auc", "orbit"), ("accuracy_as_served", "orbit")}
     assert document["exactness"] == {"subgroup": "C4", "patches": 48, "equal": 48, "largest_delta": 0.0}
-    assert "C4: 48 of 48 patches answer every turn with the same bits" in str(line["evaluate"])
+    assert "C4: 48 of 48 patches give equal bits for every turn" in str(line["evaluate"])
 
 
 @pytest.mark.parametrize(
