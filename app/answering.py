@@ -17,7 +17,7 @@ from app.problems import IdempotencyMismatch, Problem, RecordsUnavailable, unexp
 from app.records.entry import Entry, Recorded
 from app.records.idempotency import Repeatable, fingerprint
 from app.records.predictions import PredictionLog
-from app.records.writer import Outcome, Writer
+from app.records.writer import Writer, Written
 from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
 from app.threads import Threads
@@ -92,7 +92,7 @@ class PredictionService:
         Raises:
             NoModel, Busy, RecordsUnavailable: as their names say.
         """
-        model = self._serving.state.model or self._serving.model
+        model = self._serving.state.model or self._serving.model  # which says why there is none
         if self._writer.refusal:
             raise RecordsUnavailable(self._writer.refusal)
         if self._pool.room <= 0:
@@ -190,7 +190,7 @@ class PredictionService:
         asked: Sequence[tuple[PredictionRequest, Repeatable | None]],
         gone: Callable[[], bool],
         deadline_s: float,
-    ) -> list[Outcome]:
+    ) -> list[Written]:
         """Patches answered by one process, and recorded together."""
         first = asked[0][0]
         files, names = [], []
@@ -210,7 +210,7 @@ class PredictionService:
         finally:
             self._pool.leave(len(asked))
         record_s = perf_counter() - answered
-        outcomes: list[Outcome] = []
+        outcomes: list[Written] = []
         for image, answer in zip(files, answers, strict=True):
             outcome = recorded.pop(0) if isinstance(answer, Prediction) else answer
             outcomes.append(outcome)

@@ -35,8 +35,8 @@ from app.api import (
 from app.api.admission import Slots
 from app.api.edge import Edge
 from app.prefix import Prefix
+from app.records.audit_head import log_head
 from app.records.retention import keep_no_longer
-from app.records.witness import log_head
 from app.services import Services
 from app.settings import Settings
 from app.version import version

@@ -23,7 +23,6 @@ from prometheus_client.registry import Collector
 
 from app.inference.model import Prediction
 from app.inference.pool import Pool
-from app.inference.processes import Processes
 from app.records.writer import Writer
 from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
@@ -48,15 +47,12 @@ class Metrics:
 
     Args:
         pool: whose queue is shown.
-        processes: whose losses are shown.
         serving: whose model is shown.
         shadow: whose losses are shown.
         writer: whose journal is shown.
     """
 
-    def __init__(
-        self, pool: Pool, processes: Processes, serving: Serving, shadow: ShadowScorer, writer: Writer
-    ) -> None:
+    def __init__(self, pool: Pool, serving: Serving, shadow: ShadowScorer, writer: Writer) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("rosette_requests", "Requests.", ("route", "method", "status"), registry=registry)
         self._series: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
@@ -94,7 +90,7 @@ class Metrics:
         self._reasons = {code: reasons.labels(code) for code in get_args(Code)}
         self._problems = Counter("rosette_problems", "Problems answered.", ("problem",), registry=registry)
         ProcessCollector(registry=registry)
-        registry.register(_State(pool, processes, serving, shadow, writer))
+        registry.register(_State(pool, serving, shadow, writer))
 
     def request(self, route: str | None, method: str, status: int | None, seconds: float) -> None:
         """Count a request.
@@ -116,10 +112,6 @@ class Metrics:
     def problem(self, slug: str) -> None:
         """Count a problem that was answered."""
         self._problems.labels(slug).inc()
-
-    def stage(self, stage: Stage, seconds: float) -> None:
-        """Note how long one stage of a prediction took."""
-        self._stages[stage].observe(seconds)
 
     def answered(self, answer: Prediction, record_s: float) -> None:
         """Count a prediction and its stages.
@@ -149,12 +141,9 @@ class Metrics:
 class _State(Collector):
     """What is so at the moment of asking."""
 
-    def __init__(
-        self, pool: Pool, processes: Processes, serving: Serving, shadow: ShadowScorer, writer: Writer
-    ) -> None:
+    def __init__(self, pool: Pool, serving: Serving, shadow: ShadowScorer, writer: Writer) -> None:
         self._writer = writer
         self._pool = pool
-        self._processes = processes
         self._serving = serving
         self._shadow = shadow
 
@@ -164,7 +153,7 @@ class _State(Collector):
         yield GaugeMetricFamily("rosette_workers_running", "Inference processes that are busy.", pool.running)
         yield GaugeMetricFamily("rosette_queue_depth", "Requests that wait for an inference process.", pool.waiting)
         yield CounterMetricFamily(
-            "rosette_workers_replaced", "Inference processes that ended unexpectedly.", self._processes.replaced
+            "rosette_workers_replaced", "Inference processes that ended unexpectedly.", pool.replaced
         )
         yield CounterMetricFamily("rosette_shadow_dropped", "Patches not scored by the shadow.", self._shadow.dropped)
         yield GaugeMetricFamily(

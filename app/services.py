@@ -27,8 +27,8 @@ from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.retention import Retention
 from app.records.reviews import Reviews
+from app.records.settings_audit import record_settings
 from app.records.shadow_scores import ShadowScores
-from app.records.start import record_settings
 from app.records.writer import Writer
 from app.registry import release
 from app.registry.registry import Registry
@@ -82,7 +82,7 @@ class Services:
         self.serving = Serving(self.database, self.registry, self.processes)
         self.shadow_scores = ShadowScores(self.database)
         self.shadow = ShadowScorer(self.shadow_scores, self.serving, self.pool)
-        self.metrics = Metrics(self.pool, self.processes, self.serving, self.shadow, self.writer)
+        self.metrics = Metrics(self.pool, self.serving, self.shadow, self.writer)
         self.tracing = Tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
         self.answering = PredictionService(
             self.pool,

@@ -55,9 +55,10 @@ def _load(entry: EntryPoint) -> typer.Typer | Callable[..., object]:
         missing = (error.name or "").partition(".")[0]
         if missing == package and find_spec(package):
             raise
-        requirement = f"rosette[{package}]" if package in extras else "rosette"
+        requirement = f".[{package}]" if package in extras else "."
         raise SystemExit(
-            f"rosette {entry.name} needs the package {missing!r}, which is not installed: pip install '{requirement}'"
+            f"rosette {entry.name} needs the package {missing!r}, which is not installed: "
+            f"run pip install '{requirement}' in Rosette's folder"
         ) from error
     return command
 

@@ -13,7 +13,7 @@ from model_zoo.basis import Ground
 from model_zoo.manifest import Manifest, QualityReference
 from model_zoo.orbit import Orbit, Source
 from model_zoo.quality import Quality
-from model_zoo.reasons import Reason, reason
+from model_zoo.reasons import Code, Reason, reason
 
 Label = Literal["metastasis", "no_metastasis"]
 Decision = Literal["positive", "negative", "review", "not_assessable"]
@@ -102,15 +102,20 @@ def decide(
 
 def shortcomings(quality: Quality, reference: QualityReference) -> list[Reason]:
     """Why a patch cannot be assessed; empty when it can."""
-    found = []
+    return [reason(*failure) for failure in failures(quality, reference)]
+
+
+def failures(quality: Quality, reference: QualityReference) -> list[tuple[Code, float | None, float | None]]:
+    """Code, value and limit of what keeps a patch from being assessed."""
+    found: list[tuple[Code, float | None, float | None]] = []
     if quality.tissue_fraction < reference.min_tissue_fraction:
-        found.append(reason("tissue", quality.tissue_fraction, reference.min_tissue_fraction))
+        found.append(("tissue", quality.tissue_fraction, reference.min_tissue_fraction))
     if quality.sharpness < reference.min_sharpness:
-        found.append(reason("sharpness", quality.sharpness, reference.min_sharpness))
+        found.append(("sharpness", quality.sharpness, reference.min_sharpness))
     if quality.stain_distance is None:
-        found.append(reason("no_tissue"))
+        found.append(("no_tissue", None, None))
     elif quality.stain_distance > reference.max_stain_distance:
-        found.append(reason("stain", quality.stain_distance, reference.max_stain_distance))
+        found.append(("stain", quality.stain_distance, reference.max_stain_distance))
     return found
 
 

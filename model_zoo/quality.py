@@ -145,6 +145,12 @@ def stain_distance(density: Triple, mean: Triple, precision: tuple[Triple, Tripl
         mean: of the training patches' densities.
         precision: inverse of their covariance.
     """
-    difference = [d - m for d, m in zip(density, mean, strict=True)]
-    projected = [sum(p * d for p, d in zip(row, difference, strict=True)) for row in precision]
-    return sqrt(max(0.0, sum(p * d for p, d in zip(projected, difference, strict=True))))
+    difference = (density[0] - mean[0], density[1] - mean[1], density[2] - mean[2])
+    first, second, third = precision
+    projected = (_dot(first, difference), _dot(second, difference), _dot(third, difference))
+    return sqrt(max(0.0, _dot(projected, difference)))
+
+
+def _dot(one: Triple, other: Triple) -> float:
+    """Written out: ``sum`` rounds otherwise since Python 3.12."""
+    return one[0] * other[0] + one[1] * other[1] + one[2] * other[2]

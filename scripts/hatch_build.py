@@ -35,7 +35,7 @@ def compiled(root: Path, folder: Path) -> Path | None:
     from setuptools.command.build_ext import build_ext
 
     extension = Extension("model_zoo._kernels", [str(root / SOURCE)], extra_compile_args=FLAGS)
-    command = build_ext(Distribution({"name": "rosette", "ext_modules": [extension]}))
+    command = build_ext(Distribution({"name": "rosette-pathology", "ext_modules": [extension]}))
     command.build_lib = str(folder)
     command.build_temp = str(folder / "build")
     command.force = True

@@ -24,6 +24,7 @@ COLUMNS = (
 )
 REASONS = frozenset({"tissue", "no_tissue", "sharpness", "stain", "scope", "unreadable", "crashed", "other"})
 MAX_LINE = 1000
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class State(StrEnum):
@@ -177,7 +178,7 @@ class _Reader:
             number += 1
             if next(lines, None) is not None:
                 raise RunError(f"it goes on, expected {expected} cells")
-        except (ValueError, csv.Error) as error:
+        except (ValueError, OverflowError, csv.Error) as error:
             raise RunError(f"{self.path}, line {number}: {error}: score the slide again") from error
         return self.cells
 
@@ -190,6 +191,8 @@ class _Reader:
         state, reason = fields[6:8]
         if state not in _CODE:
             raise RunError(f"the state {state!r}, expected one of {', '.join(_CODE)}")
+        if state == State.GLASS and not any(fields[7:]):
+            return  # what all cells are to begin with, and most of a slide
         if unknown := set(reason.split()) - REASONS:
             raise RunError(f"the reason {sorted(unknown)[0]!r}, expected one of {', '.join(sorted(REASONS))}")
         cells, at = self.cells, (row, column)
@@ -247,7 +250,7 @@ def _logit(text: str) -> float:
     if not text:
         return nan
     value = float.fromhex(text)
-    if not isfinite(value) or float(np.float32(value)) != value:
+    if not abs(value) <= _FLOAT32_MAX or float(np.float32(value)) != value:
         raise RunError(f"the logit {text!r}, expected a finite float32 as hexadecimal text")
     return value
 

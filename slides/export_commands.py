@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from slides.products import SUFFIXES, Format, Map, write
+from slides.products import EXPORT_FILES, Format, Map, write
 from slides.regions import Deviation, Rule
 from slides.runfile import write_atomically
 
@@ -37,9 +37,7 @@ def regions(
     """Find regions again by another rule; rewrites regions.geojson, heatmap.png and report.html."""
     with _readable_errors():
         made = write(folder, _rule(prevalence, min_area, high, low))
-    scope = made.run.scope
-    if scope is not None and scope.verdict != "in_scope":
-        typer.echo(f"Scope: {scope.text}")
+    _warn(made)
     if not made.regions:
         typer.echo("No region. This does not say that the slide holds no metastasis.")
         return
@@ -75,9 +73,16 @@ def export(
         raise typer.BadParameter("only --to qupath knows tiles", param_hint="--tiles")
     with _readable_errors():
         made = Map.read(folder, _rule(prevalence, min_area, high, low))
-        path = out or folder / f"{to.value}.{SUFFIXES[to]}"
+        path = out or folder / EXPORT_FILES[to]
         write_atomically(path, made.export(to, tiles=tiles))
+    _warn(made)
     typer.echo(f"Wrote {path}")
+
+
+def _warn(made: Map) -> None:
+    scope = made.run.scope
+    if scope is not None and scope.verdict != "in_scope":
+        typer.echo(f"Scope: {scope.text}", err=True)
 
 
 def _rule(prevalence: float, min_area: float, high: float, low: float) -> Rule:

@@ -75,7 +75,7 @@ def _region_feature(run: Run, region: Region, rule: Rule, offset: tuple[int, int
             "classification": {"name": "Suspicious region", "color": list(REGION_COLOR)},
             "isLocked": True,
             "measurements": {name: value for name, value in measurements.items() if value is not None},
-            "metadata": {"notice": NOTICE},
+            "metadata": {"notice": NOTICE, "scope": "not checked" if run.scope is None else run.scope.verdict},
         },
     )
 

@@ -16,7 +16,7 @@ from slides.runfile import MAX_CELLS
 
 STRIDE = 32
 MARGIN = (SIDE - STRIDE) // 2
-CHUNK = 32  # cells across and down that are scored at a time
+CHUNK = 48  # cells across and down that are scored at a time
 
 _BITS = 32
 
@@ -69,7 +69,7 @@ def _edges(origin: int, count: int, extent: int, how: Plan) -> NDArray[np.int64]
 
 
 def chunks(how: Plan) -> Iterator[Chunk]:
-    """All cells, in chunks that are at most 32 across and down, row by row."""
+    """All cells, in chunks that are at most 48 across and down, row by row."""
     columns, rows = columns_of(how), rows_of(how)
     for row in range(0, rows, CHUNK):
         for column in range(0, columns, CHUNK):

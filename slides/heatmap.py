@@ -124,7 +124,8 @@ def _number(pen: ImageDraw.ImageDraw, text: str, at: tuple[int, int]) -> None:
 
 
 def _legend(run: Run, rule: Rule) -> Image.Image:
-    picture = Image.new("RGBA", (LEGEND_PX, 118), (255, 255, 255, 255))
+    warned = run.scope is not None and run.scope.verdict == "out_of_scope"
+    picture = Image.new("RGBA", (LEGEND_PX, 138 if warned else 118), (255, 255, 255, 255))
     pen = ImageDraw.Draw(picture)
     ink = (30, 30, 30, 255)
     bar = colours(np.linspace(0, 1, 200))[None].repeat(14, axis=0)
@@ -143,6 +144,8 @@ def _legend(run: Run, rule: Rule) -> Image.Image:
     name = _shortened(run.slide.name).encode("ascii", "replace").decode()  # the font knows little more
     pen.text((10, 74), f"{name}, model {run.model.name} {run.model.version}", fill=ink, font=_FONT)
     pen.text((10, 94), NOTICE, fill=ink, font=_FONT)
+    if warned:
+        pen.text((10, 114), "This slide is not what the model was made for.", fill=(*OUTLINE, 255), font=_FONT)
     return picture
 
 

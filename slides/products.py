@@ -30,7 +30,7 @@ class Format(StrEnum):
     PNG = "png"
 
 
-SUFFIXES = {Format.CSV: "csv", Format.QUPATH: "geojson", Format.PNG: "png"}
+EXPORT_FILES = {Format.CSV: "wsinfer.csv", Format.QUPATH: "qupath.geojson", Format.PNG: "map.png"}
 
 
 @dataclass(frozen=True, eq=False)

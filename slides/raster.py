@@ -17,7 +17,7 @@ from slides.errors import SlideError
 from slides.reader import Level, Pixels, Reader, Rectangle
 
 SAME_SCALE = 0.02
-STRIP = 64  # rows of the result that are made at a time, so that memory stays flat
+STRIP = 32  # rows of the result that are made at a time, so that they stay in the processor's cache
 
 _WEIGHT = 256  # the weights of a pixel add up to it, across and down
 _FINE_BITS = 32  # of the factor's fraction
@@ -136,7 +136,7 @@ class Raster:
         x, y = (edge // self.plan.downsample for edge in self.plan.origin)
         part = Rectangle(x + across.first, y + down.first, across.length, down.length)
         pixels, bad = self.reader.read(self.plan.level, part)
-        made = pixels[..., :3] if self.plan.filter == "none" else _averaged(pixels, across, down)
+        made = pixels[..., 2::-1] if self.plan.filter == "none" else _averaged(pixels, across, down)
         if not bad:
             return made, None
         unreadable = np.zeros(made.shape[:2], np.bool_)
@@ -189,14 +189,24 @@ class _Taps:
 
 
 def _averaged(pixels: Pixels, across: _Taps, down: _Taps) -> Pixels:
-    """uint8 [h, w, 3] from uint8 [H, W, 4]; a mean's weights add up to 2^16, and it is rounded once."""
+    """RGB, uint8 [h, w, 3], from BGR and a byte more, uint8 [H, W, 4].
+
+    The weights of a mean add up to 2^16, and it is rounded once.
+    """
     rows = pixels.reshape(len(pixels), -1)
-    total = np.zeros((down.index.shape[1], rows.shape[1]), np.uint16)  # at most 255 · 256
-    for index, weight in zip(down.index, down.weight, strict=True):
-        total += rows[index] * weight[:, None]
+    height, width = down.index.shape[1], across.index.shape[1]
+    total = np.empty((height, rows.shape[1]), np.uint16)  # at most 255 · 256
+    term = np.empty(rows.shape[1], np.uint16)
+    for line, indices, weights in zip(total, down.index.T.tolist(), down.weight.T, strict=True):
+        np.multiply(rows[indices[0]], weights[0], out=line)
+        for index, weight in zip(indices[1:], weights[1:], strict=True):
+            if weight:
+                line += np.multiply(rows[index], weight, out=term)
     quads = total.view(np.uint64)  # the four channels of a pixel travel as one number
-    means = np.full((len(total), across.index.shape[1], 4), 1 << 15, np.uint32)
+    means = np.full((height, width, 4), 1 << 15, np.uint32)
     for index, weight in zip(across.index, across.weight, strict=True):
-        found = quads.take(index, axis=1).view(np.uint16).reshape(means.shape)
-        means += found * weight.astype(np.uint32)[:, None]
-    return (means >> 16).astype(np.uint8)[..., :3]
+        found = quads.take(index, axis=1).view(np.uint16).reshape(means.shape).astype(np.uint32)
+        found *= np.repeat(weight.astype(np.uint32), 4).reshape(width, 4)
+        means += found
+    means >>= 16
+    return means[..., 2::-1].astype(np.uint8)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from slides.errors import SlideError
 from slides.grid import STRIDE, Chunk, chunks, columns_of, edges, rows_of
 from slides.identity import Identity, hash_of, versions
 from slides.opened import Model, OpenSlide
+from slides.patch import patch_of
 from slides.pool import Job, Pool, Task
 from slides.runfile import RUN_FILE, Grid, Raster, Run, Slide, write_atomically, write_runfile
 from slides.runfile import Model as ModelFigures
@@ -90,7 +92,7 @@ def score_slide(
             raise SlideError("the file was changed while it was scored: start again when it is whole")
         write_cells(folder / CELLS_FILE, cells)
         write_runfile(folder, run.model_copy(update={"state": "complete", "finished_at": datetime.now(UTC)}))
-        products.write(folder)
+        products.write(folder, patch_at=partial(patch_of, opened))
         shutil.rmtree(folder / CHUNKS)
     return folder
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import nan
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from model_zoo.basis import ground_of
-from model_zoo.decision import consistency_report, shortcomings
+from model_zoo.decision import consistency_report, failures
 from model_zoo.golden import Logits
 from model_zoo.manifest import Triple
 from model_zoo.network import Network
 from model_zoo.orbit import Rotations, measure_orbit
 from model_zoo.quality import Quality
-from model_zoo.reasons import codes
 from model_zoo.shifts import DISTANCE_PX, OFFSETS_PX, shift_report
 from model_zoo.symmetry import Group
 from model_zoo.turns import SIDE, Patch
@@ -98,7 +98,7 @@ class Scorer:
             return found
         block, unreadable = self.raster.read(pixels_of(part, self._border))
         inner = block[_within(block.shape[:2], self._border)]
-        judged = qualities(inner, part.rows, part.columns, STRIDE, self.manifest.quality)
+        judged = qualities(inner, part.rows, part.columns, self.manifest.quality)
         top, left = part.row - chunk.row, part.column - chunk.column
         area = (slice(top, top + part.rows), slice(left, left + part.columns))
         cells = found[area]
@@ -117,19 +117,16 @@ class Scorer:
     def _assess(
         self, cells: CellArray, judged: Sequence[tuple[Quality, Triple | None]], wanted: NDArray[np.bool_]
     ) -> None:
-        columns = cells.shape[1]
-        for index in np.flatnonzero(wanted).tolist():
-            quality, density = judged[index]
-            cell = cells[divmod(index, columns)]
-            cell["tissue"], cell["sharpness"] = quality.tissue_fraction, quality.sharpness
-            if density is not None:
-                cell["density"] = density
-            if quality.assessable:
-                cell["state"] = STATES.index(State.SCORED)
-                continue
-            bare = density is None or quality.tissue_fraction < self.manifest.quality.min_tissue_fraction
-            cell["state"] = STATES.index(State.GLASS if bare else State.NOT_ASSESSABLE)
-            cell["reasons"] = _bits(codes(shortcomings(quality, self.manifest.quality)))
+        reference = self.manifest.quality
+        for row, column in np.argwhere(wanted).tolist():
+            quality, density = judged[row * cells.shape[1] + column]
+            bare = density is None or quality.tissue_fraction < reference.min_tissue_fraction
+            state = State.SCORED if quality.assessable else State.GLASS if bare else State.NOT_ASSESSABLE
+            reasons = 0 if quality.assessable else _bits(code for code, *_ in failures(quality, reference))
+            cells[row, column] = (
+                *(STATES.index(state), reasons, (nan, nan), nan, nan, nan),
+                *(quality.tissue_fraction, quality.sharpness, density or (nan, nan, nan)),
+            )
 
     def _infer(self, cells: CellArray, scored: NDArray[np.intp], windows: Pixels) -> None:
         if self.measures.rotations is SlideRotations.FULL:
@@ -184,7 +181,7 @@ def nothing(shape: tuple[int, int], state: State) -> CellArray:
 def put(cells: CellArray, where: NDArray[np.bool_], state: State, reason: str) -> None:
     """Give the cells where the mask is true a state and a reason."""
     cells["state"][where] = STATES.index(state)
-    cells["reasons"][where] = _bits(reason)
+    cells["reasons"][where] = _bits([reason])
 
 
 def reasons_of(bits: int) -> str:
@@ -192,8 +189,8 @@ def reasons_of(bits: int) -> str:
     return " ".join(code for index, code in enumerate(REASON_CODES) if bits >> index & 1)
 
 
-def _bits(reasons: str) -> int:
-    return sum(1 << REASON_CODES.index(code) for code in reasons.split())
+def _bits(reasons: Iterable[str]) -> int:
+    return sum(1 << REASON_CODES.index(code) for code in reasons)
 
 
 def _bounding(chunk: Chunk, candidates: NDArray[np.bool_]) -> Chunk | None:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from model_zoo.decision import shortcomings
+from model_zoo.decision import failures
 from model_zoo.opening import ModelError, shipped_artifacts
 from model_zoo.quality import measure
-from model_zoo.reasons import codes
 from slides.cells import STATES, Cells, State, read_run
 from slides.errors import SlideError
 from slides.grid import edges
@@ -99,7 +98,7 @@ def _differences(opened: OpenSlide, model: Model, run: Run, written: Cells, colu
     elif quality.assessable != (state is State.SCORED):
         yield f"the state is {state.value}, but it is {'assessable' if quality.assessable else 'not assessable'}"
     elif state is not State.SCORED:
-        found = codes(shortcomings(quality, model.manifest.quality))
+        found = " ".join(code for code, *_ in failures(quality, model.manifest.quality))
         if written.reason.get(at, found) != found:
             yield f"the reason is {written.reason[at]}, found {found}"
     if state is State.SCORED:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import create_engine, text
 
-from app.access.verdicts import FRESH_S
+from app.access.key_cache import FRESH_S
 from model_zoo.synthetic import synthetic_patch
 from tests.postgres import Postgres, own_postgres
 from tests.processes import KEY, serving

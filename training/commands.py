@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -13,7 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 from model_zoo.manifest import Manifest
 from model_zoo.symmetry import Group
 from training.data import DataError, SplitName
-from training.topologies import TOPOLOGIES
+from training.topologies import DENSENET, TOPOLOGIES
+
+if TYPE_CHECKING:
+    from training.densenet import DenseNetTopology
+    from training.mobilenetv2 import Topology
 
 Data = Annotated[
     Path,
@@ -26,8 +30,11 @@ RunFolder = Annotated[Path, typer.Argument(help="Run folder: checkpoints, settin
 def train(
     run: RunFolder,
     data: Data,
-    group: Annotated[str, typer.Option(help="C1 (conventional), C2 … C99 or D1 … D99.")] = "C12",
-    topology: Annotated[str, typer.Option(help=f"One of {', '.join(TOPOLOGIES)}.")] = "accurate",
+    group: Annotated[
+        str | None,
+        typer.Option(help=f"C1 (conventional), C2 … C99 or D1 … D99. [default: C12; {DENSENET} has D4]"),
+    ] = None,
+    topology: Annotated[str, typer.Option(help=f"One of {', '.join((*TOPOLOGIES, DENSENET))}.")] = "accurate",
     free_filters: Annotated[bool, typer.Option(help="Nine-dimensional 3×3 filters, for groups within D4.")] = False,
     epochs: Annotated[int, typer.Option(min=1)] = 30,
     batch_size: Annotated[int, typer.Option(min=2, help="Patches per step and process.")] = 64,
@@ -44,7 +51,11 @@ def train(
     ] = False,
     start: Annotated[
         Path | None,
-        typer.Option(help="Initial weights: a run folder, or a float32 artifact (*.fp32.onnx).", exists=True),
+        typer.Option(
+            help="Initial weights: a run folder, a float32 artifact (*.fp32.onnx), or an expanded "
+            "P4M-DenseNet (*.npz).",
+            exists=True,
+        ),
     ] = None,
     schedule: Annotated[str, typer.Option(help="one-cycle; or, in segments, constant and then decay.")] = "one-cycle",
     shift_px: Annotated[int, typer.Option(min=0, max=16, help="Largest random shift in pixels.")] = 0,
@@ -68,11 +79,8 @@ def train(
     from training.distill import Distillation
     from training.fit import Material, Recipe, fit
 
-    if topology not in TOPOLOGIES:
-        raise typer.BadParameter(f"{topology!r} is not one of {', '.join(TOPOLOGIES)}", param_hint="--topology")
     try:
-        Group.parse(group)
-        shape = replace(TOPOLOGIES[topology], group=group, free_filters=free_filters)
+        shape = _shape(topology, group, free_filters)
         taught = Distillation(_numbers(views), teacher_weight, teacher_temperature) if teacher else None
         settings = {
             "epochs": epochs,
@@ -111,7 +119,28 @@ def train(
     except CheckpointError as error:
         typer.secho(f"rosette train: {error}", err=True, fg="red")
         raise typer.Exit(1) from error
-    typer.echo(f"Lowest validation loss: {best}\nNext: rosette quantize {run} --data {data}")
+    following = "evaluate" if topology == DENSENET else "quantize"
+    typer.echo(f"Lowest validation loss: {best}\nNext: rosette {following} {run} --data {data}")
+
+
+def _shape(topology: str, group: str | None, free_filters: bool) -> Topology | DenseNetTopology:
+    """The network's shape.
+
+    Raises:
+        ValueError: if there is no such group.
+    """
+    if topology == DENSENET:
+        from training.densenet import P4M
+
+        if group not in (None, P4M.group) or free_filters:
+            raise typer.BadParameter(f"{DENSENET} has the group {P4M.group} and no other filters", param_hint="--group")
+        return P4M
+    if topology not in TOPOLOGIES:
+        known = ", ".join((*TOPOLOGIES, DENSENET))
+        raise typer.BadParameter(f"{topology!r} is not one of {known}", param_hint="--topology")
+    group = group or "C12"
+    Group.parse(group)
+    return replace(TOPOLOGIES[topology], group=group, free_filters=free_filters)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -148,31 +177,33 @@ def quantize(
 
 
 def evaluate(
-    artifact: Annotated[Path, typer.Argument(help="An artifact, INT8 or float32.", exists=True, dir_okay=False)],
+    artifact: Annotated[
+        Path, typer.Argument(help="An artifact, INT8 or float32; or a run folder, for its float weights.", exists=True)
+    ],
     data: Data,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "valid",
     output: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
 ) -> None:
-    """Measure an artifact on a split, every figure with its 95 % interval."""
+    """Measure an artifact or a run on a split, every figure with its 95 % interval."""
     from model_zoo.artifact import ArtifactError
     from model_zoo.summary import methods
     from training.data import load
     from training.evaluate import EvaluationError, opened
-    from training.evaluate import evaluate as evaluate_network
+    from training.evaluate import evaluate as evaluate_subject
 
     if split not in SPLITS:
         raise typer.BadParameter(f"{split!r} is not one of {', '.join(SPLITS)}", param_hint="--split")
     try:
-        network = opened(artifact)
+        subject = opened(artifact)
         patches = load(data, SPLITS[split])
         for note in patches.notes:
             typer.echo(f"Note: {note}", err=True)
-        evaluation = evaluate_network(network, patches, SPLITS[split])
+        evaluation = evaluate_subject(subject, patches, SPLITS[split])
     except (ArtifactError, DataError, EvaluationError) as error:
         typer.secho(f"rosette evaluate: {error}", err=True, fg="red")
         raise typer.Exit(2) from error
-    manifest, exactness = network.manifest, evaluation.exactness
-    typer.echo(f"{manifest.name} {manifest.version} {manifest.precision} on {evaluation.data}")
+    exactness = evaluation.exactness
+    typer.echo(f"{subject.name} on {evaluation.data}")
     for figure in evaluation.metrics:
         typer.echo(
             f"{figure.basis:7} {figure.name:32} {figure.value:.4f}  [{figure.low:.4f}, {figure.high:.4f}]  "

@@ -5,7 +5,9 @@ Source: Veeling et al. 2018, *Rotation Equivariant CNNs for Digital Pathology*; 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,6 +25,20 @@ EPS = 2e-5
 COPIES_TOLERANCE = 1e-6
 # The stored weights order D4 by mirroring top to bottom; this is an involution, so it maps both ways.
 STORED_ORDER = (0, 1, 2, 3, 6, 5, 4, 7)
+
+
+@dataclass(frozen=True)
+class DenseNetTopology:
+    """The one shape that the P4M-DenseNet has; ``run.json`` tells it from others by its family."""
+
+    family: Literal["p4m-densenet"]
+
+    @property
+    def group(self) -> str:
+        return GROUP.name
+
+
+P4M = DenseNetTopology("p4m-densenet")
 
 
 class WeightsError(ValueError):
@@ -64,6 +80,7 @@ class P4MDenseNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.topology = P4M
         fields = GROWTH_FIELDS
         self.stem = lifting_conv(GROUP, 3, fields, 3, free=True)
         self.dense, self.transition = nn.ModuleList(), nn.ModuleList()

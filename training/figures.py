@@ -23,7 +23,7 @@ def figures(
     temperature: float,
     threshold: float,
     orbit: OrbitDecision | None,
-    quality: QualityReference,
+    quality: QualityReference | None,
 ) -> tuple[Metric, ...]:
     """Figures by the patch as given and, if the artifact has it, by the mean over the orbit.
 
@@ -37,7 +37,7 @@ def figures(
     """
     single = probability(scorer.logits(patches.images), temperature)
     measured = metrics.measure(single, patches.labels, threshold, split)
-    if orbit is None:
+    if orbit is None or quality is None:
         return measured
     mean = probability(orbit_logits(scorer, group, patches.images), orbit.calibration.temperature)
     assessable = np.array([measure_quality(image, quality).assessable for image in patches.images])

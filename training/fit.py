@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import lightning as L
 import numpy as np
@@ -20,7 +20,7 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
@@ -30,6 +30,7 @@ from training.augment import jitter_stain, reencode, refocus, shift_and_zoom, tu
 from training.checkpoints import KeepPrevious, latest_checkpoint
 from training.data import Patches, halves_of_valid, load_to_fit
 from training.denormals import without_denormals
+from training.densenet import DenseNetTopology, P4MDenseNet, load_expanded
 from training.distill import Distillation, Lessons, learn_from
 from training.mobilenetv2 import MobileNetV2, Topology
 from training.precision import Precision, choose_precision
@@ -41,6 +42,12 @@ M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX = -4, -1, -8
 
 
 Schedule = Literal["one-cycle", "constant", "decay"]
+Shape = Annotated[DenseNetTopology | Topology, Field(union_mode="left_to_right")]
+Fitted = MobileNetV2 | P4MDenseNet
+NOT_QUANTIZED = (
+    "this is a run of a p4m-densenet, which is not quantized or published: measure it with rosette evaluate RUN, or "
+    "have a mobilenetv2 learn from its network"
+)
 
 
 @dataclass(frozen=True)
@@ -92,10 +99,21 @@ class Recipe:
 class Run:
     """The content of ``run.json``: enough to repeat the run and to export its network."""
 
-    topology: Topology
+    topology: Shape
     recipe: Recipe
     data: str
     data_sha256: str
+
+    @property
+    def mobilenet(self) -> Topology:
+        """The topology of a network that can be quantized and published.
+
+        Raises:
+            ValueError: if the run is another network's.
+        """
+        if isinstance(self.topology, Topology):
+            return self.topology
+        raise ValueError(NOT_QUANTIZED)
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -142,9 +160,9 @@ def _loader(patches: Patches, batch_size: int, *, shuffle: bool, lessons: Lesson
 class Classifier(L.LightningModule):
     """The network with its loss and optimizer."""
 
-    def __init__(self, topology: Topology, recipe: Recipe) -> None:
+    def __init__(self, topology: Topology | DenseNetTopology, recipe: Recipe) -> None:
         super().__init__()
-        self.network = MobileNetV2(topology)
+        self.network = network_of(topology)
         self.recipe = recipe
 
     def _augmented(self, images: Tensor) -> Tensor:
@@ -239,6 +257,11 @@ def _keep_finished_epochs(curve: CSVLogger, folder: Path, checkpoint: Path | Non
         curve.save()
 
 
+def network_of(topology: Topology | DenseNetTopology) -> Fitted:
+    """A network of this shape with random weights."""
+    return MobileNetV2(topology) if isinstance(topology, Topology) else P4MDenseNet()
+
+
 @dataclass(frozen=True)
 class Material:
     """The data of a fit: all training patches, and the choosing half of valid."""
@@ -260,7 +283,7 @@ class Material:
 def fit(
     material: Material,
     folder: Path,
-    topology: Topology,
+    topology: Topology | DenseNetTopology,
     recipe: Recipe,
     start: Path | None = None,
     teachers: Sequence[Path] = (),
@@ -273,7 +296,7 @@ def fit(
     Args:
         folder: folder for checkpoints, ``run.json`` and ``metrics.csv`` (the learning curve).
         start: source of the initial weights instead of random ones: a run folder's best weights, or a float32
-            artifact's, see :mod:`training.recover`.
+            artifact's, see :mod:`training.recover`, or an expanded P4M-DenseNet's (``.npz``).
         teachers: files of the networks for the recipe's distillation, see :func:`training.teachers.open_teacher`;
             their answers are stored beside ``folder``, in ``teachers``.
         trainer: passed to Lightning's Trainer, such as ``devices``, ``num_nodes`` or ``strategy``.
@@ -283,7 +306,8 @@ def fit(
             topology, or the recipe asks for more patches than there are, or for fewer than a batch.
         FileNotFoundError: if ``start`` is not a run folder or has not finished an epoch.
     """
-    topology.grids()
+    if isinstance(topology, Topology):
+        topology.grids()
     train = drawn(material.train, recipe)
     started = None
     if start is not None:
@@ -338,16 +362,17 @@ def fit(
     return Path(best.best_model_path)
 
 
-def starting_network(start: Path, train: Patches) -> tuple[MobileNetV2, str]:
-    """The network of a run folder or of a float32 artifact, and the SHA-256 of the file with its weights.
+def starting_network(start: Path, train: Patches) -> tuple[Fitted, str]:
+    """The network of a run folder, a float32 artifact or an archive, and the SHA-256 of the file with its weights.
 
     Raises:
-        RecoveryError, ArtifactError: if the file is not a float32 artifact.
+        RecoveryError, ArtifactError, WeightsError: if the file is neither a float32 artifact nor a P4M-DenseNet.
         FileNotFoundError: if the folder is not a run folder, or its run has not finished an epoch.
     """
     if start.is_dir():
-        return fitted_network(start), sha256((start / "best.ckpt").read_bytes()).hexdigest()
-    return recover(start, train.images), sha256(start.read_bytes()).hexdigest()
+        return trained_network(start), sha256((start / "best.ckpt").read_bytes()).hexdigest()
+    network = load_expanded(start) if start.suffix == ".npz" else recover(start, train.images)
+    return network, sha256(start.read_bytes()).hexdigest()
 
 
 def drawn(train: Patches, recipe: Recipe) -> Patches:
@@ -368,10 +393,23 @@ def fitted_network(folder: Path) -> MobileNetV2:
 
     Raises:
         FileNotFoundError: if the run has not finished an epoch.
+        ValueError: if it is a P4M-DenseNet, see :func:`trained_network`.
+    """
+    topology = Run.read(folder).mobilenet
+    network = MobileNetV2(topology)
+    network.load_state_dict(trained_network(folder).state_dict())
+    return network.eval()
+
+
+def trained_network(folder: Path) -> Fitted:
+    """The network of a run folder, of any shape, with its best weights, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: if the run has not finished an epoch.
     """
     run = Run.read(folder)
     checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
-    network = MobileNetV2(run.topology)
+    network = network_of(run.topology)
     prefix = "network."
     network.load_state_dict({k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items()})
     return network.eval()

@@ -43,7 +43,8 @@ from training.data import (
     require_enough_to_validate,
 )
 from training.figures import figures
-from training.fit import Recipe, Run
+from training.fit import NOT_QUANTIZED, Recipe, Run
+from training.mobilenetv2 import Topology
 from training.score import Scorer
 
 MICRONS_PER_PIXEL = 0.97
@@ -126,7 +127,7 @@ def _artifact(
     precision: Literal["int8", "float32"],
     recipe: dict[str, JsonValue],
 ) -> bytes:
-    topology = evidence.run.topology
+    topology = evidence.run.mobilenet
     scorer, group = Scorer(graph), Group.parse(topology.group)
     calibrating = evidence.calibrating
     operating = fit_operating_point(scorer.logits(calibrating.images), calibrating.labels)
@@ -185,6 +186,8 @@ def publish(run: Path, release: Release, data: Path, folder: Path, *, read_test:
         PublishError: if an artifact fails its verification or the data differ from the training data.
         FileNotFoundError: if the run has not been quantized.
     """
+    if (run / "run.json").exists() and not isinstance(Run.read(run).topology, Topology):
+        raise PublishError(f"{run}: {NOT_QUANTIZED}")
     graphs = {suffix: onnx.load(run / f"{suffix}.onnx") for suffix in ("int8", "fp32")}
     recipe: dict[str, JsonValue] = json.loads((run / "quantization.json").read_text())
     evidence = _gather(Run.read(run), release, data, read_test=read_test)

@@ -12,16 +12,17 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from model_zoo.network import Network, session_options
+from model_zoo.network import session_options
 from model_zoo.symmetry import Group
 from model_zoo.turns import turn
 
 CHUNK = 32
 
 
-def score(
-    answer: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]], patches: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.float32]:
+Answer = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+
+
+def score(answer: Answer, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Logits, float32 [N, 2], of patches, uint8 [N, 96, 96, 3], in chunks, with one thread per core."""
     chunks = [np.ascontiguousarray(patches[i : i + CHUNK]) for i in range(0, len(patches), CHUNK)]
     with ThreadPoolExecutor(cpu_count()) as pool:
@@ -53,12 +54,12 @@ class Scorer:
         return score(lambda chunk: self._session.run(["logits"], {"patches": chunk})[0], patches)
 
 
-class NetworkScorer:
-    """An opened artifact, called in chunks from one thread per core."""
+class ChunkScorer:
+    """A function from patches to logits, called in chunks from one thread per core."""
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
 
     def logits(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 [N, 96, 96, 3] → float32 [N, 2]."""
-        return score(self.network.logits, patches)
+        return score(self._answer, patches)

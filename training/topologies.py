@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from training.mobilenetv2 import Topology
 
+DENSENET = "p4m-densenet"
 TOPOLOGIES = {
     "mobilenetv2": Topology(),
     "accurate": Topology(

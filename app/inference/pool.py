@@ -64,6 +64,11 @@ class Pool:
         return len(self._at_work)
 
     @property
+    def replaced(self) -> int:
+        """Processes that ended though nobody had told them to."""
+        return self._processes.replaced
+
+    @property
     def waiting(self) -> int:
         """Jobs that no process has begun."""
         return len(self._waiting)

@@ -18,7 +18,7 @@ from app.records.entry import Entry, Recorded, insert_missing
 from app.records.idempotency import Repeatable
 from app.records.journal import JournalFile
 
-TOGETHER = 256
+DRAIN_GROUP = 256
 PROBE_BYTES = 16 * 1024
 
 log = logging.getLogger("rosette.records")
@@ -155,7 +155,7 @@ class Backlog:
         moved, end = 0, file.size
         for entry, _ in file.read(begin):
             some.append(entry)
-            if len(some) == TOGETHER:
+            if len(some) == DRAIN_GROUP:
                 self._insert(some)
                 moved += len(some)
                 some = []

@@ -29,7 +29,7 @@ _entry_of = attrgetter("entry")
 
 log = logging.getLogger("rosette.records")
 
-Outcome = Recorded | Exception
+Written = Recorded | Exception
 
 
 @dataclass(slots=True, eq=False)
@@ -37,7 +37,7 @@ class _Pending:
     """An entry whose request waits. Settled once, by whoever is first: the commit, or the journal."""
 
     entry: Entry
-    future: asyncio.Future[Outcome]
+    future: asyncio.Future[Written]
     settled: bool = False
 
 
@@ -81,7 +81,7 @@ class Writer(Availability):
                 self.backlog.drain()
         self.backlog.close()
 
-    async def write(self, entries: Sequence[Entry]) -> list[Outcome]:
+    async def write(self, entries: Sequence[Entry]) -> list[Written]:
         """Have entries written together with all others of this moment; gives their outcomes when they are on the disk.
 
         All callers share one event loop, which is woken once for each commit.
@@ -137,7 +137,7 @@ class Writer(Availability):
     def _commit(self, group: list[_Pending]) -> None:
         self._committing = (monotonic(), group)
         try:
-            outcomes: Sequence[Outcome] = self._committer.commit(list(map(_entry_of, group)))
+            outcomes: Sequence[Written] = self._committer.commit(list(map(_entry_of, group)))
         except RecordsUnavailable as problem:
             self._committing = None
             if refuses_for_good(problem):
@@ -205,7 +205,7 @@ class Writer(Availability):
             self._queue.put(None)
 
 
-def _settle(group: Sequence[_Pending], outcomes: Sequence[Outcome]) -> None:
+def _settle(group: Sequence[_Pending], outcomes: Sequence[Written]) -> None:
     """Wake the event loop once for all of them; from any thread."""
     if group:
         for pending in group:
@@ -214,7 +214,7 @@ def _settle(group: Sequence[_Pending], outcomes: Sequence[Outcome]) -> None:
             group[0].future.get_loop().call_soon_threadsafe(_deliver, group, outcomes)
 
 
-def _deliver(group: Sequence[_Pending], outcomes: Sequence[Outcome]) -> None:
+def _deliver(group: Sequence[_Pending], outcomes: Sequence[Written]) -> None:
     for pending, outcome in zip(group, outcomes, strict=True):
         if not pending.future.done():
             pending.future.set_result(outcome)

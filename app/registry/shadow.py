@@ -18,7 +18,7 @@ from app.registry.serving import Serving
 from model_zoo.orbit import Rotations
 
 QUEUE = 64
-MAX_BATCH = 4
+MAX_SHADOW_BATCH = 4
 
 log = logging.getLogger("rosette.models")
 
@@ -52,7 +52,7 @@ class ShadowScorer:
         """Score the queued patches, until cancelled."""
         while True:
             waiting = [await self._queue.get()]
-            while len(waiting) < MAX_BATCH and not self._queue.empty():
+            while len(waiting) < MAX_SHADOW_BATCH and not self._queue.empty():
                 waiting.append(self._queue.get_nowait())
             try:
                 await self._score(waiting)

@@ -28,11 +28,11 @@ from app.access.caller import Role
 from app.commands.audit import audit as command
 from app.problems import RecordsUnavailable
 from app.records.audit import ORIGIN, SERVER, Actor, AuditTrail, Entry, Event, Head
+from app.records.audit_head import log_head
 from app.records.database import BUSY_TIMEOUT_S, open_database
 from app.records.migrations import TRIGGERS, migrate
-from app.records.start import ACTION, in_force, record_settings
+from app.records.settings_audit import ACTION, in_force, record_settings
 from app.records.tables import audit
-from app.records.witness import log_head
 from app.settings import Settings
 from tests.app.conftest import RunningServer, assert_problem
 from tests.conftest import ROOT

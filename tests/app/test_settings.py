@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import make_url
 
-from app.records.start import in_force
+from app.records.settings_audit import in_force
 from app.settings import Settings, default_home
 
 

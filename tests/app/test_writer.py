@@ -23,7 +23,7 @@ from app.records.journal import JournalFile
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.tables import patches, predictions
-from app.records.writer import Outcome, Writer
+from app.records.writer import Writer, Written
 from model_zoo.orbit import Rotations
 from tests.app.conftest import answer_of, entry_of, write
 
@@ -38,7 +38,7 @@ class Outcomes:
         self._writer = writer
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._asked: dict[str, Future[list[Outcome]]] = {}
+        self._asked: dict[str, Future[list[Written]]] = {}
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -50,7 +50,7 @@ class Outcomes:
         self._thread.join()
         self._loop.close()
 
-    def submit(self, *entries: Entry) -> Future[list[Outcome]]:
+    def submit(self, *entries: Entry) -> Future[list[Written]]:
         written = asyncio.run_coroutine_threadsafe(self._writer.write(entries), self._loop)
         self._asked[entries[0].id] = written
         return written
@@ -60,7 +60,7 @@ class Outcomes:
         for _ in range(2):
             asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(60)
 
-    def wait(self, entries: list[Entry]) -> list[Outcome]:
+    def wait(self, entries: list[Entry]) -> list[Written]:
         return [self._asked[entry.id].result(60)[0] for entry in entries]
 
 

@@ -77,7 +77,7 @@ import json, importlib.metadata as m
 print(json.dumps({d.metadata['Name'].lower().replace('_', '-'): d.version for d in m.distributions()}))
 """
     installed = json.loads(in_image("python", "-c", program))
-    assert installed.pop("rosette")
+    assert installed.pop("rosette-pathology")
     locked = docker("run", "--rm", "--network", "none", IMAGES["app"], "cat", "/opt/rosette/requirements.txt")
     pins = {line.split(" ")[0] for line in locked.splitlines() if "==" in line}
     assert {f"{name}=={version}" for name, version in installed.items()} - pins == set()

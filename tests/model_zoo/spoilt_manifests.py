@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import Any
 
 from hypothesis import strategies as st
@@ -68,8 +69,15 @@ def replaced(document: Document, place: Place, value: object) -> str:
     return json.dumps(copy)
 
 
+@dataclass(frozen=True)
+class Spoilt:
+    """A manifest's text, which may be too long for hypothesis to show."""
+
+    text: str = field(repr=False)
+
+
 @st.composite
-def changed(draw: st.DrawFn, origin: Callable[[], Document]) -> str:
+def changed(draw: st.DrawFn, origin: Callable[[], Document]) -> Spoilt:
     """A document as JSON with one to three values changed, mostly to others of their type.
 
     Args:
@@ -84,7 +92,7 @@ def changed(draw: st.DrawFn, origin: Callable[[], Document]) -> str:
             _put(copy, place, draw(values))
         except (KeyError, IndexError, TypeError):
             continue  # an earlier change took away what holds this place
-    return json.dumps(copy)
+    return Spoilt(json.dumps(copy))
 
 
 def _like(value: object) -> st.SearchStrategy[object]:

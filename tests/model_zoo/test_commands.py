@@ -71,13 +71,13 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(extension: Pat
         application(["needy"])
     assert stopped.value.code == (
         "rosette needy needs the package 'a_package_that_is_not_here', which is not installed: "
-        "pip install 'rosette[extension]'"
+        "run pip install '.[extension]' in Rosette's folder"
     )
     assert "Needs much." in invoke("--help").output
 
 
 def test_a_command_whose_whole_package_is_missing_is_named(extension: Path) -> None:
-    with pytest.raises(SystemExit, match=r"rosette absent needs the package 'nowhere', .*: pip install 'rosette'"):
+    with pytest.raises(SystemExit, match=r"rosette absent needs the package 'nowhere', .*: run pip install '\.' in"):
         application(["absent"])
 
 

@@ -38,7 +38,7 @@ def of_tissue() -> Pixels:
 @pytest.mark.parametrize("block", [extremes(), of_tissue()], ids=["extremes", "tissue"])
 def test_blocks_and_patches_agree(block: Pixels, reference: QualityReference) -> None:
     rows, columns = ((size - 96) // 32 + 1 for size in block.shape[:2])
-    found = qualities(block, rows, columns, 32, reference)
+    found = qualities(block, rows, columns, reference)
     patches = [block[32 * r : 32 * r + 96, 32 * c : 32 * c + 96] for r in range(rows) for c in range(columns)]
     assert [quality for quality, _ in found] == [measure(patch, reference) for patch in patches]
     assert [density for _, density in found] == [tissue_statistics(patch)[2] for patch in patches]

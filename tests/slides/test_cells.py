@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from slides.cells import COLUMNS, Cells, State, read_cells, read_run, write_cells
 from slides.runfile import RunError, read_runfile, write_runfile
@@ -81,6 +83,8 @@ def test_a_run_survives(folder: Path) -> None:
         (6, "sharpness", "", "not_assessable without a reason"),
         (7, "0x0.0p+0", "0x1.00000001p+0", "finite float32"),
         (7, "0x0.0p+0", "nan", "finite float32"),
+        (7, "0x0.0p+0", "0x1p999", "finite float32"),
+        (7, "0x0.0p+0", "0x1p9999", "too large"),
         (7, "0x0.0p+0", "", "some of both logits"),
         (7, ",0.9,", ",1.5,", "outside 0 to 1"),
         (7, ",1500.0,", ",inf,", "finite number"),
@@ -93,6 +97,28 @@ def test_damage_is_refused_by_its_line(folder: Path, line: int, old: str, new: s
     with pytest.raises(RunError, match=said) as refused:
         read_run(folder)
     assert f"cells.csv, line {line}: " in str(refused.value)
+
+
+def refusal(folder: Path) -> str | None:
+    """Why a run is refused, None if it is read."""
+    try:
+        read_run(folder)
+    except RunError as error:
+        return str(error)
+    return None
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["cells.csv", "run.json"]), st.data())
+def test_any_damage_is_refused_or_read(folder: Path, name: str, data: st.DataObject) -> None:
+    path = folder / name
+    whole = path.read_bytes()
+    at = data.draw(st.integers(0, len(whole) - 1))
+    put = data.draw(st.one_of(st.binary(max_size=4), st.text('0123456789.-+xpeE_,\n"[]{}', max_size=6).map(str.encode)))
+    path.write_bytes(whole[:at] + put + whole[at + data.draw(st.integers(0, 8)) :])
+    said = refusal(folder)
+    path.write_bytes(whole)
+    assert said is None or str(folder) in said
 
 
 def test_missing_and_further_rows_are_refused(folder: Path) -> None:

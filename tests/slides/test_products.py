@@ -197,6 +197,7 @@ def test_the_map_of_a_slide_out_of_scope_is_behind_a_click(tmp_path: Path) -> No
     assert made.run.scope is not None
     assert made.run.scope.verdict == "out_of_scope"
     assert read_runfile(folder).scope == write(folder).run.scope == made.run.scope
+    assert "do not rely on its probabilities" in rosette("slide", "export", folder, "--to", "qupath")
     tags = [tag for tag, _ in report(folder).tags]
     assert tags.index("details") < tags.index("img")
     assert "Not what this model was made for" in report(folder).text
@@ -208,7 +209,7 @@ def test_the_command_finds_regions_by_another_rule(folder: Path) -> None:
     assert json.loads((folder / "regions.geojson").read_text())["rosette"]["rule"]["prevalence"] == 0.5
 
 
-@pytest.mark.parametrize(("to", "name"), [("csv", "csv.csv"), ("qupath", "qupath.geojson"), ("png", "png.png")])
+@pytest.mark.parametrize(("to", "name"), [("csv", "wsinfer.csv"), ("qupath", "qupath.geojson"), ("png", "map.png")])
 def test_the_command_exports(folder: Path, to: str, name: str) -> None:
     assert str(folder / name) in rosette("slide", "export", folder, "--to", to)
     assert (folder / name).stat().st_size > 0

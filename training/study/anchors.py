@@ -15,7 +15,7 @@ from model_zoo.symmetry import Group
 from training.calibrate import fit_operating_point, orbit_logits
 from training.data import Patches, halves_of_valid, load
 from training.metrics import FIGURES, Answers, difference, measure_seeds
-from training.score import NetworkScorer
+from training.score import ChunkScorer
 from training.study.markdown import cell, table
 from training.study.results import Document, provenance, published_split
 from training.teachers import open_teacher
@@ -82,8 +82,8 @@ def _scored(file: Path, train: npt.NDArray[np.uint8], splits: dict[str, Patches]
         differences = {name: teacher.difference(each.images) for name, each in splits.items()}
         two = {name: np.stack([np.zeros_like(each), each], axis=1) for name, each in differences.items()}
         return {f"{file.stem}, batch norm re-estimated": two}
-    opened = NetworkScorer(Network(file.read_bytes()))
-    group = Group.parse(opened.network.manifest.group.name)
+    network = Network(file.read_bytes())
+    opened, group = ChunkScorer(network.logits), Group.parse(network.manifest.group.name)
     return {
         file.stem: {name: opened.logits(each.images) for name, each in splits.items()},
         f"{file.stem}, orbit": {name: orbit_logits(opened, group, each.images) for name, each in splits.items()},

@@ -157,7 +157,7 @@ def macs(network: MobileNetV2) -> int:
 
 def within_bounds(folder: Path) -> dict[str, bytes]:
     """A run's INT8 graph with weights within ±64, and within ±127, by a label."""
-    topology = Run.read(folder).topology
+    topology = Run.read(folder).mobilenet
     name = next((name for name, known in TOPOLOGIES.items() if known == topology), folder.name)
     probes = np.stack([decode(label, png) for label, png in golden_patches().items()])
     network = fitted_network(folder)

@@ -19,7 +19,7 @@ from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import RunningServer, encoded
 from tests.app.registry.conftest import id_of, upload
 from tests.app.registry.test_unusable_models import activate, store
-from tests.model_zoo.spoilt_manifests import Document, changed, first_leaves, replaced
+from tests.model_zoo.spoilt_manifests import Document, Spoilt, changed, first_leaves, replaced
 from tests.processes import KEY, serving
 from tests.scale import NIGHTLY, scaled
 
@@ -144,11 +144,11 @@ def take_changed(subject: Subject) -> None:
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(text=changed(lambda: subject.document))
-    def take(text: str) -> None:
-        limit = json.loads(text).get("latency_limit_ms")
+    @given(spoilt=changed(lambda: subject.document))
+    def take(spoilt: Spoilt) -> None:
+        limit = json.loads(spoilt.text).get("latency_limit_ms")
         assume(not isinstance(limit, float | int) or not 0.5 < limit < 25)  # whether it is kept is left to chance
-        subject.take(text)
+        subject.take(spoilt.text)
 
     take()
 
