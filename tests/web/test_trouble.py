@@ -126,7 +126,7 @@ def test_records_that_fail_are_told_in_a_page(tmp_path: Path, artifact_path: Pat
             status = client.get("/status")
             assert status.status_code == 200
             assert "Degraded" in status.text
-            assert "Answers go to the journal on the server's disk, 0 so far" in status.text
+            assert "disk, 0 so far. They move to the database by themselves." in status.text
             outside.execute("ROLLBACK")
             outside.execute("DROP TABLE keys")
             outside.execute("DROP TABLE sessions")
