@@ -1,0 +1,102 @@
+"""``rosette slide regions`` and ``rosette slide export``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from slides.products import SUFFIXES, Format, Map, write
+from slides.regions import Deviation, Rule
+from slides.runfile import write_atomically
+
+commands = typer.Typer(no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="Folder of a complete run.")]
+Prevalence = Annotated[float, typer.Option(help="Share of the slide's cells that hold metastasis, between 0 and 1.")]
+MinArea = Annotated[float, typer.Option(help="Smallest region in mm².")]
+High = Annotated[float, typer.Option(help="Probability that a region reaches somewhere.")]
+Low = Annotated[float, typer.Option(help="Probability that every cell of a region reaches.")]
+_DEFAULT = Rule()
+
+
+@commands.command()
+def regions(
+    folder: Folder,
+    prevalence: Prevalence = _DEFAULT.prevalence,
+    min_area: MinArea = _DEFAULT.min_area_mm2,
+    high: High = _DEFAULT.high,
+    low: Low = _DEFAULT.low,
+) -> None:
+    """Find regions again by another rule; rewrites regions.geojson, heatmap.png and report.html."""
+    with _readable_errors():
+        made = write(folder, _rule(prevalence, min_area, high, low))
+    scope = made.run.scope
+    if scope is not None and scope.verdict != "in_scope":
+        typer.echo(f"Scope: {scope.text}")
+    if not made.regions:
+        typer.echo("No region. This does not say that the slide holds no metastasis.")
+        return
+    names = ("region", "mm²", "cells", "mean", "largest", "turns", "shifts", "not judged")
+    table = Table(*names, title=f"{made.run.slide.name} at prevalence {prevalence:g}")
+    for region in made.regions:
+        table.add_row(
+            str(region.number),
+            f"{region.area_mm2:.3f}",
+            str(len(region.rows)),
+            f"{region.mean_moved:.3f}",
+            f"{region.largest_moved:.3f}",
+            _deviation(region.turns),
+            _deviation(region.shifts),
+            f"{region.not_judged_inside} inside, {region.not_judged_beside} beside",
+        )
+    Console().print(table)
+
+
+@commands.command()
+def export(
+    folder: Folder,
+    to: Annotated[Format, typer.Option(help="csv: WSInfer's columns. qupath: GeoJSON. png: the map with a legend.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; by default in the folder.")] = None,
+    tiles: Annotated[bool, typer.Option("--tiles", help="For qupath: every judged cell instead of regions.")] = False,
+    prevalence: Prevalence = _DEFAULT.prevalence,
+    min_area: MinArea = _DEFAULT.min_area_mm2,
+    high: High = _DEFAULT.high,
+    low: Low = _DEFAULT.low,
+) -> None:
+    """Write a run in the format of another program."""
+    if tiles and to is not Format.QUPATH:
+        raise typer.BadParameter("only --to qupath knows tiles", param_hint="--tiles")
+    with _readable_errors():
+        made = Map.read(folder, _rule(prevalence, min_area, high, low))
+        path = out or folder / f"{to.value}.{SUFFIXES[to]}"
+        write_atomically(path, made.export(to, tiles=tiles))
+    typer.echo(f"Wrote {path}")
+
+
+def _rule(prevalence: float, min_area: float, high: float, low: float) -> Rule:
+    return Rule(prevalence=prevalence, min_area_mm2=min_area, high=high, low=low)
+
+
+def _deviation(deviation: Deviation) -> str:
+    return "not measured" if deviation.largest is None else f"{deviation.largest:.3f}"
+
+
+@contextmanager
+def _readable_errors() -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        message = "; ".join(f"{' '.join(map(str, each['loc']))} {each['msg']}".strip() for each in error.errors())
+    except (ValueError, OSError) as error:
+        message = str(error)
+    else:
+        return
+    typer.echo(f"rosette: {message}", err=True)
+    raise typer.Exit(1)

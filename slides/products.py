@@ -1,0 +1,85 @@
+"""What a run is for: its regions, its map, its report, and other programs' formats, made from what was scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from slides.cells import Cells, read_run
+from slides.export.qupath import qupath_geojson
+from slides.export.wsinfer import wsinfer_csv
+from slides.geojson import regions_geojson
+from slides.heatmap import heatmap_png
+from slides.regions import Region, Rule, find_regions
+from slides.report import report_html
+from slides.runfile import Run, write_atomically, write_runfile
+from slides.scope import judge
+
+REGIONS_FILE = "regions.geojson"
+HEATMAP_FILE = "heatmap.png"
+REPORT_FILE = "report.html"
+
+
+class Format(StrEnum):
+    """``csv``: WSInfer's columns. ``qupath``: GeoJSON. ``png``: the map with its legend."""
+
+    CSV = "csv"
+    QUPATH = "qupath"
+    PNG = "png"
+
+
+SUFFIXES = {Format.CSV: "csv", Format.QUPATH: "geojson", Format.PNG: "png"}
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """A complete run with its regions by a rule."""
+
+    run: Run
+    cells: Cells
+    rule: Rule
+    regions: Sequence[Region]
+
+    @classmethod
+    def read(cls, folder: Path, rule: Rule) -> Map:
+        """Read a run folder, and look for regions.
+
+        Raises:
+            RunError: if the folder holds no complete run.
+        """
+        run, cells = read_run(folder)
+        return cls(run, cells, rule, find_regions(run, cells, rule))
+
+    def export(self, to: Format, *, tiles: bool = False) -> bytes:
+        """The file of another program.
+
+        Args:
+            tiles: scored cells instead of regions; for QuPath alone.
+        """
+        if to is Format.CSV:
+            return wsinfer_csv(self.cells)
+        if to is Format.QUPATH:
+            return qupath_geojson(self.run, self.cells, self.regions, self.rule, tiles=tiles)
+        return heatmap_png(self.run, self.cells, self.regions, self.rule)
+
+
+def write(folder: Path, rule: Rule | None = None) -> Map:
+    """Check the scope of a complete run, and write its regions, map and report beside it, each whole or not at all.
+
+    The verdict on the scope is put into ``run.json``; the cells are only read.
+
+    Raises:
+        RunError: if the folder holds no complete run.
+    """
+    run, cells = read_run(folder)
+    run = run.model_copy(update={"scope": judge(cells)})
+    rule = rule or Rule()
+    made = Map(run, cells, rule, find_regions(run, cells, rule))
+    heatmap = made.export(Format.PNG)
+    write_runfile(folder, run)
+    write_atomically(folder / REGIONS_FILE, regions_geojson(run, made.regions, rule))
+    write_atomically(folder / HEATMAP_FILE, heatmap)
+    write_atomically(folder / REPORT_FILE, report_html(run, cells, made.regions, rule, heatmap))
+    return made
