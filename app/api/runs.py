@@ -76,7 +76,7 @@ async def list_runs(
     services: TheServices,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
     cursor: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
-    slide: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}\Z", description="Of this slide alone.")] = None,
+    slide: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$", description="Of this slide alone.")] = None,
 ) -> RunPage:
     """Runs, newest first: all of them for roles read, review and admin, a key's own for role predict."""
     slides = services.slides

@@ -23,7 +23,7 @@ DEFAULT_PREVALENCE = 0.05
 CACHED = {"Cache-Control": "private, max-age=3600"}
 NoParameters = Annotated[None, Depends(KnownParameters())]
 TheServices = Annotated[Services, Depends(services_of)]
-SlideId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}\Z")]
+SlideId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 Index = Annotated[int, Path(ge=0, lt=2**31)]
 
 
@@ -79,7 +79,7 @@ class NewRun(BaseModel):
     rotations: Literal["none", "auto", "full"] = Field(
         "auto", description="Of which cells the turns are measured; `auto`: of those in the review band or above."
     )
-    shifts: Literal["none", "auto", "report"] = Field("none", description="The same for eight shifts of 4 px.")
+    shifts: Literal["none", "auto", "report"] = Field("auto", description="The same for eight shifts of 4 px.")
 
 
 def _image(kind: str) -> dict[int | str, dict[str, Any]]:

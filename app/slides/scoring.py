@@ -14,7 +14,7 @@ from time import monotonic
 from app.inference.frames import FrameError, Frames, Header, frame
 from app.registry.sandbox import SandboxUnavailable
 from app.slides.folders import SlideFile
-from app.slides.viewer import ENVIRONMENT, shown, without_names
+from app.slides.viewer import ENVIRONMENT, names_of, shown, without_names
 
 CHILD = (sys.executable, "-I", "-m", "app.slides.scoring_child")
 LOOK_S = 1.0
@@ -98,7 +98,7 @@ def _followed(
     process: subprocess.Popen[bytes], order: Order, progress: Progress, watch: Callable[[Progress], bool]
 ) -> Progress:
     assert process.stdin is not None
-    names = (str(order.file.path), order.file.path.name, order.file.path.stem)
+    names = names_of(order.file)
     try:
         process.stdin.write(order.message())
         for header in _messages(process, lambda: watch(progress)):
