@@ -31,6 +31,8 @@ from app.api import (
     predict,
     predictions,
     reviews,
+    runs,
+    slides,
 )
 from app.api.admission import Slots
 from app.api.edge import Edge
@@ -130,7 +132,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.batch_reader = batch.batch_reader(services.settings)
     app.state.batches = Slots(services.settings.batches)
     errors.install(app)
-    for module in (predict, batch, exports, predictions, reviews, models, keys, audit, drift, metrics, health):
+    for module in (
+        predict,
+        batch,
+        exports,
+        predictions,
+        reviews,
+        models,
+        keys,
+        audit,
+        drift,
+        metrics,
+        health,
+        slides,
+        runs,
+    ):
         app.include_router(module.router)
     pages.install(app)
     app.openapi = partial(docs.describe, app, services.settings.root_path or "")  # type: ignore[method-assign]

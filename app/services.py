@@ -29,6 +29,7 @@ from app.records.retention import Retention
 from app.records.reviews import Reviews
 from app.records.settings_audit import record_settings
 from app.records.shadow_scores import ShadowScores
+from app.records.slide_runs import SlideRuns
 from app.records.writer import Writer
 from app.registry import release
 from app.registry.registry import Registry
@@ -36,14 +37,15 @@ from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
 from app.registry.signatures import TrustedKeys
 from app.settings import Settings
+from app.slides.service import SlideService
 from app.telemetry import Tracing
 from app.threads import Threads
 from model_zoo.opening import ModelError
 
 IO_THREADS = 4
 # Connections of the thread that follows activations, of the shadow's, of an upload, of the readiness check, of the
-# retention, of drift's count, of the writer and of its keeper.
-_OTHERS = 8
+# retention, of drift's count, of the writer and of its keeper; of the threads that serve slides, open and score them.
+_OTHERS = 13
 
 log = logging.getLogger("rosette.models")
 
@@ -80,9 +82,12 @@ class Services:
         self.reviews = Reviews(self.database, self.audit)
         self.registry = Registry(self.database, self.audit, TrustedKeys.parse(settings.trusted_keys or ""))
         self.serving = Serving(self.database, self.registry, self.processes)
+        self.slides = SlideService(
+            settings, SlideRuns(self.database, self.audit), self.registry, self.serving, self.retention
+        )
         self.shadow_scores = ShadowScores(self.database)
         self.shadow = ShadowScorer(self.shadow_scores, self.serving, self.pool)
-        self.metrics = Metrics(self.pool, self.serving, self.shadow, self.writer)
+        self.metrics = Metrics(self.pool, self.serving, self.shadow, self.writer, self.slides.figures)
         self.tracing = Tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
         self.answering = PredictionService(
             self.pool,
@@ -124,10 +129,12 @@ class Services:
         self.serving.start()
         self.writer.start()
         self.io.start()
+        self.slides.start()
         self._started = True
 
     def stop(self) -> None:
         """End the threads when they have done what waits."""
+        self.slides.stop()
         self.io.stop()
         self.writer.stop()
         self.serving.stop()

@@ -65,4 +65,5 @@ def test_cut_writes_the_patch_that_the_library_cuts(tmp_path: Path) -> None:
     with open_slide(path, open_model(None).manifest, None) as opened:
         patch = patch_of(opened, 2, 1)
     with Image.open(tmp_path / "patch.png") as image:
+        assert patch is not None
         assert np.array_equal(np.array(image), patch)
