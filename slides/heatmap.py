@@ -139,9 +139,9 @@ def _legend(run: Run, rule: Rule) -> Image.Image:
         _swatch(picture, (place, 50), pattern, shades)
         pen.text((place + 22, 49), text, fill=ink, font=_FONT)
     pen.rectangle((310, 50, 326, 64), outline=(*OUTLINE, 255), width=2)
-    pen.text((332, 49), f"region of at least {rule.min_area_mm2:g} mm²; blank: glass", fill=ink, font=_FONT)
-    model = f"{run.model.name} {run.model.version}"
-    pen.text((10, 74), f"{_shortened(run.slide.name)}, model {model}", fill=ink, font=_FONT)
+    pen.text((332, 49), "region; blank: glass", fill=ink, font=_FONT)
+    name = _shortened(run.slide.name).encode("ascii", "replace").decode()  # the font knows little more
+    pen.text((10, 74), f"{name}, model {run.model.name} {run.model.version}", fill=ink, font=_FONT)
     pen.text((10, 94), NOTICE, fill=ink, font=_FONT)
     return picture
 
@@ -159,4 +159,4 @@ def _painted(drawn: NDArray[np.bool_], shades: tuple[RGB, RGB]) -> NDArray[np.ui
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= 48 else f"{name[:30]}…{name[-17:]}"
+    return name if len(name) <= 48 else f"{name[:29]}...{name[-16:]}"

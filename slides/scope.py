@@ -44,7 +44,9 @@ def judge(cells: Cells, reference: SlideReference | None = None) -> Scope:
     }
     outside = [_MEANINGS[name] for name, figure in figures.items() if not figure.inside]
     if outside:
-        text = f"The slide differs from the training patches in {' and '.join(outside)}; its probabilities mean little."
+        text = (
+            f"The slide differs from the training patches in {' and '.join(outside)}: do not rely on its probabilities."
+        )
     else:
         text = (
             "Sharpness and stain are as in the training patches. This does not prove that the tissue is a lymph node."

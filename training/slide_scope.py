@@ -45,29 +45,32 @@ def measured(patches: Patches, quality: QualityReference) -> Measured:
     return Measured(np.array([sharpness for _, sharpness, _ in found]), np.array([density for _, _, density in found]))
 
 
-def of_one_stain(patches: Measured, size: int, slides: int, rng: np.random.Generator) -> Iterator[Draw]:
-    """Draw patches as slides: those whose ratio of densities is nearest to that of a random patch.
-
-    One slide has one stain, so its patches agree more than patches of many slides; nearest neighbours agree at least
-    as much as a slide's, and so vary more from draw to draw than slides do.
-    """
-    ratio = patches.density / patches.density.sum(1, keepdims=True)
-    scaled = (ratio / ratio.std(0))[:, :2]
-    tree = cKDTree(scaled)
-    for seed in rng.integers(len(scaled), size=slides):
-        yield np.asarray(tree.query(scaled[seed], k=size)[1], dtype=np.int64)
-
-
 def at_random(patches: Measured, size: int, slides: int, rng: np.random.Generator) -> Iterator[Draw]:
     """Draw patches as slides, whatever their stain."""
     for _ in range(slides):
         yield rng.choice(len(patches.sharpness), size, replace=False)
 
 
+def of_one_stain(patches: Measured, size: int, slides: int, rng: np.random.Generator) -> Iterator[Draw]:
+    """Draw patches as slides: those whose ratio of densities is nearest to that of a random patch.
+
+    One slide has one stain, so its patches agree more than patches of many slides. Nearest neighbours agree at least
+    as much, and so their figures vary more from draw to draw than those of slides.
+    """
+    return _nearest(_ratio(patches), size, slides, rng)
+
+
 def of_one_stain_and_sharpness(patches: Measured, size: int, slides: int, rng: np.random.Generator) -> Iterator[Draw]:
     """Draw patches as slides that agree in the ratio of densities and in sharpness: harder than slides are."""
-    ratio = patches.density / patches.density.sum(1, keepdims=True)
-    features = np.column_stack([ratio[:, :2], np.log1p(patches.sharpness)])
+    return _nearest(np.column_stack([_ratio(patches), np.log1p(patches.sharpness)]), size, slides, rng)
+
+
+def _ratio(patches: Measured) -> Floats:
+    ratio: Floats = (patches.density / patches.density.sum(1, keepdims=True))[:, :2]
+    return ratio
+
+
+def _nearest(features: Floats, size: int, slides: int, rng: np.random.Generator) -> Iterator[Draw]:
     scaled = features / features.std(0)
     tree = cKDTree(scaled)
     for seed in rng.integers(len(scaled), size=slides):
@@ -77,7 +80,7 @@ def of_one_stain_and_sharpness(patches: Measured, size: int, slides: int, rng: n
 DRAWS = {"at random": at_random, "of one stain": of_one_stain, "of one stain and sharpness": of_one_stain_and_sharpness}
 
 
-def fit(patches: Measured, quality: QualityReference, source: str, seed: int = 0) -> SlideReference:
+def fit(patches: Measured, quality: QualityReference, source: str, slides: int = SLIDES) -> SlideReference:
     """Bounds that refuse one in a hundred of the training patches' slides, whatever the number of patches."""
     start = SlideReference(
         stain_mean=quality.stain_mean,
@@ -87,8 +90,8 @@ def fit(patches: Measured, quality: QualityReference, source: str, seed: int = 0
         source=source,
         training_patches=patches.sha256,
     )
-    rng = np.random.default_rng(seed)
-    drawn = {size: _figures(patches, of_one_stain(patches, size, SLIDES, rng), start) for size in SIZES}
+    rng = np.random.default_rng(0)
+    drawn = {size: _figures(patches, of_one_stain(patches, size, slides, rng), start) for size in SIZES}
     return start.model_copy(update={"bounds": tuple(_bounds(size, figures) for size, figures in drawn.items())})
 
 
