@@ -1,0 +1,231 @@
+"""``/ui/slides``: whole slides, scoring them, and a run's map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, TypeVar
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from app.access.caller import Caller, Role
+from app.access.dependencies import MayPredict, MayRead
+from app.api.query import KnownParameters
+from app.problems import InvalidForm, Problem
+from app.services import Services, services_of
+from app.slides.service import SlideEntry
+from app.web import slide_map
+from app.web.errors import PageRoute
+from app.web.forms import read_form
+from app.web.rendering import HEADERS, may, page
+from app.web.strings import t
+from slides.runfile import Run, read_runfile
+
+PAGE_SIZE = 24
+THUMBNAIL_PX = 320
+PRODUCTS = {
+    "cells.csv": "text/csv",
+    "regions.geojson": "application/geo+json",
+    "heatmap.png": "image/png",
+    "report.html": "text/html",
+}
+ROTATIONS, SHIFTS = ("auto", "full", "none"), ("none", "auto", "report")
+ACTIVE = ("queued", "running")
+KEPT = {"Cache-Control": "private, max-age=3600", "Vary": "Cookie"}
+
+R = TypeVar("R")
+
+router = APIRouter(prefix="/ui/slides", include_in_schema=False, route_class=PageRoute)
+TheServices = Annotated[Services, Depends(services_of)]
+NoParameters = Annotated[None, Depends(KnownParameters())]
+SlideId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
+RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{32,36}$")]
+Place = Annotated[int, Path(ge=0, le=2**31 - 1)]
+
+
+@router.get("")
+async def list_slides(
+    request: Request,
+    caller: MayRead,
+    _: Annotated[None, Depends(KnownParameters("page", "q"))],
+    services: TheServices,
+    number: Annotated[int, Query(alias="page", ge=1, le=100_000)] = 1,
+    q: Annotated[str, Query(max_length=100)] = "",
+) -> Response:
+    trouble, entries = "", list[SlideEntry]()
+    try:
+        entries = await _call(services.slides.list, caller.role)
+    except Problem as problem:
+        trouble = problem.detail
+    wanted = [entry for entry in entries if q.strip().lower() in _title(entry).lower()]
+    pages = max(1, -(-len(wanted) // PAGE_SIZE))
+    number = min(number, pages)
+    return page(
+        request,
+        "slides.html",
+        entries=wanted[(number - 1) * PAGE_SIZE : number * PAGE_SIZE],
+        count=len(wanted),
+        all=len(entries),
+        number=number,
+        pages=pages,
+        q=q.strip(),
+        trouble=trouble,
+        title=_title,
+        active=ACTIVE,
+        asker=may(caller, Role.PREDICT),
+        rotations=ROTATIONS,
+        shifts=SHIFTS,
+    )
+
+
+@router.get("/{slide_id}/thumbnail.jpeg")
+async def thumbnail(caller: MayRead, _: NoParameters, services: TheServices, slide_id: SlideId) -> Response:
+    data = await _call(services.slides.thumbnail, slide_id, THUMBNAIL_PX)
+    return Response(data, media_type="image/jpeg", headers=KEPT)
+
+
+@router.get("/{slide_id}/tiles/{level}/{column}_{row}.jpeg")
+async def tile(
+    caller: MayRead, _: NoParameters, services: TheServices, slide_id: SlideId, level: Place, column: Place, row: Place
+) -> Response:
+    data = await _call(services.slides.tile, slide_id, level, column, row)
+    return Response(data, media_type="image/jpeg", headers=KEPT)
+
+
+@router.post("/{slide_id}/score")
+async def score(
+    request: Request, caller: MayPredict, _: NoParameters, services: TheServices, slide_id: SlideId
+) -> Response:
+    form = await read_form(request, services.settings.body_timeout_s, "prevalence", "rotations", "shifts")
+    prevalence = _prevalence(form["prevalence"])
+    if form["rotations"] not in ROTATIONS or form["shifts"] not in SHIFTS:
+        raise InvalidForm(t("slides.form.choice"))
+    run = await _call(services.slides.start, slide_id, caller, prevalence, form["rotations"], form["shifts"])
+    return RedirectResponse(f"/ui/slides/runs/{run.id}", 303, headers=HEADERS)
+
+
+@router.get("/runs/{run_id}")
+async def one_run(
+    request: Request,
+    caller: MayRead,
+    _: Annotated[None, Depends(KnownParameters("map"))],
+    services: TheServices,
+    run_id: RunId,
+    map_: Annotated[str, Query(alias="map", pattern="^shown$|^$")] = "",
+) -> Response:
+    run = await _call(services.slides.run, run_id)
+    entries = {entry.id: entry for entry in await _call(services.slides.list, caller.role)}
+    entry = entries.get(run.slide_id)
+    zoom = await _call(services.slides.deep_zoom, run.slide_id)
+    found: dict[str, Any] = {"about": None, "regions": None}
+    hidden = False
+    if run.state == "complete":
+        found = await _call(_read_map, services, run.id)
+        scope = found["about"].scope
+        hidden = (scope is None or scope.verdict == "out_of_scope") and map_ != "shown"
+    return page(
+        request,
+        "run.html",
+        run=run,
+        title=_title(entry) if entry else t("slides.unnamed", id=run.slide_id[:8]),
+        zoom=zoom,
+        microns=entry.microns_per_pixel if entry else None,
+        active=run.state in ACTIVE,
+        hidden=hidden,
+        asker=may(caller, Role.PREDICT),
+        same_model=_serves(services, found["about"]),
+        products=PRODUCTS,
+        palette=slide_map.palette(),
+        swatches=slide_map.swatches(),
+        states=slide_map.state_names(),
+        reasons=slide_map.REASONS,
+        **found,
+    )
+
+
+@router.get("/runs/{run_id}/progress")
+async def progress(caller: MayRead, _: NoParameters, services: TheServices, run_id: RunId) -> Response:
+    run = await _call(services.slides.run, run_id)
+    return JSONResponse({"state": run.state, "done": run.done, "total": run.total}, headers=HEADERS)
+
+
+@router.post("/runs/{run_id}/cancel")
+async def cancel(
+    request: Request, caller: MayPredict, _: NoParameters, services: TheServices, run_id: RunId
+) -> Response:
+    await read_form(request, services.settings.body_timeout_s)
+    await _call(services.slides.cancel, run_id)
+    return RedirectResponse(f"/ui/slides/runs/{run_id}", 303, headers=HEADERS)
+
+
+@router.get("/runs/{run_id}/cells.bin")
+async def cells(caller: MayRead, _: NoParameters, services: TheServices, run_id: RunId) -> Response:
+    """All cells, packed; every browser that runs the page's script reads gzip."""
+    packed = await _call(_pack, services, run_id)
+    return Response(packed, media_type="application/octet-stream", headers=KEPT | {"Content-Encoding": "gzip"})
+
+
+@router.get("/runs/{run_id}/outlines.json")
+async def outlines(caller: MayRead, _: NoParameters, services: TheServices, run_id: RunId) -> Response:
+    regions = await _call(_regions, services, run_id)
+    return JSONResponse(regions.polygons, headers=KEPT)
+
+
+@router.get("/runs/{run_id}/cells/{column}/{row}.png")
+async def patch(
+    caller: MayRead, _: NoParameters, services: TheServices, run_id: RunId, column: Place, row: Place
+) -> Response:
+    run = await _call(services.slides.run, run_id)
+    data = await _call(services.slides.patch_answer, run.slide_id, run.id, column, row)
+    return Response(data, media_type="image/png", headers=KEPT)
+
+
+@router.get("/runs/{run_id}/{name}")
+async def product(caller: MayRead, _: NoParameters, services: TheServices, run_id: RunId, name: str) -> Response:
+    """A file of the run, always as a download: its page's policy is not this server's."""
+    if name not in PRODUCTS:
+        raise HTTPException(404)
+    data = await _call(services.slides.product, run_id, name)
+    headers = HEADERS | {"Content-Disposition": f'attachment; filename="{run_id[:8]}-{name}"'}
+    return Response(data, media_type=PRODUCTS[name], headers=headers)
+
+
+def _read_map(services: Services, run_id: str) -> dict[str, Any]:
+    return {"about": read_runfile(services.slides.folder(run_id)), "regions": _regions(services, run_id)}
+
+
+def _regions(services: Services, run_id: str) -> slide_map.Regions:
+    return slide_map.read_regions(services.slides.product(run_id, "regions.geojson"))
+
+
+def _pack(services: Services, run_id: str) -> bytes:
+    regions = _regions(services, run_id)
+    return slide_map.packed_cells(services.slides.folder(run_id), regions.rule["prevalence"])
+
+
+def _serves(services: Services, about: Run | None) -> bool:
+    """Whether the run's model is the one that answers patches now."""
+    model = services.serving.state.model
+    return about is not None and model is not None and model.sha256 == about.model.sha256
+
+
+def _title(entry: SlideEntry) -> str:
+    return entry.name or t("slides.unnamed", id=entry.id[:8])
+
+
+def _prevalence(text: str) -> float | None:
+    if not text.strip():
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise InvalidForm(t("slides.form.prevalence"))
+    return value
+
+
+async def _call(function: Callable[..., R], *given: object) -> R:
+    return await to_thread.run_sync(partial(function, *given))
