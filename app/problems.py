@@ -244,6 +244,33 @@ class RecordsUnavailable(Problem):
         super().__init__(detail, headers={"Retry-After": "5"})
 
 
+class SlidesNotInstalled(Problem):
+    status, slug, title = 501, "slides-not-installed", "This server cannot read slides"
+
+    def __init__(self) -> None:
+        super().__init__("The server lacks what reads slides: pip install 'rosette[slides]', and start it again.")
+
+
+class UnknownSlide(Problem):
+    status, slug, title = 404, "unknown-slide", "There is no such slide"
+
+
+class SlideRefused(Problem):
+    status, slug, title = 409, "slide-refused", "The slide cannot be read or scored"
+
+
+class UnknownPart(Problem):
+    status, slug, title = 404, "unknown-part", "The slide has no such tile or cell, or it cannot be read"
+
+
+class UnknownRun(Problem):
+    status, slug, title = 404, "unknown-run", "There is no such run"
+
+
+class RunState(Problem):
+    status, slug, title = 409, "run-state", "The run's state does not allow this"
+
+
 class NotReady(Problem):
     status, slug, title = 503, "not-ready", "The server is not ready"
 

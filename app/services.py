@@ -27,6 +27,7 @@ from app.records.predictions import PredictionLog
 from app.records.retention import Retention
 from app.records.reviews import Reviews
 from app.records.shadow_scores import ShadowScores
+from app.records.slide_runs import SlideRuns
 from app.records.start import record_settings
 from app.records.writer import Writer
 from app.registry import release
@@ -35,14 +36,15 @@ from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
 from app.registry.signatures import TrustedKeys
 from app.settings import Settings
+from app.slides.service import SlideService
 from app.telemetry import Tracing
 from app.work import Threads
 from model_zoo.opening import ModelError
 
 IO_THREADS = 4
 # Connections of the thread that follows activations, of the shadow's, of an upload, of the readiness check, of the
-# retention, of drift's count, of the writer and of its keeper.
-_OTHERS = 8
+# retention, of drift's count, of the writer and of its keeper; of the threads that serve slides, open and score them.
+_OTHERS = 13
 
 log = logging.getLogger("rosette.models")
 
@@ -78,6 +80,7 @@ class Services:
         self.reviews = Reviews(self.database, self.audit)
         self.registry = Registry(self.database, self.audit, TrustedKeys.parse(settings.trusted_keys or ""))
         self.serving = Serving(self.database, self.registry, self.pool)
+        self.slides = SlideService(settings, SlideRuns(self.database, self.audit), self.registry, self.serving)
         self.shadow_scores = ShadowScores(self.database)
         self.shadow = ShadowScorer(self.shadow_scores, self.serving, self.pool)
         self.batches = CapacityLimiter(settings.batches)
@@ -123,10 +126,12 @@ class Services:
         self.serving.start()
         self.writer.start()
         self.io.start()
+        self.slides.start()
         self._started = True
 
     def stop(self) -> None:
         """End the threads when they have done what waits."""
+        self.slides.stop()
         self.io.stop()
         self.writer.stop()
         self.serving.stop()

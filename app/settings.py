@@ -23,7 +23,7 @@ ADMIN_KEY_MIN_LENGTH = 32
 ROOT_PATH = re.compile(r"(/[A-Za-z0-9_-]{1,64}){1,8}")
 # First parts of the server's paths: a prefix must not be taken for one of them.
 OWN_PATHS = {"admin", "audit", "cases", "diagnose", "docs", "drift", "keys", "livez", "login", "logout"} | {
-    "metrics", "models", "predict", "predictions", "readyz", "static", "status",
+    "metrics", "models", "predict", "predictions", "readyz", "runs", "slides", "static", "status",
 }  # fmt: skip
 
 
@@ -59,6 +59,7 @@ class Settings(BaseSettings):
         upload_timeout_s: seconds within which a whole uploaded model must have arrived.
         retention_days: days for which predictions are kept; by default for ever.
         store_patches: whether the image files themselves are kept with the predictions.
+        slides: folders, separated by colons, whose slides are offered; by default none.
         prevalence: share of this site's patches that are positive; answers then state the probability for it, too.
         docs: whether ``/docs`` and ``/openapi.json`` are served.
         workers: server processes; more than one need PostgreSQL.
@@ -106,6 +107,7 @@ class Settings(BaseSettings):
     upload_timeout_s: float = Field(default=600, gt=0)
     retention_days: int | None = Field(default=None, ge=1, le=36500)
     store_patches: bool = False
+    slides: str | None = None
     prevalence: float | None = Field(default=None, gt=0, lt=1)
     docs: bool = True
     workers: int = Field(default=1, ge=1, le=256)
@@ -144,6 +146,14 @@ class Settings(BaseSettings):
                 "characters A-Z a-z 0-9 _ - and the first is no path of the server's own, such as /models"
             )
         return root
+
+    @field_validator("slides")
+    @classmethod
+    def _absolute_folders(cls, slides: str | None) -> str | None:
+        for folder in (slides or "").split(":"):
+            if folder and not Path(folder).is_absolute():
+                raise ValueError("names a folder that does not begin with a slash: give absolute paths with : between")
+        return slides
 
     @field_validator("home", "journal")
     @classmethod
@@ -226,6 +236,11 @@ class Settings(BaseSettings):
     def journal_folder(self) -> Path:
         """Where the journals are."""
         return self.journal or self.home / "journal"
+
+    @property
+    def slide_folders(self) -> tuple[Path, ...]:
+        """Folders whose slides are offered."""
+        return tuple(Path(folder) for folder in (self.slides or "").split(":") if folder)
 
     def sqlalchemy_url(self) -> str:
         """The database's URL with the driver that Rosette brings, and the password from its file.

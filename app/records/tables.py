@@ -223,3 +223,37 @@ clock = Table(
     Column("seen_at", UtcTime(), nullable=False),
     Column("trusted_at", UtcTime()),
 )
+
+# Ids of slides are HMACs of their paths under the one row's secret.
+slide_secret = Table(
+    "slide_secret",
+    metadata,
+    Column("id", Integer(), primary_key=True, autoincrement=False),
+    Column("secret", String(64), nullable=False),
+)
+
+# ``place`` is the data folder that holds the run's files; ``scope`` is JSON.
+slide_runs = Table(
+    "slide_runs",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("slide_id", String(32), nullable=False),
+    Column("place", String(32), nullable=False),
+    Column("model_sha256", String(64), nullable=False),
+    Column("key_id", String(32), nullable=False),
+    Column("started_by", String(240), nullable=False),
+    Column("prevalence", Double(), nullable=False),
+    Column("rotations", String(8), nullable=False),
+    Column("shifts", String(8), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("done", Integer(), nullable=False),
+    Column("total", Integer(), nullable=False),
+    Column("reason", Text(), nullable=False),
+    Column("scope", Text()),
+    Column("created_at", UtcTime(), nullable=False),
+    Column("started_at", UtcTime()),
+    Column("finished_at", UtcTime()),
+    Index(None, "slide_id", "id"),
+    Index(None, "key_id", "id"),
+    Index(None, "state", "place"),
+)

@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from errno import ENOSYS, EPERM
 from pathlib import Path
@@ -18,7 +18,7 @@ CPU_SECONDS = 8
 _STDIN, _STDOUT = 0, 1
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _PROT_EXEC = 4
-_NEEDED = (
+COMPUTING = (
     "brk",
     "clock_gettime",
     "exit",
@@ -63,14 +63,7 @@ def give_up_rights(*, memory_bytes: int = MEMORY_BYTES, cpu_seconds: int = CPU_S
     """
     load_filter = _filter()
     try:
-        with suppress(OSError):  # where /proc is not ours to write, nothing is lost but this precedence
-            Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-        os.environ.clear()
-        _close_all_but_standard_input_and_output()
-        _limit(memory_bytes, cpu_seconds)
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        _prctl(_PR_SET_DUMPABLE, 0)
-        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        prepare(memory_bytes, cpu_seconds)
         load_filter()
     except (OSError, ValueError) as error:
         raise SandboxUnavailable(f"the kernel refuses to take rights away: {error}") from error
@@ -79,6 +72,36 @@ def give_up_rights(*, memory_bytes: int = MEMORY_BYTES, cpu_seconds: int = CPU_S
         f"no files, network, processes or signals; {memory_bytes // 2**20:,} MiB of memory, "
         f"{cpu_seconds} s of processor time"
     )
+
+
+def prepare(
+    memory_bytes: int,
+    cpu_seconds: int,
+    *,
+    file_bytes: int = 0,
+    files: int = 2,
+    kept: Container[int] = (_STDIN, _STDOUT),
+) -> None:
+    """Do what comes before the filter: limits, no environment, no further descriptors, no way to gain rights.
+
+    Args:
+        memory_bytes: largest address space.
+        cpu_seconds: processor time after which the kernel ends the process.
+        file_bytes: largest file that it may write.
+        files: bound of its descriptors' numbers.
+        kept: descriptors that stay open.
+
+    Raises:
+        OSError, ValueError: if the kernel refuses.
+    """
+    with suppress(OSError):  # where /proc is not ours to write, nothing is lost but this precedence
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    os.environ.clear()
+    _close_all_but(kept)
+    _limit(memory_bytes, cpu_seconds, file_bytes, files)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_DUMPABLE, 0)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def _filter() -> Callable[[], None]:
@@ -105,7 +128,7 @@ def _filter() -> Callable[[], None]:
         calls.add_rule(ALLOW, "write", Arg(0, EQ, _STDOUT))
         for call in ("mmap", "mprotect"):
             calls.add_rule(ALLOW, call, Arg(2, MASKED_EQ, _PROT_EXEC, 0))
-        for call in _NEEDED:
+        for call in COMPUTING:
             calls.add_rule(ALLOW, call)
     except OSError as error:
         raise SandboxUnavailable(f"libseccomp cannot filter system calls here: {error}") from error
@@ -113,20 +136,20 @@ def _filter() -> Callable[[], None]:
     return load
 
 
-def _close_all_but_standard_input_and_output() -> None:
+def _close_all_but(kept: Container[int]) -> None:
     for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
-        if descriptor not in (_STDIN, _STDOUT):
+        if descriptor not in kept:
             with suppress(OSError):  # that of the listing itself is closed already
                 os.close(descriptor)
 
 
-def _limit(memory_bytes: int, cpu_seconds: int) -> None:
+def _limit(memory_bytes: int, cpu_seconds: int, file_bytes: int, files: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
     limits = {
         resource.RLIMIT_AS: memory_bytes,
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_NOFILE: 2,
+        resource.RLIMIT_FSIZE: file_bytes,
+        resource.RLIMIT_NOFILE: files,
         resource.RLIMIT_NPROC: 0,
     }
     for kind, limit in limits.items():
