@@ -46,7 +46,9 @@ def url(name: str) -> str:
 
 
 @router.get(STATIC + "{name}")
-async def asset(request: Request, name: str, _: Annotated[None, Depends(KnownParameters("v"))], v: str = "") -> Response:
+async def asset(
+    request: Request, name: str, _: Annotated[None, Depends(KnownParameters("v"))], v: str = ""
+) -> Response:
     found = ASSETS.get(name)
     if found is None:
         raise HTTPException(404, f"There is no {name} here")

@@ -6,16 +6,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
-from anyio import to_thread
-from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app.access.caller import Caller, Role
 from app.access.dependencies import MayPredict, MayRead
 from app.api.query import KnownParameters
-from app.problems import InvalidForm, Problem
+from app.problems import InvalidForm, SlideRefused, SlidesNotInstalled, UnknownPart, UnknownSlide
 from app.services import Services, services_of
-from app.slides.service import SlideEntry
+from app.slides.entries import MEDIA_TYPES, SlideEntry
 from app.web import slide_map
 from app.web.errors import PageRoute
 from app.web.forms import read_form
@@ -25,12 +24,7 @@ from slides.runfile import Run, read_runfile
 
 PAGE_SIZE = 24
 THUMBNAIL_PX = 320
-PRODUCTS = {
-    "cells.csv": "text/csv",
-    "regions.geojson": "application/geo+json",
-    "heatmap.png": "image/png",
-    "report.html": "text/html",
-}
+WAIT_S = 2.0
 ROTATIONS, SHIFTS = ("auto", "full", "none"), ("none", "auto", "report")
 ACTIVE = ("queued", "running")
 KEPT = {"Cache-Control": "private, max-age=3600", "Vary": "Cookie"}
@@ -56,8 +50,9 @@ async def list_slides(
 ) -> Response:
     trouble, entries = "", list[SlideEntry]()
     try:
-        entries = await _call(services.slides.list, caller.role)
-    except Problem as problem:
+        trouble = await _call(services, services.slides.unavailable)
+        entries = [] if trouble else await _call(services, services.slides.list, caller, WAIT_S)
+    except SlidesNotInstalled as problem:
         trouble = problem.detail
     wanted = [entry for entry in entries if q.strip().lower() in _title(entry).lower()]
     pages = max(1, -(-len(wanted) // PAGE_SIZE))
@@ -82,7 +77,7 @@ async def list_slides(
 
 @router.get("/{slide_id}/thumbnail.jpeg")
 async def thumbnail(caller: MayRead, _: NoParameters, services: TheServices, slide_id: SlideId) -> Response:
-    data = await _call(services.slides.thumbnail, slide_id, THUMBNAIL_PX)
+    data = await _call(services, services.slides.thumbnail, slide_id, THUMBNAIL_PX)
     return Response(data, media_type="image/jpeg", headers=KEPT)
 
 
@@ -90,7 +85,7 @@ async def thumbnail(caller: MayRead, _: NoParameters, services: TheServices, sli
 async def tile(
     caller: MayRead, _: NoParameters, services: TheServices, slide_id: SlideId, level: Place, column: Place, row: Place
 ) -> Response:
-    data = await _call(services.slides.tile, slide_id, level, column, row)
+    data = await _call(services, services.slides.tile, slide_id, level, column, row)
     return Response(data, media_type="image/jpeg", headers=KEPT)
 
 
@@ -102,7 +97,7 @@ async def score(
     prevalence = _prevalence(form["prevalence"])
     if form["rotations"] not in ROTATIONS or form["shifts"] not in SHIFTS:
         raise InvalidForm(t("slides.form.choice"))
-    run = await _call(services.slides.start, slide_id, caller, prevalence, form["rotations"], form["shifts"])
+    run = await _call(services, services.slides.start, slide_id, caller, prevalence, form["rotations"], form["shifts"])
     return RedirectResponse(f"/ui/slides/runs/{run.id}", 303, headers=HEADERS)
 
 
@@ -115,14 +110,18 @@ async def one_run(
     run_id: RunId,
     map_: Annotated[str, Query(alias="map", pattern="^shown$|^$")] = "",
 ) -> Response:
-    run = await _call(services.slides.run, run_id)
-    entries = {entry.id: entry for entry in await _call(services.slides.list, caller.role)}
-    entry = entries.get(run.slide_id)
-    zoom = await _call(services.slides.deep_zoom, run.slide_id)
+    run = await _call(services, services.slides.run, run_id, caller)
+    entry = zoom = None
+    trouble = ""
+    try:
+        entry = await _call(services, services.slides.entry, run.slide_id, caller)
+        zoom = await _call(services, services.slides.deep_zoom, run.slide_id)
+    except (UnknownSlide, SlideRefused) as problem:
+        trouble = problem.detail
     found: dict[str, Any] = {"about": None, "regions": None}
     hidden = False
     if run.state == "complete":
-        found = await _call(_read_map, services, run.id)
+        found = await _call(services, _read_map, services, run.id, caller)
         scope = found["about"].scope
         hidden = (scope is None or scope.verdict == "out_of_scope") and map_ != "shown"
     return page(
@@ -131,12 +130,13 @@ async def one_run(
         run=run,
         title=_title(entry) if entry else t("slides.unnamed", id=run.slide_id[:8]),
         zoom=zoom,
+        trouble=trouble,
         microns=entry.microns_per_pixel if entry else None,
         active=run.state in ACTIVE,
         hidden=hidden,
         asker=may(caller, Role.PREDICT),
         same_model=_serves(services, found["about"]),
-        products=PRODUCTS,
+        products=MEDIA_TYPES,
         palette=slide_map.palette(),
         swatches=slide_map.swatches(),
         states=slide_map.state_names(),
@@ -147,7 +147,7 @@ async def one_run(
 
 @router.get("/runs/{run_id}/progress")
 async def progress(caller: MayRead, _: NoParameters, services: TheServices, run_id: RunId) -> Response:
-    run = await _call(services.slides.run, run_id)
+    run = await _call(services, services.slides.run, run_id, caller)
     return JSONResponse({"state": run.state, "done": run.done, "total": run.total}, headers=HEADERS)
 
 
@@ -156,20 +156,20 @@ async def cancel(
     request: Request, caller: MayPredict, _: NoParameters, services: TheServices, run_id: RunId
 ) -> Response:
     await read_form(request, services.settings.body_timeout_s)
-    await _call(services.slides.cancel, run_id)
+    await _call(services, services.slides.cancel, run_id, caller)
     return RedirectResponse(f"/ui/slides/runs/{run_id}", 303, headers=HEADERS)
 
 
 @router.get("/runs/{run_id}/cells.bin")
 async def cells(caller: MayRead, _: NoParameters, services: TheServices, run_id: RunId) -> Response:
     """All cells, packed; every browser that runs the page's script reads gzip."""
-    packed = await _call(_pack, services, run_id)
+    packed = await _call(services, _pack, services, run_id, caller)
     return Response(packed, media_type="application/octet-stream", headers=KEPT | {"Content-Encoding": "gzip"})
 
 
 @router.get("/runs/{run_id}/outlines.json")
 async def outlines(caller: MayRead, _: NoParameters, services: TheServices, run_id: RunId) -> Response:
-    regions = await _call(_regions, services, run_id)
+    regions = await _call(services, _regions, services, run_id, caller)
     return JSONResponse(regions.polygons, headers=KEPT)
 
 
@@ -177,32 +177,37 @@ async def outlines(caller: MayRead, _: NoParameters, services: TheServices, run_
 async def patch(
     caller: MayRead, _: NoParameters, services: TheServices, run_id: RunId, column: Place, row: Place
 ) -> Response:
-    run = await _call(services.slides.run, run_id)
-    data = await _call(services.slides.patch_answer, run.slide_id, run.id, column, row)
+    run = await _call(services, services.slides.run, run_id, caller)
+    scale = (await _call(services, _about, services, run_id, caller)).model.microns_per_pixel
+    data = await _call(services, services.slides.patch, run.slide_id, column, row, scale)
     return Response(data, media_type="image/png", headers=KEPT)
 
 
 @router.get("/runs/{run_id}/{name}")
 async def product(caller: MayRead, _: NoParameters, services: TheServices, run_id: RunId, name: str) -> Response:
     """A file of the run, always as a download: its page's policy is not this server's."""
-    if name not in PRODUCTS:
-        raise HTTPException(404)
-    data = await _call(services.slides.product, run_id, name)
+    if name not in MEDIA_TYPES:
+        raise UnknownPart(f"A run has no {name[:64]}: it has {', '.join(MEDIA_TYPES)}.")
+    data = await _call(services, services.slides.product, run_id, name, caller)
     headers = HEADERS | {"Content-Disposition": f'attachment; filename="{run_id[:8]}-{name}"'}
-    return Response(data, media_type=PRODUCTS[name], headers=headers)
+    return Response(data, media_type=MEDIA_TYPES[name], headers=headers)
 
 
-def _read_map(services: Services, run_id: str) -> dict[str, Any]:
-    return {"about": read_runfile(services.slides.folder(run_id)), "regions": _regions(services, run_id)}
+def _read_map(services: Services, run_id: str, caller: Caller) -> dict[str, Any]:
+    return {"about": _about(services, run_id, caller), "regions": _regions(services, run_id, caller)}
 
 
-def _regions(services: Services, run_id: str) -> slide_map.Regions:
-    return slide_map.read_regions(services.slides.product(run_id, "regions.geojson"))
+def _about(services: Services, run_id: str, caller: Caller) -> Run:
+    return read_runfile(services.slides.folder(run_id, caller))
 
 
-def _pack(services: Services, run_id: str) -> bytes:
-    regions = _regions(services, run_id)
-    return slide_map.packed_cells(services.slides.folder(run_id), regions.rule["prevalence"])
+def _regions(services: Services, run_id: str, caller: Caller) -> slide_map.Regions:
+    return slide_map.read_regions(services.slides.product(run_id, "regions.geojson", caller))
+
+
+def _pack(services: Services, run_id: str, caller: Caller) -> bytes:
+    run = services.slides.run(run_id, caller)
+    return slide_map.packed_cells(services.slides.folder(run_id, caller), run.prevalence)
 
 
 def _serves(services: Services, about: Run | None) -> bool:
@@ -227,5 +232,5 @@ def _prevalence(text: str) -> float | None:
     return value
 
 
-async def _call(function: Callable[..., R], *given: object) -> R:
-    return await to_thread.run_sync(partial(function, *given))
+async def _call(services: Services, function: Callable[..., R], *given: object) -> R:
+    return await services.slides.work.run(partial(function, *given))

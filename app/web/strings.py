@@ -175,6 +175,8 @@ STRINGS = {
     "slides.unnamed": "Slide {id}",
     "slides.thumbnail": "{name}, overview",
     "slides.thumbnail.none": "no picture",
+    "slides.refused": "It cannot be scored: {reason}",
+    "slides.waiting": "It is being opened. Load the page again in a while.",
     "slides.size": "Size",
     "slides.size.value": "{width} × {height} mm, {x} × {y} px",
     "slides.scale": "Scale",
