@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from slides.cells import STATES, Cells, State, read_run
 from slides.palette import colours
-from slides.runfile import Run
+from slides.runfile import Run, RunError
 
 REASONS = ("tissue", "no_tissue", "sharpness", "stain", "scope", "unreadable", "crashed", "other")
 MAX_REGIONS = 500
+MAX_BYTES = 2**26
 STEPS, SWATCHES = 256, 48
 NOTHING = 0xFFFF
 
@@ -66,10 +67,22 @@ class Regions:
     polygons: tuple[Any, ...]
 
 
-def read_regions(geojson: bytes) -> Regions:
-    """What ``regions.geojson`` says."""
-    read = json.loads(geojson)
-    rule = read["rosette"]["rule"]
+def read_regions(file: Path) -> Regions:
+    """What ``regions.geojson`` says.
+
+    Raises:
+        RunError: if it is not as :mod:`slides.geojson` writes it.
+    """
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise RunError(f"{file.name} is larger than {MAX_BYTES} bytes")
+        return _regions(json.loads(file.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{file.name} cannot be read ({error}): score the slide again") from error
+
+
+def _regions(read: Any) -> Regions:
+    rule = {name: float(value) for name, value in read["rosette"]["rule"].items()}
     features = read["features"]
     shown = features[:MAX_REGIONS]
     polygons = tuple(_polygons(feature["geometry"]) for feature in shown)
@@ -85,7 +98,8 @@ def _polygons(geometry: dict[str, Any]) -> list[list[list[list[int]]]]:
     return found if geometry["type"] == "MultiPolygon" else [found]  # type: ignore[list-item]
 
 
-def _row(number: int, measured: dict[str, float], at: str, polygons: list[list[list[list[int]]]]) -> RegionRow:
+def _row(number: int, said: dict[str, float], at: str, polygons: list[list[list[list[int]]]]) -> RegionRow:
+    measured = {name: float(value) for name, value in said.items()}
     x, y = zip(*chain.from_iterable(outer for outer, *_ in polygons), strict=True)
     return RegionRow(
         number=number,
@@ -97,7 +111,7 @@ def _row(number: int, measured: dict[str, float], at: str, polygons: list[list[l
         shifts=measured.get("Largest shift deviation"),
         beyond=int(measured.get("Cells beyond the turn limit", 0)),
         not_judged=int(measured["Cells not judged inside"] + measured["Cells not judged beside"]),
-        box=(min(x), min(y), max(x), max(y)),
+        box=(int(min(x)), int(min(y)), int(max(x)), int(max(y))),
     )
 
 

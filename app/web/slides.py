@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
 from app.access.caller import Caller, Role
 from app.access.dependencies import MayPredict, MayRead
 from app.api.query import KnownParameters
-from app.problems import InvalidForm, SlideRefused, SlidesNotInstalled, UnknownPart, UnknownSlide
+from app.problems import InvalidForm, SlideRefused, SlidesNotInstalled, UnknownPart, UnknownRun, UnknownSlide
 from app.services import Services, services_of
 from app.slides.entries import MEDIA_TYPES, SlideEntry
 from app.web import slide_map
@@ -20,16 +21,19 @@ from app.web.errors import PageRoute
 from app.web.forms import read_form
 from app.web.rendering import HEADERS, may, page
 from app.web.strings import t
-from slides.runfile import Run, read_runfile
+from slides.runfile import Run, RunError, read_runfile
 
 PAGE_SIZE = 24
 THUMBNAIL_PX = 320
 WAIT_S = 2.0
+PREVALENCE = 0.05
 ROTATIONS, SHIFTS = ("auto", "full", "none"), ("none", "auto", "report")
 ACTIVE = ("queued", "running")
 KEPT = {"Cache-Control": "private, max-age=3600", "Vary": "Cookie"}
 
 R = TypeVar("R")
+
+log = logging.getLogger("rosette.slides")
 
 router = APIRouter(prefix="/ui/slides", include_in_schema=False, route_class=PageRoute)
 TheServices = Annotated[Services, Depends(services_of)]
@@ -97,7 +101,9 @@ async def score(
     prevalence = _prevalence(form["prevalence"])
     if form["rotations"] not in ROTATIONS or form["shifts"] not in SHIFTS:
         raise InvalidForm(t("slides.form.choice"))
-    run = await _call(services, services.slides.start, slide_id, caller, prevalence, form["rotations"], form["shifts"])
+    run = await _call(
+        services, services.slides.start_run, slide_id, caller, prevalence, form["rotations"], form["shifts"]
+    )
     return RedirectResponse(f"/ui/slides/runs/{run.id}", 303, headers=HEADERS)
 
 
@@ -178,8 +184,7 @@ async def patch(
     caller: MayRead, _: NoParameters, services: TheServices, run_id: RunId, column: Place, row: Place
 ) -> Response:
     run = await _call(services, services.slides.run, run_id, caller)
-    scale = (await _call(services, _about, services, run_id, caller)).model.microns_per_pixel
-    data = await _call(services, services.slides.patch, run.slide_id, column, row, scale)
+    data = await _call(services, services.slides.patch_answer, run.slide_id, run.id, column, row)
     return Response(data, media_type="image/png", headers=KEPT)
 
 
@@ -188,9 +193,9 @@ async def product(caller: MayRead, _: NoParameters, services: TheServices, run_i
     """A file of the run, always as a download: its page's policy is not this server's."""
     if name not in MEDIA_TYPES:
         raise UnknownPart(f"A run has no {name[:64]}: it has {', '.join(MEDIA_TYPES)}.")
-    data = await _call(services, services.slides.product, run_id, name, caller)
+    file = await _call(services, services.slides.product, run_id, caller, name)
     headers = HEADERS | {"Content-Disposition": f'attachment; filename="{run_id[:8]}-{name}"'}
-    return Response(data, media_type=MEDIA_TYPES[name], headers=headers)
+    return FileResponse(file, media_type=MEDIA_TYPES[name], headers=headers)
 
 
 def _read_map(services: Services, run_id: str, caller: Caller) -> dict[str, Any]:
@@ -198,16 +203,16 @@ def _read_map(services: Services, run_id: str, caller: Caller) -> dict[str, Any]
 
 
 def _about(services: Services, run_id: str, caller: Caller) -> Run:
-    return read_runfile(services.slides.folder(run_id, caller))
+    return read_runfile(services.slides.product(run_id, caller, "cells.csv").parent)
 
 
 def _regions(services: Services, run_id: str, caller: Caller) -> slide_map.Regions:
-    return slide_map.read_regions(services.slides.product(run_id, "regions.geojson", caller))
+    return slide_map.read_regions(services.slides.product(run_id, caller, "regions.geojson"))
 
 
 def _pack(services: Services, run_id: str, caller: Caller) -> bytes:
     run = services.slides.run(run_id, caller)
-    return slide_map.packed_cells(services.slides.folder(run_id, caller), run.prevalence)
+    return slide_map.packed_cells(services.slides.product(run_id, caller, "cells.csv").parent, run.prevalence)
 
 
 def _serves(services: Services, about: Run | None) -> bool:
@@ -220,9 +225,9 @@ def _title(entry: SlideEntry) -> str:
     return entry.name or t("slides.unnamed", id=entry.id[:8])
 
 
-def _prevalence(text: str) -> float | None:
+def _prevalence(text: str) -> float:
     if not text.strip():
-        return None
+        return PREVALENCE
     try:
         value = float(text)
     except ValueError:
@@ -233,4 +238,8 @@ def _prevalence(text: str) -> float | None:
 
 
 async def _call(services: Services, function: Callable[..., R], *given: object) -> R:
-    return await services.slides.work.run(partial(function, *given))
+    try:
+        return await services.slides.work.run(partial(function, *given))
+    except RunError as error:  # its message names folders of this machine
+        log.error("a run cannot be shown: %s", error)
+        raise UnknownRun("The files of this run are damaged or gone: score the slide again.") from error
