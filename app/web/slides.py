@@ -76,6 +76,7 @@ async def list_slides(
         asker=may(caller, Role.PREDICT),
         rotations=ROTATIONS,
         shifts=SHIFTS,
+        prevalence=PREVALENCE,
     )
 
 

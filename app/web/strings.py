@@ -176,7 +176,7 @@ STRINGS = {
     "slides.thumbnail": "{name}, overview",
     "slides.thumbnail.none": "no picture",
     "slides.refused": "It cannot be scored: {reason}",
-    "slides.waiting": "It is being opened. Load the page again in a while.",
+    "slides.waiting": "It is being opened.",
     "slides.size": "Size",
     "slides.size.value": "{width} × {height} mm, {x} × {y} px",
     "slides.scale": "Scale",

@@ -1,4 +1,4 @@
-// The list of slides: how far running ones are; the page is loaded again when one has ended.
+// The list of slides: how far running ones are. The page is loaded again when one has ended.
 const { root } = document.documentElement.dataset; // a proxy's prefix
 const EVERY_MS = 2000;
 const shown = [...document.querySelectorAll(".running")];
@@ -24,4 +24,19 @@ async function poll() {
   else setTimeout(poll, EVERY_MS);
 }
 
+// Slides that nobody has opened yet: the page is loaded again when one more is known.
+const opening = document.querySelectorAll(".opening").length;
+
+async function waitForSlides() {
+  try {
+    const text = await (await fetch(location.href)).text();
+    const page = new DOMParser().parseFromString(text, "text/html");
+    if (page.querySelectorAll(".opening").length !== opening) return location.reload();
+  } catch {
+    // The next look may succeed.
+  }
+  setTimeout(waitForSlides, EVERY_MS);
+}
+
 if (shown.length) poll();
+if (opening) waitForSlides();
