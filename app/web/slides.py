@@ -76,7 +76,7 @@ async def list_slides(
         asker=may(caller, Role.PREDICT),
         rotations=ROTATIONS,
         shifts=SHIFTS,
-        prevalence=PREVALENCE,
+        prevalence=services.settings.prevalence or PREVALENCE,
     )
 
 
@@ -99,7 +99,7 @@ async def score(
     request: Request, caller: MayPredict, _: NoParameters, services: TheServices, slide_id: SlideId
 ) -> Response:
     form = await read_form(request, services.settings.body_timeout_s, "prevalence", "rotations", "shifts")
-    prevalence = _prevalence(form["prevalence"])
+    prevalence = _prevalence(form["prevalence"]) or services.settings.prevalence or PREVALENCE
     if form["rotations"] not in ROTATIONS or form["shifts"] not in SHIFTS:
         raise InvalidForm(t("slides.form.choice"))
     run = await _call(
@@ -226,9 +226,9 @@ def _title(entry: SlideEntry) -> str:
     return entry.name or t("slides.unnamed", id=entry.id[:8])
 
 
-def _prevalence(text: str) -> float:
+def _prevalence(text: str) -> float | None:
     if not text.strip():
-        return PREVALENCE
+        return None
     try:
         value = float(text)
     except ValueError:
