@@ -25,6 +25,8 @@ pytest.importorskip("openslide")
 
 NAME = "CMU-1-Small-Region.svs"
 
+expect.set_options(timeout=120_000)
+
 
 @pytest.fixture(scope="module")
 def offering(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[RunningServer]:
@@ -62,7 +64,8 @@ def test_a_slide_is_scored_and_its_map_shown_after_a_click(window: Open, offerin
     expect(article).to_contain_text("2,220 × 2,967 px")
     expect(article).to_contain_text("not scored yet")
     thumbnail = article.get_by_role("img", name=f"{NAME}, overview")
-    assert thumbnail.evaluate("image => image.complete && image.naturalWidth > 100")
+    opened.page.wait_for_load_state("networkidle")
+    assert thumbnail.evaluate("image => image.naturalWidth") > 100
     expect(page.get_by_role("article", name="damaged.svs")).to_contain_text("It cannot be scored")
     assert page.get_by_role("article", name="damaged.svs").get_by_role("button").count() == 0
     article.get_by_text("Settings").click()
