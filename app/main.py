@@ -26,6 +26,8 @@ from app.api import (
     predict,
     predictions,
     reviews,
+    runs,
+    slides,
 )
 from app.api.connection import Connection
 from app.api.head import Head
@@ -93,7 +95,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.scrapes = CapacityLimiter(1)
     app.state.readiness = health.Readiness(services)
     errors.install(app)
-    for module in (predict, batch, exports, predictions, reviews, models, keys, audit, drift, metrics, health):
+    for module in (
+        predict,
+        batch,
+        exports,
+        predictions,
+        reviews,
+        models,
+        keys,
+        audit,
+        drift,
+        metrics,
+        health,
+        slides,
+        runs,
+    ):
         app.include_router(module.router)
     pages.install(app)
     app.openapi = partial(docs.describe, app, services.settings.root_path or "")  # type: ignore[method-assign]

@@ -50,9 +50,10 @@ class Metrics:
         serving: whose model is shown.
         shadow: whose losses are shown.
         writer: whose journal is shown.
+        slides: figures of runs.
     """
 
-    def __init__(self, pool: Pool, serving: Serving, shadow: ShadowScorer, writer: Writer) -> None:
+    def __init__(self, pool: Pool, serving: Serving, shadow: ShadowScorer, writer: Writer, slides: Collector) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("rosette_requests", "Requests.", ("route", "method", "status"), registry=registry)
         self._series: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
@@ -91,6 +92,7 @@ class Metrics:
         self._problems = Counter("rosette_problems", "Problems answered.", ("problem",), registry=registry)
         ProcessCollector(registry=registry)
         registry.register(_State(pool, serving, shadow, writer))
+        registry.register(slides)
 
     def request(self, route: str | None, method: str, status: int | None, seconds: float) -> None:
         """Count a request.

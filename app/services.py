@@ -80,11 +80,13 @@ class Services:
         self.reviews = Reviews(self.database, self.audit)
         self.registry = Registry(self.database, self.audit, TrustedKeys.parse(settings.trusted_keys or ""))
         self.serving = Serving(self.database, self.registry, self.pool)
-        self.slides = SlideService(settings, SlideRuns(self.database, self.audit), self.registry, self.serving)
+        self.slides = SlideService(
+            settings, SlideRuns(self.database, self.audit), self.registry, self.serving, self.retention
+        )
         self.shadow_scores = ShadowScores(self.database)
         self.shadow = ShadowScorer(self.shadow_scores, self.serving, self.pool)
         self.batches = CapacityLimiter(settings.batches)
-        self.metrics = Metrics(self.pool, self.serving, self.shadow, self.writer)
+        self.metrics = Metrics(self.pool, self.serving, self.shadow, self.writer, self.slides.figures)
         self.tracing = Tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
         self.answering = Answering(
             self.pool,

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from model_zoo.notice import NOTICE
 from slides.cells import State, read_run
+from slides.export_commands import commands as export_commands
 from slides.opened import Model, open_model, open_slide
 from slides.patch import patch_of, write_patch
 from slides.pool import Pool
@@ -23,6 +24,7 @@ from slides.score import Measures, SlideRotations, SlideShifts
 from slides.verify import verify_run
 
 slide = typer.Typer(help="Score whole slides, without a server.", no_args_is_help=True)
+slide.add_typer(export_commands)
 
 _Model = Annotated[Path | None, typer.Option(metavar="FILE", help="The artifact; by default the shipped one.")]
 _Mpp = Annotated[
@@ -49,8 +51,8 @@ def score(
         typer.Option(help="Of which cells the turns are measured; auto: of doubtful and hot ones."),
     ] = SlideRotations.AUTO,
     shifts: Annotated[
-        SlideShifts, typer.Option(help="Of which cells eight shifts of 4 px are measured, too.")
-    ] = SlideShifts.NONE,
+        SlideShifts, typer.Option(help="Of which cells eight shifts of 4 px are measured, likewise.")
+    ] = SlideShifts.AUTO,
     processes: Annotated[
         int | None, typer.Option(min=1, max=256, help="How many processes score; by default one for each core.")
     ] = None,

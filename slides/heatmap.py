@@ -112,7 +112,7 @@ def _outline(picture: Image.Image, cells: Cells, regions: Sequence[Region], cell
                 rows = np.searchsorted(cells.y, [y for _, y in ring]) * cell_px
                 corners = list(zip(columns.tolist(), rows.tolist(), strict=True))
                 pen.line(corners, fill=(*OUTLINE, 255), width=2)
-        left, top, _, _ = region.box
+        left, top = region.polygons[0][0][0]
         at = (int(np.searchsorted(cells.x, left)) * cell_px, int(np.searchsorted(cells.y, top)) * cell_px)
         _number(pen, str(region.number), at)
 

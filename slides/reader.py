@@ -14,7 +14,7 @@ from slides.errors import SlideError
 
 GLASS = 255  # what lies beyond the slide, and where nothing was scanned
 CACHE_BYTES = 48 * 2**20
-SMALLEST = 128  # pixels; a smaller rectangle that cannot be read is not divided further
+TILE = 128  # pixels; where the file does not say how large its tiles are
 MAX_PIXELS = 2**31 - 1  # of a side
 _OPAQUE = 0xFF000000  # the fourth byte of a pixel is the highest
 
@@ -119,22 +119,27 @@ class Reader:
         return pixels, bad
 
     def _parts(self, level: int, part: Rectangle) -> tuple[Pixels, list[Rectangle]]:
-        """A rectangle within the slide; where that fails, its quarters, until the unreadable part is found."""
+        """A rectangle within the slide; where that fails, its halves, down to the stored tiles that fail."""
         try:
             return self._read(level, part), []
         except openslide.OpenSlideError:
             self._slide.close()
             self._slide = _opened(self.path)  # OpenSlide reads nothing more after an error
-        if max(part.width, part.height) <= SMALLEST:
-            return np.full((part.height, part.width, 4), GLASS, np.uint8), [part]
-        pixels = np.empty((part.height, part.width, 4), np.uint8)
-        bad: list[Rectangle] = []
-        for quarter in _quarters(part):
-            inner, unreadable = self._parts(level, quarter)
-            y, x = quarter.y - part.y, quarter.x - part.x
-            pixels[y : y + quarter.height, x : x + quarter.width] = inner
+        pixels = np.full((part.height, part.width, 4), GLASS, np.uint8)
+        halves = _halves(part, *self._tile(level))
+        bad = [] if halves else [part]
+        for half in halves:
+            inner, unreadable = self._parts(level, half)
+            y, x = half.y - part.y, half.x - part.x
+            pixels[y : y + half.height, x : x + half.width] = inner
             bad += unreadable
         return pixels, bad
+
+    def _tile(self, level: int) -> tuple[int, int]:
+        """Width and height of a level's stored tiles."""
+        sides = (self.properties.get(f"openslide.level[{level}].tile-{name}", "") for name in ("width", "height"))
+        width, height = (int(side) if side.isdecimal() and 16 <= int(side) <= 4096 else TILE for side in sides)
+        return width, height
 
     def _read(self, level: int, part: Rectangle) -> Pixels:
         downsample = self.levels[level].downsample
@@ -167,8 +172,26 @@ def _opened(path: Path) -> openslide.OpenSlide:
     return slide
 
 
-def _quarters(part: Rectangle) -> list[Rectangle]:
-    right, down = (part.width + 1) // 2, (part.height + 1) // 2
-    corners = [(0, 0, right, down), (right, 0, part.width - right, down)]
-    corners += [(0, down, right, part.height - down), (right, down, part.width - right, part.height - down)]
-    return [Rectangle(part.x + x, part.y + y, w, h) for x, y, w, h in corners if w and h]
+def _halves(part: Rectangle, width: int, height: int) -> list[Rectangle]:
+    """A rectangle cut between two tiles, where most lie beside each other; empty if it lies in one."""
+    columns, first_column = _tiles(part.x, part.width, width)
+    rows, first_row = _tiles(part.y, part.height, height)
+    if max(columns, rows) < 2:
+        return []
+    if columns >= rows:
+        cut = (first_column + columns // 2) * width - part.x
+        return [
+            Rectangle(part.x, part.y, cut, part.height),
+            Rectangle(part.x + cut, part.y, part.width - cut, part.height),
+        ]
+    cut = (first_row + rows // 2) * height - part.y
+    return [
+        Rectangle(part.x, part.y, part.width, cut),
+        Rectangle(part.x, part.y + cut, part.width, part.height - cut),
+    ]
+
+
+def _tiles(start: int, length: int, size: int) -> tuple[int, int]:
+    """How many tiles a stretch touches, and the first of them."""
+    first = start // size
+    return (start + length - 1) // size + 1 - first, first

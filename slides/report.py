@@ -15,6 +15,12 @@ from slides.summary import reasons, states
 
 MAX_ROWS = 40
 
+
+def _figure(value: float) -> str:
+    """Three digits, and thousands apart."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 _templates = Environment(
     loader=PackageLoader("slides"),
     autoescape=select_autoescape(default=True),
@@ -22,6 +28,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_templates.filters["figure"] = _figure
 
 
 def report_html(run: Run, cells: Cells, regions: Sequence[Region], rule: Rule, heatmap: bytes) -> bytes:

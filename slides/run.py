@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from slides import chunkfile
+from slides import chunkfile, products
 from slides.cells import CELLS_FILE, Cells, write_cells
 from slides.errors import SlideError
 from slides.grid import STRIDE, Chunk, chunks, columns_of, edges, rows_of
@@ -90,6 +90,7 @@ def score_slide(
             raise SlideError("the file was changed while it was scored: start again when it is whole")
         write_cells(folder / CELLS_FILE, cells)
         write_runfile(folder, run.model_copy(update={"state": "complete", "finished_at": datetime.now(UTC)}))
+        products.write(folder)
         shutil.rmtree(folder / CHUNKS)
     return folder
 

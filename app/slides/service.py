@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 from app.access.caller import Caller, Role
 from app.inference.frames import Message
 from app.problems import Busy, RunState, SlideRefused, SlidesNotInstalled, UnknownPart, UnknownRun, UnknownSlide
+from app.records.retention import Retention
 from app.records.slide_runs import SlideRun, SlideRuns
 from app.registry.registry import Registry
 from app.registry.sandbox import SandboxUnavailable
@@ -23,7 +24,9 @@ from app.settings import Settings
 from app.slides.cache import PictureCache
 from app.slides.catalogue import Catalogue, Description
 from app.slides.entries import DeepZoom, Measured, Product, SlideEntry
+from app.slides.figures import SlideFigures
 from app.slides.folders import SlideFile
+from app.slides.runner import Runner
 from app.slides.viewer import ReaderDiedError, SlideProcesses, SlideRefusedError
 from app.slides.workplace import Workplace
 from app.work import Threads
@@ -45,15 +48,19 @@ class SlideService:
 
     Attributes:
         work: threads for these methods.
+        figures: for the metrics.
 
     Args:
         settings: of the server.
         runs: the rows of runs.
         registry: the models.
         serving: which model answers.
+        retention: keeps the clock.
     """
 
-    def __init__(self, settings: Settings, runs: SlideRuns, registry: Registry, serving: Serving) -> None:
+    def __init__(
+        self, settings: Settings, runs: SlideRuns, registry: Registry, serving: Serving, retention: Retention
+    ) -> None:
         self._runs = runs
         self._registry = registry
         self._workplace = Workplace(settings.home)
@@ -65,13 +72,27 @@ class SlideService:
         self.catalogue = Catalogue(
             settings.slide_folders if self.installed else (), runs.secret, self._processes, self._scale
         )
+        self.figures = SlideFigures()
+        self._runner = Runner(
+            runs,
+            registry,
+            self.catalogue,
+            self._workplace,
+            self._processes,
+            self.figures,
+            retention,
+            settings.retention_days,
+        )
 
     def start(self) -> None:
         self.work.start()
         self.catalogue.start()
+        if self.installed:
+            self._runner.start()
 
     def stop(self) -> None:
         """End the threads and all processes that have slides open."""
+        self._runner.stop()
         self.catalogue.stop()
         self._processes.close()
         self.work.stop()
@@ -183,6 +204,7 @@ class SlideService:
         )
         if not self._runs.add(run, self._workplace.name, caller.actor, MOST_UNFINISHED):
             raise Busy(f"{MOST_UNFINISHED} runs wait or are under way: wait until one has ended, or cancel one.")
+        self._runner.wake()
         return run
 
     def run(self, run_id: str, caller: Caller) -> SlideRun:

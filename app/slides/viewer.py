@@ -50,7 +50,7 @@ class SlideProcess:
         self.asked = 0
         self._lock = threading.Lock()
         self._frames = Frames()
-        self._names = (str(file.path), file.path.name, file.path.stem)
+        self._names = names_of(file)
         try:
             self._process = subprocess.Popen(
                 CHILD,
@@ -202,6 +202,9 @@ class SlideProcesses:
                     self._open.move_to_end(file.id)
                     return found[1]
                 ended = [self._open.pop(file.id)[1]] if found else []
+            for each in ended:
+                each.close()
+            ended = []
             process = SlideProcess(file)
             with self._lock:
                 self._open[file.id] = (version, process)
@@ -225,6 +228,11 @@ class SlideProcesses:
 def shown(value: object) -> str:
     """What the process wrote, fit to be shown."""
     return "".join(each for each in str(value)[:500] if each.isprintable())
+
+
+def names_of(file: SlideFile) -> tuple[str, ...]:
+    """What messages may call the file; its stem only as a part of a path, for it may be any word."""
+    return str(file.path), file.path.name, f"/{file.path.stem}"
 
 
 def without_names(text: str, names: Sequence[str]) -> str:

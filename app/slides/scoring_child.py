@@ -1,0 +1,134 @@
+"""The process that scores one slide: opens the model, gives up its rights, then scores into the run's folder.
+
+    python -I -m app.slides.scoring_child
+
+On standard input comes one message: which slide, which folder, which measures, and the artifact. On standard output it
+tells ``confined``, ``total`` (cells), ``done`` (further cells), and at the end ``finished`` or ``refused``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from app.inference.frames import Header, read
+from app.memory import use_few_arenas
+from app.registry.sandbox import SandboxUnavailable
+from app.slides.child import admit, tell
+from app.slides.confine import Bounds, confine
+from model_zoo.network import Network, check_golden_cases
+from slides.cells import State
+from slides.errors import SlideError
+from slides.grid import Chunk
+from slides.opened import Model, open_slide
+from slides.pool import MOST_DEATHS, Job, Pool, Task
+from slides.products import write
+from slides.raster import Raster
+from slides.reader import Reader
+from slides.regions import Rule
+from slides.run import Heard, score_slide
+from slides.runfile import read_runfile, write_runfile
+from slides.score import CellArray, Measures, Scorer, SlideRotations, SlideShifts, nothing, put
+
+MEMORY_BYTES = 4 * 2**30
+FILE_BYTES = 4 * 2**30
+CPU_SECONDS = 7 * 24 * 3600
+NICENESS = 10
+TRIED_FILE = "tried"
+
+
+def main() -> None:
+    message = read(sys.stdin.buffer)
+    assert message is not None
+    wanted, [data] = message
+    _stand_back()
+    use_few_arenas()
+    path, readable = admit(wanted)
+    work = Path(wanted["work"])
+    network = Network(data)
+    check_golden_cases(network)
+    try:
+        confine(
+            readable,
+            os.open(work, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
+            Bounds(MEMORY_BYTES, CPU_SECONDS, FILE_BYTES),
+        )
+    except SandboxUnavailable as error:
+        tell({"unconfined": str(error)})
+        os._exit(0)
+    tell({"confined": True})
+    try:
+        _score(path, work, Model(data, network), wanted)
+        tell({"finished": True})
+    except (ValueError, OSError, MemoryError) as error:
+        tell({"refused": str(error) or "the slide needs too much memory"})
+    os._exit(0)  # the interpreter's own end would need rights
+
+
+class Here(Pool):
+    """Scores in this process; a chunk that killed it three times is a hole.
+
+    Args:
+        network: answers.
+        tried: file that names the chunk that is scored, and how often that was begun.
+    """
+
+    def __init__(self, network: Network, tried: Path) -> None:
+        self._network = network
+        self._tried = tried
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+    def score(self, job: Job, tasks: Iterable[Task]) -> Iterator[tuple[Chunk, CellArray]]:
+        before, times = self._last()
+        with Reader(job.slide) as reader:
+            scorer = Scorer(Raster(reader, job.plan), self._network, job.measures)
+            for task in tasks:
+                name = f"{task.chunk.column} {task.chunk.row}"
+                again = times if name == before else 0
+                if again >= MOST_DEATHS:
+                    yield task.chunk, _hole(task)
+                    continue
+                self._tried.write_text(f"{again + 1} {name}", encoding="ascii")
+                yield task.chunk, scorer.score(task.chunk, task.candidates)
+
+    def _last(self) -> tuple[str, int]:
+        with suppress(OSError, ValueError):
+            times, _, name = self._tried.read_text(encoding="ascii").partition(" ")
+            return name, int(times)
+        return "", 0
+
+
+def _hole(task: Task) -> CellArray:
+    cells = nothing((task.chunk.rows, task.chunk.columns), State.GLASS)
+    put(cells, task.candidates, State.HOLE, "crashed")
+    return cells
+
+
+def _score(path: Path, work: Path, model: Model, wanted: Header) -> None:
+    measures = Measures(SlideRotations(wanted["rotations"]), SlideShifts(wanted["shifts"]))
+    heard = Heard(lambda _: None, lambda cells: tell({"total": cells}), lambda cells: tell({"done": cells}))
+    with open_slide(path, model.manifest, None) as opened:
+        folder = score_slide(path, work, opened, model, measures, Here(model.network, work / TRIED_FILE), heard)
+    run = read_runfile(folder)
+    # Names of files are for few; what a run leaves is for all who may see the run.
+    write_runfile(folder, run.model_copy(update={"slide": run.slide.model_copy(update={"name": wanted["slide"]})}))
+    try:
+        write(folder, Rule(prevalence=wanted["prevalence"]))
+    except OSError as error:
+        raise SlideError(f"the results cannot be written: {error}") from error
+
+
+def _stand_back() -> None:
+    """Let live patches go before: a tenth of a core that they want as well, not nothing, so that a run ends."""
+    os.nice(NICENESS)
+    with suppress(AttributeError, PermissionError):  # not on this system, or not in this container
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""A run that is killed goes on, trusts nothing half-written, and ends with the same bytes."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from slides.reader import Pixels
+from tests.installed import PROGRAM, rosette
+from tests.scale import scaled
+from tests.slides.made import tissue, write_svs
+
+KILLS = int(os.environ.get("ROSETTE_TEST_KILLS") or scaled(3, 20))
+OPTIONS = ("--rotations", "none", "--shifts", "none", "--processes", "2")
+RESULTS = ("cells.csv", "regions.geojson", "heatmap.png")
+
+
+def patchy(rows: int, columns: int) -> Pixels:
+    """Glass with some tissue in every chunk of 1024 px."""
+    kinds = ".........t..n..."
+    return tissue(["".join(kinds[(5 * row + 3 * column) % 16] for column in range(columns)) for row in range(rows)])
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_svs(tmp_path_factory.mktemp("slides") / "slide.svs", patchy(24, 34), 0.97)
+
+
+@pytest.fixture(scope="module")
+def whole(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return scored(slide, tmp_path_factory.mktemp("whole"))
+
+
+def scored(slide: Path, out: Path) -> Path:
+    rosette("slide", "score", slide, "--out", out, *OPTIONS)
+    [folder] = out.iterdir()
+    return folder
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """All files are equal to the byte, but for the times in ``run.json``."""
+    for name in RESULTS:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    runs = [json.loads((folder / "run.json").read_text()) for folder in (one, other)]
+    for run in runs:
+        assert run.pop("started_at") <= run.pop("finished_at")
+    assert runs[0] == runs[1]
+
+
+def kill_when(slide: Path, out: Path, ready: Callable[[], bool]) -> bool:
+    """Start a run and kill it with its processes once ``ready``; whether it was still running."""
+    process = subprocess.Popen(
+        [PROGRAM, "slide", "score", slide, "--out", out, *OPTIONS],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    end = monotonic() + 300
+    while process.poll() is None and not ready():
+        assert monotonic() < end, "the run hangs"
+        sleep(0.002)
+    running = process.poll() is None
+    if running:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return running
+
+
+def chunks_in(out: Path) -> set[str]:
+    return {path.name for path in out.glob("*/chunks/*.chunk")}
+
+
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(
+    slide: Path, whole: Path, tmp_path: Path
+) -> None:
+    kills = 0
+    for turn in range(KILLS):
+        before = chunks_in(tmp_path)
+        if turn % 3 == 2:
+            for chunk in sorted(tmp_path.glob("*/chunks/*.chunk"))[:2]:
+                chunk.write_bytes(chunk.read_bytes()[:-1000])
+        wanted = 0 if turn % 2 else 1
+        kills += kill_when(
+            slide, tmp_path, lambda before=before, wanted=wanted: len(chunks_in(tmp_path) - before) >= wanted
+        )
+    assert kills == KILLS
+    assert chunks_in(tmp_path)
+    assert_same(scored(slide, tmp_path), whole)
+
+
+def test_what_a_run_left_is_taken_only_if_it_is_whole_and_its_own(slide: Path, whole: Path, tmp_path: Path) -> None:
+    assert kill_when(slide, tmp_path, lambda: len(chunks_in(tmp_path)) >= 3)
+    first, second, third = sorted(tmp_path.glob("*/chunks/*.chunk"))[:3]
+    second.write_bytes(first.read_bytes())
+    damaged = bytearray(third.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    third.write_bytes(damaged)
+    (first.parent / f".{first.name}.half").write_bytes(b"rosette chunk 1\n")
+    said = rosette("slide", "score", slide, "--out", tmp_path, *OPTIONS)
+    assert "going on with the run in" in said
+    [folder] = tmp_path.iterdir()
+    assert_same(folder, whole)
+
+
+def test_one_process_and_several_give_the_same_bytes(slide: Path, whole: Path, tmp_path: Path) -> None:
+    rosette("slide", "score", slide, "--out", tmp_path, *OPTIONS[:-1], "1")
+    [folder] = tmp_path.iterdir()
+    assert_same(folder, whole)
+
+
+def test_a_changed_file_is_scored_anew_and_said_to_be(slide: Path, whole: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "slide.svs"
+    copy.write_bytes(slide.read_bytes())
+    out = tmp_path / "out"
+    scored(copy, out)
+    with copy.open("ab") as file:
+        file.write(b"more")
+    said = rosette("slide", "score", copy, "--out", out, *OPTIONS)
+    assert "not the file of the run in" in said
+    assert len(list(out.iterdir())) == 2
+
+
+def test_two_do_not_score_into_one_folder(slide: Path, tmp_path: Path) -> None:
+    assert kill_when(slide, tmp_path, lambda: bool(chunks_in(tmp_path)))
+    [folder] = tmp_path.iterdir()
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        said = rosette("slide", "score", slide, "--out", tmp_path, *OPTIONS, code=1)
+    assert "another process scores it into" in said
+    assert not (folder / "cells.csv").exists()
