@@ -290,6 +290,7 @@ STRINGS = {
     "patch.outside": "This is beside the slide.",
     "patch.unreadable": "The patch of this place cannot be read.",
     "patch.other_model": "Another model is in service than the one that scored the slide: its answer may differ from the map.",
+    "patch.out_of_scope": "The slide is not what this model was made for: do not rely on this answer.",
     "patch.alt": "The patch of the chosen place; its centre third is the cell",
     "cell.tissue": "too little tissue",
     "cell.no_tissue": "no tissue",

@@ -165,6 +165,7 @@ def test_a_place_is_answered_with_its_rosette(window: Open, offering: RunningSer
     answer = page.locator("#cell .answer")
     expect(answer.locator(".rosette > svg")).to_be_visible()
     assert offering.recorded() == before + 1
+    expect(page.locator("#cell")).to_contain_text("The slide is not what this model was made for")
     recorded = offering.client.get(f"/predictions/{newest(offering)}").json()
     assert answer.get_attribute("data-id") == recorded["id"]
     assert recorded["slide_id"] == page.locator("#run").get_attribute("data-slide")

@@ -19,7 +19,7 @@ export async function ask(place, told, judged) {
   answer.replaceChildren();
   picture.hidden = open.hidden = true;
   panel.hidden = false;
-  panel.scrollIntoView({ block: "nearest" });
+  panel.scrollIntoView({ block: innerWidth < 1000 ? "start" : "nearest" });
   panel.focus({ preventScroll: true });
   if (!judged) return;
   answer.textContent = words.asker ? words.asking : "";

@@ -225,7 +225,7 @@ function walk() {
   const go = (button) => {
     for (const each of buttons()) each.removeAttribute("aria-current");
     button.setAttribute("aria-current", "true");
-    button.scrollIntoView({ block: "nearest" });
+    (innerWidth < 1000 ? viewer.element : button).scrollIntoView({ block: "nearest" });
     announced.textContent = button.innerText.replace(/\s+/g, " ");
     layers.region = Number(button.dataset.number);
     const [left, top, right, bottom] = button.dataset.box.split(" ").map(Number);
