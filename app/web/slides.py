@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Re
 from app.access.caller import Caller, Role
 from app.access.dependencies import MayPredict, MayRead
 from app.api.query import KnownParameters
+from app.api.runs import REPORT_POLICY
 from app.problems import InvalidForm, SlideRefused, SlidesNotInstalled, UnknownPart, UnknownRun, UnknownSlide
 from app.services import Services, services_of
 from app.slides.entries import MEDIA_TYPES, SlideEntry
@@ -191,11 +192,14 @@ async def patch(
 
 @router.get("/runs/{run_id}/{name}")
 async def product(caller: MayRead, _: NoParameters, services: TheServices, run_id: RunId, name: str) -> Response:
-    """A file of the run, always as a download: its page's policy is not this server's."""
+    """A file of the run: the report to read and print, in a page of its own policy, the others as downloads."""
     if name not in MEDIA_TYPES:
         raise UnknownPart(f"A run has no {name[:64]}: it has {', '.join(MEDIA_TYPES)}.")
     file = await _call(services, services.slides.product, run_id, caller, name)
-    headers = HEADERS | {"Content-Disposition": f'attachment; filename="{run_id[:8]}-{name}"'}
+    if name == "report.html":
+        headers = HEADERS | {"Content-Security-Policy": REPORT_POLICY}
+    else:
+        headers = HEADERS | {"Content-Disposition": f'attachment; filename="{name}"'}
     return FileResponse(file, media_type=MEDIA_TYPES[name], headers=headers)
 
 

@@ -279,12 +279,17 @@ def test_what_is_not_there_is_told(offering: RunningServer, scored: str) -> None
             assert client.post(f"/ui/slides/{slide}/score", data=form | forged).status_code == 403
 
 
-def test_files_of_a_run_are_downloads(offering: RunningServer, scored: str) -> None:
+def test_files_of_a_run_are_downloads_and_its_report_a_page_without_rights(
+    offering: RunningServer, scored: str
+) -> None:
     with closing(signed_in(offering, offering.key)) as client:
         for name in ("cells.csv", "regions.geojson", "heatmap.png", "report.html"):
             response = client.get(f"/ui/slides/runs/{scored}/{name}")
             assert response.status_code == 200
-            assert response.headers["content-disposition"].startswith("attachment")
+            if name == "report.html":
+                assert response.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+            else:
+                assert response.headers["content-disposition"].startswith("attachment")
             assert response.content == offering.client.get(f"/runs/{scored}/{name}").content
 
 
