@@ -8,6 +8,7 @@ tells ``confined``, ``total`` (cells), ``done`` (further cells), and at the end 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -48,6 +49,7 @@ def main() -> None:
     use_few_arenas()
     path, readable = admit(wanted)
     work = Path(wanted["work"])
+    _wait_for_the_one_before(work)
     network = Network(data)
     check_golden_cases(network)
     try:
@@ -121,6 +123,13 @@ def _score(path: Path, work: Path, model: Model, wanted: Header) -> None:
         write(folder, Rule(prevalence=wanted["prevalence"]))
     except OSError as error:
         raise SlideError(f"the results cannot be written: {error}") from error
+
+
+def _wait_for_the_one_before(work: Path) -> None:
+    """A server that was killed took its process along, but the kernel may need a while to end it."""
+    for lock in work.glob("*/.lock"):
+        with lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _stand_back() -> None:

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import httpx
@@ -36,6 +37,7 @@ def followed(client: httpx.Client, location: str) -> dict[str, Any]:
         run: dict[str, Any] = client.get(location).json()
         if run["state"] not in {"queued", "running"}:
             return run
+        sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +136,7 @@ def test_one_runs_while_the_next_waits_and_is_cancelled(offered: RunningServer, 
     first = client.post(scores, json=PLAIN).headers["location"]
     second = client.post(scores, json=PLAIN).headers["location"]
     while client.get(first).json()["state"] == "queued":
-        pass
+        sleep(0.02)
     assert client.get(second).json()["state"] == "queued"
     assert_problem(client.get(f"{second}/cells.csv"), 409, "run-state")
     assert client.post(f"{second}/cancel").json()["state"] == "cancelled"
@@ -158,7 +160,7 @@ def test_a_process_that_is_killed_goes_on(offered: RunningServer, complete: dict
     scores = f"/slides/{complete['slide_id']}/scores"
     location = offered.client.post(scores, json=PLAIN).headers["location"]
     while not (scoring := [pid for pid in family(os.getpid()) if "scoring_child" in _command(pid)]):
-        pass
+        sleep(0.02)
     os.kill(scoring[0], signal.SIGKILL)
     assert followed(offered.client, location)["state"] == "complete"
 
@@ -226,7 +228,7 @@ def test_old_runs_are_deleted_with_their_files(tmp_path: Path, artifact_path: Pa
         (home / "slides" / "runs" / "nobody's").mkdir()
     with RunningServer(home, artifact_path, **settings, retention_days=7) as running:
         while (home / "slides" / "runs" / "nobody's").exists():
-            pass
+            sleep(0.02)
         assert [run["id"] for run in running.client.get("/runs").json()["runs"]] == [young]
         assert [path.name for path in (home / "slides" / "runs").iterdir()] == [young]
         entries = running.client.get("/admin/audit").json()["entries"]
