@@ -25,6 +25,7 @@ from app.web.strings import t
 from slides.runfile import Run, RunError, read_runfile
 
 PAGE_SIZE = 24
+OTHERS = 10
 THUMBNAIL_PX = 320
 WAIT_S = 2.0
 PREVALENCE = 0.05
@@ -126,6 +127,7 @@ async def one_run(
         zoom = await _call(services, services.slides.deep_zoom, run.slide_id)
     except (UnknownSlide, SlideRefused) as problem:
         trouble = problem.detail
+    runs = await _call(services, services.slides.runs, caller, OTHERS + 1, None, run.slide_id)
     found: dict[str, Any] = {"about": None, "regions": None}
     hidden = False
     if run.state == "complete":
@@ -139,6 +141,7 @@ async def one_run(
         title=_title(entry) if entry else t("slides.unnamed", id=run.slide_id[:8]),
         zoom=zoom,
         trouble=trouble,
+        others=[each for each in runs if each.id != run.id][:OTHERS],
         microns=entry.microns_per_pixel if entry else None,
         active=run.state in ACTIVE,
         hidden=hidden,

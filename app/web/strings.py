@@ -256,6 +256,7 @@ STRINGS = {
     "run.rule": "Regions",
     "run.rule.value": "cells of at least {low} that touch, one of them at least {high}, together at least {area} mm², where {prevalence} % of the cells are positive",
     "run.id": "Run",
+    "run.others": "Other runs of this slide",
     "run.files": "Files",
     "layers.title": "Map",
     "layers.probability": "Probability",

@@ -11,6 +11,7 @@ from pathlib import Path
 from time import sleep
 
 import httpx
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -173,7 +174,7 @@ def test_a_place_is_answered_with_its_rosette(window: Open, offering: RunningSer
     assert found is not None
     lines = offering.client.get(f"/runs/{scored}/cells.csv").text.splitlines()
     line = next(each.split(",") for each in lines if each.startswith(f"{found[1]},{found[2]},"))
-    assert [float.fromhex(text) for text in line[8:10]] == recorded["logits"]
+    assert [float.fromhex(text) for text in line[8:10]] == [float(np.float32(each)) for each in recorded["logits"]]
     picture = answer.get_by_role("img", name="The patch, four times enlarged")
     assert picture.evaluate("image => image.naturalWidth") == 96
     assert page.get_by_role("link", name="Open in Cases").get_attribute("href") == f"/cases/{recorded['id']}"
@@ -293,7 +294,7 @@ def test_files_of_a_run_are_downloads_and_its_report_a_page_without_rights(
             assert response.content == offering.client.get(f"/runs/{scored}/{name}").content
 
 
-def test_a_run_is_cancelled(window: Open, offering: RunningServer) -> None:
+def test_a_run_is_cancelled_and_others_stay(window: Open, offering: RunningServer, scored: str) -> None:
     opened = window(offering, width=360)
     opened.sign_in(offering.key, "/ui/slides")
     article = opened.page.get_by_role("article", name=NAME)
@@ -303,6 +304,8 @@ def test_a_run_is_cancelled(window: Open, offering: RunningServer) -> None:
     article.get_by_role("button", name="Score").click()
     opened.page.get_by_role("button", name="Cancel the run").click()
     expect(opened.page.get_by_role("status").first).to_contain_text("The run was cancelled")
+    others = opened.page.get_by_role("region", name="Other runs of this slide")
+    assert f"/ui/slides/runs/{scored}" in [each.get_attribute("href") for each in others.get_by_role("link").all()]
     assert opened.fits()
     assert opened.barriers() == []
 
