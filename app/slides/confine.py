@@ -6,7 +6,8 @@ import os
 import socket
 import sys
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from errno import EACCES, ENOSYS, EPERM
 from pathlib import Path
@@ -68,7 +69,7 @@ def confine(readable: Sequence[int], work: int | None, bounds: Bounds) -> None:
     allowed = {descriptor: landlock.READ_FILE for descriptor in readable if not _is_folder(descriptor)}
     allowed |= {descriptor: landlock.READ for descriptor in readable if _is_folder(descriptor)}
     try:
-        allowed |= {_opened(folder): landlock.READ for folder in _python_files()}
+        allowed |= dict.fromkeys(_python_files(), landlock.READ)
         if work is not None:
             allowed[work] = landlock.WORK
         prepare(
@@ -153,16 +154,14 @@ def _filter(*, writing: bool) -> Callable[[], None]:
     return load
 
 
-def _python_files() -> set[Path]:
-    """Folders of modules: what is imported late is looked for there."""
+def _python_files() -> Iterator[int]:
+    """Descriptors of the folders of modules: what is imported late is looked for there."""
     libraries = {Path(path) for name, path in sysconfig.get_paths().items() if name in {"stdlib", "purelib", "platlib"}}
     libraries |= {Path(path) for path in sys.path if Path(path).name in {"site-packages", "dist-packages"}}
     packages = {Path(folder) for package in (app, model_zoo, slides) for folder in package.__path__}
-    return {folder for folder in libraries | packages if folder.is_dir()}
-
-
-def _opened(folder: Path) -> int:
-    return os.open(folder, os.O_PATH | os.O_CLOEXEC)
+    for folder in libraries | packages:
+        with suppress(OSError):  # not there, or not for this user anyway
+            yield os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _is_folder(descriptor: int) -> bool:

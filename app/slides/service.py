@@ -286,7 +286,7 @@ class SlideService:
     def _file(self, slide_id: str) -> SlideFile:
         self._check_installed()
         file = self.catalogue.find(slide_id)
-        if file is None:
+        if file is None or (file.version() is None and not file.refused):
             raise UnknownSlide(
                 self.catalogue.unavailable() or "No slide has this id: read the list of slides, GET /slides."
             )

@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, pixels: Pixels) -> Path:
     (folder / "linked in.svs").symlink_to("ward 7/Ada Lovelace.svs")
     (folder / "folder out").symlink_to(outside)
     whole = (folder / "ward 7" / "Ada Lovelace.svs").read_bytes()
-    (folder / "cut off.svs").write_bytes(whole[: len(whole) // 2])
+    (folder / "cut short.svs").write_bytes(whole[: len(whole) // 2])
     (folder / "empty.svs").touch()
     write_tiff(folder / "without scale.tif", pixels[:300, :300], None)
     (folder / ".hidden.svs").write_bytes(whole)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -53,7 +54,12 @@ def test_a_run_goes_through_its_states(runs: SlideRuns, database: Engine) -> Non
     assert runs.find(run.id) == run
     assert runs.next("here") == run
     assert runs.change(run.id, state="running", started_at=MOMENT, done=3, total=9)
-    ended = {"state": "complete", "done": 9, "scope": SCOPE, "finished_at": MOMENT + timedelta(seconds=1)}
+    ended: dict[str, Any] = {
+        "state": "complete",
+        "done": 9,
+        "scope": SCOPE,
+        "finished_at": MOMENT + timedelta(seconds=1),
+    }
     assert runs.change(run.id, **ended)
     expected = replace(run, **ended, total=9, started_at=MOMENT)
     assert runs.find(run.id) == expected
