@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,7 +31,6 @@ from app.slides.runner import Runner
 from app.slides.viewer import ReaderDiedError, SlideProcesses, SlideRefusedError
 from app.slides.workplace import Workplace
 from app.threads import Threads
-from model_zoo.manifest import Manifest
 
 THREADS = 3  # fewer than there are processes: none is ended while it is asked
 LIST_WAIT_S = 10.0
@@ -163,8 +163,7 @@ class SlideService:
         else:
             if (run := self._runs.find(run_id)) is None or run.slide_id != slide_id:
                 raise UnknownRun(f"There is no run {run_id} of this slide.")
-            manifest = Manifest.model_validate_json(self._registry.find(run.model).manifest)
-            scale = manifest.input.microns_per_pixel
+            scale = json.loads(self._registry.find(run.model).manifest)["input"]["microns_per_pixel"]
         return self._picture(slide_id, _PNG, UnknownPart, "patch", model_mpp=scale, column=column, row=row)
 
     def start_run(

@@ -10,8 +10,8 @@ from app.access.caller import Caller, Role
 LOGIN, STATIC = "/login", "/static/"
 OPEN_PATHS = (LOGIN, STATIC)
 
-_PAGES = frozenset({"/", "/diagnose", "/logout", "/cases", "/models", "/keys", "/audit", "/status"})
-_BELOW = ("/cases/", "/models/", "/keys/")
+_PAGES = frozenset({"/", "/diagnose", "/logout", "/cases", "/models", "/keys", "/audit", "/status", "/ui/slides"})
+_BELOW = ("/cases/", "/models/", "/keys/", "/ui/slides/")
 _LOCAL = re.compile(r"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?")
 
 

@@ -28,6 +28,7 @@ POLICY = (
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin", "Vary": "Cookie"}
 NAVIGATION = (
     ("/", "nav.diagnose", {Role.PREDICT}),
+    ("/ui/slides", "nav.slides", {Role.PREDICT, Role.READ, Role.REVIEW}),
     ("/cases", "nav.cases", {Role.PREDICT, Role.READ, Role.REVIEW}),
     ("/models", "nav.models", set[Role]()),
     ("/keys", "nav.keys", set[Role]()),

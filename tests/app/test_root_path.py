@@ -15,7 +15,7 @@ from app.settings import Settings
 from tests.app.conftest import RunningServer
 
 ROOT_PATH = "/clinic/rosette"
-PAGES = ["/", "/cases", "/models", "/keys", "/audit", "/status"]
+PAGES = ["/", "/ui/slides", "/cases", "/models", "/keys", "/audit", "/status"]
 LINK = re.compile(r'\b(?:href|action|src)="([^"#]*)')
 
 

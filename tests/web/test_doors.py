@@ -22,7 +22,7 @@ Visit = Callable[..., httpx.Client]
 
 HTML = {"Accept": "text/html"}
 NOBODY = "rsk_000000000000_" + "A" * 43
-EVERY_PAGE = ("/", "/cases", "/models", "/models/rollback", "/keys", "/audit", "/status")
+EVERY_PAGE = ("/", "/ui/slides", "/cases", "/models", "/models/rollback", "/keys", "/audit", "/status")
 
 
 def token(client: httpx.Client) -> str:
@@ -58,9 +58,9 @@ def test_a_session_does_not_open_the_api(lived_in: RunningServer, visitor: Visit
 @pytest.mark.parametrize(
     ("role", "first", "open_pages"),
     [
-        (Role.PREDICT, "/", {"/", "/cases"}),
-        (Role.READ, "/cases", {"/cases"}),
-        (Role.REVIEW, "/cases", {"/cases"}),
+        (Role.PREDICT, "/", {"/", "/ui/slides", "/cases"}),
+        (Role.READ, "/cases", {"/ui/slides", "/cases"}),
+        (Role.REVIEW, "/cases", {"/ui/slides", "/cases"}),
         (Role.METRICS, "/status", {"/status"}),
         (Role.ADMIN, "/", {*EVERY_PAGE} - {"/models/rollback"}),
     ],
