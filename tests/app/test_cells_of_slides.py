@@ -64,6 +64,7 @@ def test_cut_writes_the_patch_that_the_library_cuts(tmp_path: Path) -> None:
     rosette("slide", "cut", path, "2", "1", "-o", tmp_path / "patch.png")
     with open_slide(path, open_model(None).manifest, None) as opened:
         patch = patch_of(opened, 2, 1)
+    assert patch is not None
     with Image.open(tmp_path / "patch.png") as image:
         assert patch is not None
         assert np.array_equal(np.array(image), patch)
