@@ -56,7 +56,7 @@ class Server:
         for line in output:
             self._output.append(line)
             if " listens at " in line:
-                self.url = line.partition(" listens at ")[2].split(",")[0]
+                self.url = line.partition(" listens at ")[2].split()[0].rstrip(",")
                 self._listens.set()
         self._listens.set()
 

@@ -147,7 +147,7 @@ def test_with_256_descriptors_it_answers_whoever_comes(tmp_path: Path, artifact_
     with process, ExitStack() as stack:
         try:
             line = next(line for line in process.stdout if " listens at " in line)
-            url = line.partition(" listens at ")[2].split(",")[0]
+            url = line.partition(" listens at ")[2].split()[0].rstrip(",")
             address = ("127.0.0.1", int(url.rpartition(":")[2]))
             for _ in range(400):
                 stack.enter_context(create_connection(address, timeout=60))

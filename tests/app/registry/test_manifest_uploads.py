@@ -174,7 +174,7 @@ def restart(subject: Subject, home: Path, artifact_path: Path) -> None:
             subject.assert_serving(client, expected, status)
             subject.seen[f"start, {status}"] += 1
             if number % 3 == 1:
-                force(home, subject.refused[-1 - number % len(subject.refused)])
+                force(home, subject.refused.pop())
                 status = "degraded"
             else:
                 expected, status = accepted[number * len(accepted) // RESTARTS], "ready"
