@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -156,7 +155,7 @@ def _filter(*, writing: bool) -> Callable[[], None]:
 
 def _python_files() -> Iterator[int]:
     """Descriptors of the folders of modules: what is imported late is looked for there."""
-    libraries = {Path(path) for name, path in sysconfig.get_paths().items() if name in {"stdlib", "purelib", "platlib"}}
+    libraries = {Path(os.__file__).parent}
     libraries |= {Path(path) for path in sys.path if Path(path).name in {"site-packages", "dist-packages"}}
     packages = {Path(folder) for package in (app, model_zoo, slides) for folder in package.__path__}
     for folder in libraries | packages:

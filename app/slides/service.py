@@ -33,7 +33,7 @@ from app.slides.workplace import Workplace
 from app.work import Threads
 
 THREADS = 3  # fewer than there are processes: none is ended while it is asked
-LIST_WAIT_S = 10.0
+LIST_WAIT_S = 5.0
 CACHE_BYTES = 2**26
 MAX_THUMBNAIL = 1024
 MOST_UNFINISHED = 20

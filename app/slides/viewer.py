@@ -92,6 +92,16 @@ class SlideProcess:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def busy(self) -> bool:
+        """Whether it is asked something."""
+        return self._lock.locked()
+
+    @property
+    def fit(self) -> bool:
+        """Whether it may be asked more."""
+        return self.alive and (self.asked < MOST_QUESTIONS or self.busy)
+
     def close(self) -> None:
         """End the process at once."""
         self._process.kill()
@@ -198,24 +208,28 @@ class SlideProcesses:
         with starting:
             with self._lock:
                 found = self._open.get(file.id)
-                if found and found[0] == version and found[1].alive and found[1].asked < MOST_QUESTIONS:
+                if found and found[0] == version and found[1].fit:
                     self._open.move_to_end(file.id)
                     return found[1]
                 ended = [self._open.pop(file.id)[1]] if found else []
             for each in ended:
                 each.close()
-            ended = []
             process = SlideProcess(file)
             with self._lock:
                 self._open[file.id] = (version, process)
-                while len(self._open) > PROCESSES:
-                    ended.append(self._open.popitem(last=False)[1][1])
+                ended = self._superfluous(file.id)
                 self._starting.pop(file.id, None)
                 if self._stopped:
                     ended.append(process)
         for each in ended:
             each.close()
         return process
+
+    def _superfluous(self, new: str) -> list[SlideProcess]:
+        """Take out those unused for longest that are too many; none that is at work or new."""
+        idle = [key for key, (_, process) in self._open.items() if key != new and not process.busy]
+        surplus = max(0, len(self._open) - PROCESSES)
+        return [self._open.pop(key)[1] for key in idle[:surplus]]
 
     def _forget(self, slide_id: str, process: SlideProcess) -> None:
         with self._lock:

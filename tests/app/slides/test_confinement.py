@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,13 +18,17 @@ from tests.homes import furnish
 from tests.processes import KEY, Server
 
 ATTEMPTS = """
-import errno, json, os, socket, sys, threading
+import errno, json, os, pyseccomp, socket, sys, threading
 from pathlib import Path
 from app.slides.confine import Bounds, confine
 from app.slides.landlock import open_below
 
-folder, writing = Path(sys.argv[1]), sys.argv[2] == "writing"
-slide, other, work, run = folder / "slide.svs", folder / "other.svs", folder / "run", folder / "runs"
+folder, writing, user = Path(sys.argv[1]), sys.argv[2] == "writing", int(sys.argv[3])
+if user != os.getuid():
+    os.setgroups([])
+    os.setgid(user)
+    os.setuid(user)
+slide, other, work = folder / "slide.svs", folder / "other.svs", folder / "run"
 ready = socket.socket()
 
 def thread():
@@ -57,7 +63,6 @@ attempts = {
     "change a mode": lambda: os.chmod(slide, 0),
 }
 descriptors = [open_below(str(folder), "slide.svs")]
-mode = slide.stat().st_mode
 confine(descriptors, os.open(work, os.O_PATH) if writing else None, Bounds(2**31, 60, 2**20))
 outcomes = {}
 for name, attempt in attempts.items():
@@ -71,16 +76,36 @@ for name, attempt in attempts.items():
 os.write(1, json.dumps(outcomes).encode())
 os._exit(0)
 """
+STRANGER = 10001
 WORKING = {"make a file in its folder", "change a mode"}
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder in which everybody may do everything, with two files and a folder in it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "slide.svs").write_text("a slide")
+        (folder / "other.svs").write_text("another slide")
+        (folder / "run").mkdir()
+        for path in (folder, *folder.iterdir()):
+            path.chmod(0o777)
+        yield folder
+
+
+@pytest.fixture(params=["current user", "stranger"])
+def user(request: pytest.FixtureRequest) -> int:
+    """This user, or another without any capability, as a hardened container runs the server."""
+    if request.param == "current user":
+        return os.getuid()
+    if os.getuid() != 0:
+        pytest.skip(f"only root can become user {STRANGER}: run the tests as root to check this")
+    return STRANGER
+
+
 @pytest.mark.parametrize("kind", ["reading", "writing"])
-def test_the_kernel_refuses_every_attempt(tmp_path: Path, kind: str) -> None:
-    (tmp_path / "slide.svs").write_text("a slide")
-    (tmp_path / "other.svs").write_text("another slide")
-    (tmp_path / "run").mkdir()
-    mode = (tmp_path / "slide.svs").stat().st_mode
-    done = run(ATTEMPTS, tmp_path, kind)
+def test_the_kernel_refuses_every_attempt(open_folder: Path, kind: str, user: int) -> None:
+    done = run(ATTEMPTS, open_folder, kind, user)
     assert done.returncode == 0, done.stderr.decode()
     outcomes = json.loads(done.stdout)
     assert outcomes.pop("read the slide") == "done"
@@ -89,10 +114,10 @@ def test_the_kernel_refuses_every_attempt(tmp_path: Path, kind: str) -> None:
     assert {outcomes.pop(name) for name in WORKING} == expected
     assert set(outcomes.values()) <= {"EPERM", "EACCES", "EXDEV"}
     # What the process was told is not what counts.
-    assert (tmp_path / "slide.svs").read_text() == "a slide"
-    assert (tmp_path / "slide.svs").stat().st_mode == mode
+    assert (open_folder / "slide.svs").read_text() == "a slide"
+    assert (open_folder / "slide.svs").stat().st_mode & 0o777 == 0o777
     made = ["run"] if kind == "reading" else ["made", "run"]
-    assert sorted(path.name for path in tmp_path.rglob("*") if "svs" not in path.name) == made
+    assert sorted(path.name for path in open_folder.rglob("*") if "svs" not in path.name) == made
 
 
 @pytest.mark.parametrize("path", ["../secret", "out", "folder/../../secret", "/etc/passwd", "/proc/self/root/etc"])
