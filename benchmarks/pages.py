@@ -14,7 +14,7 @@ from statistics import median
 
 from playwright.sync_api import Browser, sync_playwright
 
-PAGES = ("/login", "/", "/cases", "/models", "/keys", "/audit", "/status")
+PAGES = ("/login", "/", "/ui/slides", "/cases", "/models", "/keys", "/audit", "/status")
 REPEATS = 20
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
 PAINT = "() => performance.getEntriesByName('first-paint')[0].startTime"
