@@ -163,7 +163,7 @@ def _prove(registry: Registry, entry: ModelEntry, consequence: str) -> None:
     try:
         Engine.open(registry.checked_data(entry.id)[1])
     except ModelError as error:
-        raise ValueError(f"{_named(entry)} cannot be loaded here, so that {consequence}: {error}") from error
+        raise ValueError(f"{_named(entry)} cannot be loaded here, so {consequence}: {error}") from error
 
 
 def _resolved(registry: Registry, beginning: str) -> ModelEntry:

@@ -164,7 +164,7 @@ class Serving:
             return self._loaded(model_id) or self._open(model_id)
         except (ModelError, WorkerEnded) as error:
             raise ModelUnusable(
-                f"The model {model_id[:12]} cannot be loaded here, so that {consequence}: {error}"
+                f"The model {model_id[:12]} cannot be loaded here, so {consequence}: {error}"
             ) from error
 
     def _follow(self, proved: Model | None = None) -> State:
