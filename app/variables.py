@@ -12,7 +12,7 @@ LIKENESS = 0.75
 # Names used by compose, the images, training, the tests and Kubernetes' service links.
 _OTHERS = {"ADDRESS", "DATA", "HOSTNAME", "HTTPS_PORT", "HTTP_PORT", "REPLICAS", "SHARED", "TLS", "VERSION"} | {
     "APP_CPUS", "APP_MEMORY", "DB_CPUS", "DB_MEMORY", "GRAFANA_PORT", "GZIP", "PROXY_CPUS", "SERVICE_HOST",
-    "SERVICE_PORT",
+    "SERVICE_PORT", "SLIDES_FOLDER",
 }  # fmt: skip
 _PATTERNS = re.compile(r"TEST_.*|BENCHMARK_.*|SERVICE_PORT_.*|PORT_\d+_(TCP|UDP|SCTP)(_.*)?")
 
