@@ -100,7 +100,9 @@ def _followed(
     assert process.stdin is not None
     names = names_of(order.file)
     try:
-        process.stdin.write(order.message())
+        unsent = memoryview(order.message())
+        while unsent:
+            unsent = unsent[os.write(process.stdin.fileno(), unsent) :]
         for header in _messages(process, lambda: watch(progress)):
             match header:
                 case {"unconfined": why}:

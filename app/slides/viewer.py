@@ -34,6 +34,10 @@ class ReaderDiedError(SlideRefusedError):
     """The process that read the slide ended or hung."""
 
 
+class ReaderEndedError(ReaderDiedError):
+    """It ended, perhaps before it was asked."""
+
+
 class SlideProcess:
     """A process that has one slide open; it answers one question at a time.
 
@@ -118,7 +122,9 @@ class SlideProcess:
         except SlideRefusedError:
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # whatever it wrote
-            raise ReaderDiedError(f"the process that reads the slide {self._end()}: the file may be damaged") from error
+            raise ReaderEndedError(
+                f"the process that reads the slide {self._end()}: the file may be damaged"
+            ) from error
         if "refused" in header:
             raise SlideRefusedError(self._nameless(header["refused"]))
         if "failed" in header:
@@ -142,7 +148,7 @@ class SlideProcess:
             part = os.read(self._process.stdout.fileno(), 2**20)
             received += len(part)
             if not part or received > MOST_BYTES:
-                raise ReaderDiedError(f"the process that reads the slide {self._end()}: the file may be damaged")
+                raise ReaderEndedError(f"the process that reads the slide {self._end()}: the file may be damaged")
             for message in self._frames.feed(part):
                 if not isinstance(message[0], dict):
                     raise ValueError("no message")
@@ -173,11 +179,19 @@ class SlideProcesses:
         """
         process = self._process_of(file, version)
         try:
+            return self._asked(file, process, what, arguments)
+        except ReaderEndedError:
+            if process.asked == 1:
+                raise
+            # It may have ended before, so that this question is not to blame.
+            return self._asked(file, self._process_of(file, version), what, arguments)
+
+    def _asked(self, file: SlideFile, process: SlideProcess, what: str, arguments: dict[str, Any]) -> Message:
+        try:
             return process.ask(what, **arguments)
         except SlideRefusedError:
-            if process.alive:
-                raise
-            self._forget(file.id, process)
+            if not process.alive:
+                self._forget(file.id, process)
             raise
 
     def close_idle(self) -> None:
