@@ -14,7 +14,7 @@ from app.inference.model import Model, Prediction
 from app.inference.pool import MAX_BATCH, Pool
 from app.inference.worker import Job
 from app.problems import IdempotencyMismatch, Problem, RecordsUnavailable, unexpected
-from app.records.entry import Entry, Recorded
+from app.records.entry import LogEntry, Recorded
 from app.records.idempotency import Repeatable, fingerprint
 from app.records.predictions import PredictionLog
 from app.records.writer import Writer, Written
@@ -205,7 +205,7 @@ class PredictionService:
             for (each, repeatable), answer in zip(asked, answers, strict=True):
                 if isinstance(answer, Prediction):
                     row = {**answer.values, "key_id": each.key_id}
-                    entries.append(Entry(row, repeatable, each.image if self._store else None))
+                    entries.append(LogEntry(row, repeatable, each.image if self._store else None))
             recorded = await self._writer.write(entries)
         finally:
             self._pool.leave(len(asked))

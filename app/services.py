@@ -20,10 +20,10 @@ from app.memory import use_few_arenas
 from app.metrics import Metrics
 from app.records.audit import AuditTrail
 from app.records.backlog import Backlog
-from app.records.browsing import Browsing
 from app.records.database import open_database
 from app.records.drift import Drift
 from app.records.migrations import migrate
+from app.records.prediction_queries import PredictionQueries
 from app.records.predictions import PredictionLog
 from app.records.retention import Retention
 from app.records.reviews import Reviews
@@ -72,7 +72,7 @@ class Services:
         )
         self.lookup = Lookup(self.keys, FailedTries(settings.failed_tries), self.sessions)
         self.predictions = PredictionLog(self.database)
-        self.browsing = Browsing(self.database)
+        self.browsing = PredictionQueries(self.database)
         self.retention = Retention(self.database, self.audit, settings.retention_days)
         self.key_rates = KeyRates(settings.key_rate)
         self.writer = Writer(self.database, Backlog(self.database, settings.journal_folder, settings.journal_bytes))

@@ -29,12 +29,12 @@ from app.diagnosis.example import EXAMPLE
 from app.diagnosis.report import Answer
 from app.records.commit import Committer
 from app.records.database import open_database
-from app.records.entry import Entry
+from app.records.entry import LogEntry
 from app.records.exports import CSV, JSONL, piece
 from app.records.filters import EVERYTHING, Filter, first_id
 from app.records.migrations import migrate
+from app.records.prediction_row import row
 from app.records.predictions import PredictionLog
-from app.records.row import row
 from app.records.tables import predictions
 from model_zoo.orbit import Rotations
 
@@ -86,7 +86,7 @@ def commit_rate(engine: Engine, together: int) -> float:
     for _ in range(COMMITS):
         now = datetime.now(UTC)
         group = [
-            Entry(template | {"id": str(uuid7()), "created_at": now, "patch_sha256": token_hex(32)})
+            LogEntry(template | {"id": str(uuid7()), "created_at": now, "patch_sha256": token_hex(32)})
             for _ in range(together)
         ]
         start = time.perf_counter()

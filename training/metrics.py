@@ -82,7 +82,7 @@ PAIRED_FIGURES = {name: figure for name, figure in FIGURES.items() if name != "e
 
 
 @dataclass(frozen=True)
-class Answers:
+class ScoredAnswers:
     """One network's answers to a split.
 
     Attributes:
@@ -121,7 +121,7 @@ def measure(
         basis: whether the patch as given or the mean over its orbit decided.
         figures: names of the figures.
     """
-    measured = measure_seeds([Answers(probability, threshold)], labels, figures)
+    measured = measure_seeds([ScoredAnswers(probability, threshold)], labels, figures)
     return tuple(
         Metric(
             name=name,
@@ -146,7 +146,7 @@ def served(
 
 
 def measure_seeds(
-    seeds: Sequence[Answers], labels: Labels, figures: Mapping[str, Figure] = FIGURES
+    seeds: Sequence[ScoredAnswers], labels: Labels, figures: Mapping[str, Figure] = FIGURES
 ) -> dict[str, Interval]:
     """The mean of each figure over networks with different seeds; seeds and patches are resampled."""
     (resampled,) = _resample([seeds], labels, figures)
@@ -162,8 +162,8 @@ def measure_seeds(
 
 
 def difference(
-    minuend: Sequence[Answers],
-    subtrahend: Sequence[Answers],
+    minuend: Sequence[ScoredAnswers],
+    subtrahend: Sequence[ScoredAnswers],
     labels: Labels,
     figures: Mapping[str, Figure] = PAIRED_FIGURES,
 ) -> dict[str, Interval]:
@@ -177,12 +177,12 @@ def difference(
     return intervals
 
 
-def _mean(figure: Figure, seeds: Sequence[Answers], labels: Labels) -> float:
+def _mean(figure: Figure, seeds: Sequence[ScoredAnswers], labels: Labels) -> float:
     return float(np.mean([figure(answers.probability, labels, answers.threshold) for answers in seeds]))
 
 
 def _resample(
-    systems: Sequence[Sequence[Answers]], labels: Labels, figures: Mapping[str, Figure]
+    systems: Sequence[Sequence[ScoredAnswers]], labels: Labels, figures: Mapping[str, Figure]
 ) -> list[dict[str, list[float]]]:
     """Every figure of every system over resampled seeds and patches; all systems use the same patches."""
     rng = np.random.default_rng(0)
@@ -195,7 +195,7 @@ def _resample(
         if not 0 < y.sum() < count:
             continue
         for values, seeds in zip(resampled, drawn, strict=True):
-            again = [Answers(answers.probability[chosen], answers.threshold) for answers in seeds]
+            again = [ScoredAnswers(answers.probability[chosen], answers.threshold) for answers in seeds]
             for name, figure in figures.items():
                 values[name].append(_mean(figure, again, y))
     return resampled

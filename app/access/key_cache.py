@@ -16,7 +16,7 @@ SIZE = 4096
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CachedKey:
     """A key that the database confirmed. Times are seconds since the epoch.
 
     Attributes:
@@ -44,7 +44,7 @@ class KeyCache:
     def __init__(self, grace_s: float, clock: Callable[[], float] = time.time) -> None:
         self._grace_s = grace_s
         self._clock = clock
-        self._verdicts: OrderedDict[str, Verdict] = OrderedDict()
+        self._verdicts: OrderedDict[str, CachedKey] = OrderedDict()
         self._lock = Lock()
         self._revocations = 0
 
@@ -59,7 +59,7 @@ class KeyCache:
         verdict = self.find(sha256(presented).hexdigest(), now)
         return verdict.caller if verdict is not None and now < verdict.fresh_until else None
 
-    def find(self, digest: str, now: float) -> Verdict | None:
+    def find(self, digest: str, now: float) -> CachedKey | None:
         """The verdict for a key, unless it is too old, or the key has expired."""
         with self._lock:
             verdict = self._verdicts.get(digest)
@@ -73,7 +73,7 @@ class KeyCache:
             self._verdicts.move_to_end(digest)
             return verdict
 
-    def keep(self, digest: str, verdict: Verdict, revocations: int) -> None:
+    def keep(self, digest: str, verdict: CachedKey, revocations: int) -> None:
         """Store a verdict, unless a key was revoked since the query."""
         with self._lock:
             if revocations != self._revocations:

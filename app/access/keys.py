@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 
 from app.access.caller import OWN_KEY_ID, Caller, Role
-from app.access.key_cache import FRESH_S, KeyCache, Verdict
+from app.access.key_cache import FRESH_S, CachedKey, KeyCache
 from app.problems import InvalidParameter, KeyRevoked, LastAdminKey, RecordsUnavailable, UnknownKey
 from app.records.audit import SERVER, Actor, AuditTrail, Event
 from app.records.database import transaction
@@ -138,7 +138,7 @@ class Keys:
         self.cache.keep(digest, replace(remembered, fresh_until=now + RETRY_S), revocations)
         return remembered.caller
 
-    def holder(self, key_id: str) -> Verdict | None:
+    def holder(self, key_id: str) -> CachedKey | None:
         """The verdict on the key with this id; None if it is not valid. Always queries the database."""
         now = self._clock()
         if key_id == OWN_KEY_ID:
@@ -215,7 +215,7 @@ class Keys:
             self._insert(connection, _made(key, Role.ADMIN, "first admin key", self._now()), SERVER)
         return file
 
-    def _look_up(self, presented: bytes, digest: str) -> Verdict | None:
+    def _look_up(self, presented: bytes, digest: str) -> CachedKey | None:
         now = self._clock()
         if self._own is not None and hmac.compare_digest(self._own, digest):
             return _own_verdict(now)
@@ -228,13 +228,13 @@ class Keys:
             return None
         return self._verdict(_entry(row), now)
 
-    def _verdict(self, entry: KeyEntry, now: float) -> Verdict | None:
+    def _verdict(self, entry: KeyEntry, now: float) -> CachedKey | None:
         """The key's row as a verdict; also stores the time of use."""
         if not entry.opens(datetime.fromtimestamp(now, UTC)):
             return None
         self._note_use(entry)
         expires_at = entry.expires_at.timestamp() if entry.expires_at else None
-        return Verdict(Caller(entry.id, entry.role, entry.name), expires_at, now, now + FRESH_S)
+        return CachedKey(Caller(entry.id, entry.role, entry.name), expires_at, now, now + FRESH_S)
 
     def _note_use(self, entry: KeyEntry) -> None:
         now = self._now()
@@ -295,8 +295,8 @@ def _checked_expiry(expires_at: datetime, now: datetime) -> datetime:
     return expires_at.astimezone(UTC)
 
 
-def _own_verdict(now: float) -> Verdict:
-    return Verdict(Caller(OWN_KEY_ID, Role.ADMIN, OWN_KEY_ID), None, now, now + FRESH_S)
+def _own_verdict(now: float) -> CachedKey:
+    return CachedKey(Caller(OWN_KEY_ID, Role.ADMIN, OWN_KEY_ID), None, now, now + FRESH_S)
 
 
 def _made(key: str, role: Role, name: str, now: datetime, expires_at: datetime | None = None) -> NewKey:

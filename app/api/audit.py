@@ -12,7 +12,7 @@ from app import problems
 from app.access.dependencies import RequireRole
 from app.api import errors
 from app.api.query import KnownParameters
-from app.records.audit import EntryPage, Head
+from app.records.audit import TrailHead, TrailPage
 from app.services import Services, services_of
 
 MAX_LIMIT = 200
@@ -72,7 +72,7 @@ async def list_audit(
     services: Annotated[Services, Depends(services_of)],
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
     cursor: Annotated[int | None, Query(ge=1, le=MAX_NUMBER, description="`next` of the page before.")] = None,
-) -> EntryPage:
+) -> TrailPage:
     """Rows of the audit trail, newest first."""
     return await services.io.run(partial(services.audit.page, limit, cursor))
 
@@ -96,12 +96,12 @@ async def verify_audit(
     Without `head`, neither a cut tail nor a trail that was made anew can be found.
     """
     try:
-        given = None if head is None else Head.parse(head)
+        given = None if head is None else TrailHead.parse(head)
     except ValueError as error:
         raise problems.InvalidParameter(f"head: {error}.") from error
     found = await services.io.run(partial(services.audit.verify, given))
     return AuditVerification(whole=found.broken is None, rows=found.rows, head=_text(found.head), broken=found.broken)
 
 
-def _text(head: Head | None) -> str | None:
+def _text(head: TrailHead | None) -> str | None:
     return str(head) if head else None

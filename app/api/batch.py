@@ -33,16 +33,16 @@ from app.settings import Settings
 
 router = APIRouter(tags=["predictions"])
 
-MOST = 256
+MAX_BATCH_PATCHES = 256
 KEY_LENGTH = 120
 
-_IMAGES = {"type": "array", "items": IMAGE, "minItems": 1, "maxItems": MOST}
+_IMAGES = {"type": "array", "items": IMAGE, "minItems": 1, "maxItems": MAX_BATCH_PATCHES}
 _PROPERTIES = {FIELD: _IMAGES, MppField.name: MPP}
 _FORM = {"type": "object", "required": [FIELD], "additionalProperties": False, "properties": _PROPERTIES}
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": f"1 to {MOST} patches, each in a field `file` of its own.",
+        "description": f"1 to {MAX_BATCH_PATCHES} patches, each in a field `file` of its own.",
         "content": {MULTIPART: {"schema": _FORM}},
     }
 }
@@ -52,7 +52,7 @@ class RefusedPatch(ProblemBody):
     index: int = Field(description="Which patch of the request it was, from 0.")
 
 
-class Answers(BaseModel):
+class BatchAnswer(BaseModel):
     """One result for each patch, in the order of the request."""
 
     results: list[Answer | RefusedPatch]
@@ -61,7 +61,7 @@ class Answers(BaseModel):
 @router.post(
     "/predict/batch",
     summary="Classify many patches",
-    response_model=Answers,
+    response_model=BatchAnswer,
     openapi_extra=_BODY,
     responses=errors.responses(*problems.ALWAYS, *OF_BODIES),
 )
@@ -103,7 +103,7 @@ async def predict_batch(
 
 def batch_reader(settings: Settings) -> BatchReader:
     """Of many patches."""
-    return BatchReader(settings.max_batch_bytes, settings.body_timeout_s, MOST, Parameters.model_fields)
+    return BatchReader(settings.max_batch_bytes, settings.body_timeout_s, MAX_BATCH_PATCHES, Parameters.model_fields)
 
 
 def _unfit(image: bytes, max_bytes: int) -> Problem | None:

@@ -19,7 +19,7 @@ from app.api.edge import is_head
 from app.api.filters import NAMES, Wanted
 from app.api.query import KnownParameters
 from app.records.audit import Actor, Event
-from app.records.exports import CSV, JSONL, Format, Piece, piece
+from app.records.exports import CSV, JSONL, ExportChunk, Format, piece
 from app.records.filters import Filter
 from app.services import Services, services_of
 
@@ -35,7 +35,7 @@ class Export(StreamingResponse):
     HEAD gets the headers: no further piece is read, and nothing is told, since no row leaves.
     """
 
-    def __init__(self, services: Services, actor: Actor, file: Format, wanted: Filter, first: Piece) -> None:
+    def __init__(self, services: Services, actor: Actor, file: Format, wanted: Filter, first: ExportChunk) -> None:
         self._services = services
         self._actor = actor
         self._file = file
@@ -56,7 +56,7 @@ class Export(StreamingResponse):
             with CancelScope(shield=True):
                 await self._services.io.resume(self._record)
 
-    async def _pieces(self, following: Piece) -> AsyncIterator[str]:
+    async def _pieces(self, following: ExportChunk) -> AsyncIterator[str]:
         yield self._file.head
         while True:
             self._rows += following.rows

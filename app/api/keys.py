@@ -21,7 +21,7 @@ from app.services import Services, services_of
 router = APIRouter(prefix="/admin/keys", tags=["keys"])
 
 
-class KeyWanted(BaseModel):
+class NewKeyRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     role: Role
@@ -70,7 +70,7 @@ async def list_keys(
     "",
     summary="Make a key",
     status_code=201,
-    openapi_extra=described(KeyWanted),
+    openapi_extra=described(NewKeyRequest),
     responses=errors.responses(
         *problems.ALWAYS,
         problems.BodyIncomplete,
@@ -87,7 +87,7 @@ async def make_key(
     services: Annotated[Services, Depends(services_of)],
 ) -> KeyMade:
     """The key is shown in this answer and never again."""
-    wanted = await JsonReader(KeyWanted, services.settings.body_timeout_s).parse(request)
+    wanted = await JsonReader(NewKeyRequest, services.settings.body_timeout_s).parse(request)
     add = partial(services.keys.add, wanted.role, wanted.name, caller.actor, wanted.expires_at)
     return KeyMade.model_validate(await services.io.run(add))
 

@@ -20,7 +20,7 @@ from app.api.body import MULTIPART
 from app.api.query import KnownParameters
 from app.api.upload import RAW, SIGNATURE_HEADER, ArtifactReader
 from app.records.models import Activation, ModelEntry
-from app.registry.registry import Admission
+from app.registry.registry import UploadResult
 from app.registry.sandbox import SandboxUnavailable
 from app.services import Services, services_of
 from model_zoo.basis import Basis
@@ -54,7 +54,7 @@ TheServices = Annotated[Services, Depends(services_of)]
 State = Literal["active", "shadow", "vetted", "retired"]
 
 
-class Model(BaseModel):
+class ListedModel(BaseModel):
     id: str = Field(description="SHA-256 of the artifact.")
     name: str
     version: str
@@ -69,7 +69,7 @@ class Model(BaseModel):
 
 
 class Models(BaseModel):
-    models: list[Model] = Field(description="Newest first.")
+    models: list[ListedModel] = Field(description="Newest first.")
     active: str | None
 
 
@@ -98,7 +98,7 @@ class ShadowDisagreement(BaseModel):
     largest_difference: float | None
 
 
-class ModelDetail(Model):
+class ModelDetail(ListedModel):
     manifest: dict[str, JsonValue] = Field(description="Without the golden cases, which are in the file.")
     report: VettingReport
     shadow: list[ShadowDisagreement] = Field(
@@ -151,7 +151,7 @@ async def upload_model(
     async with services.vetting, reader.receive(request) as upload:
         admit = partial(services.registry.admit, upload, caller.actor)
         try:
-            admission: Admission = await to_thread.run_sync(admit, limiter=CapacityLimiter(1))
+            admission: UploadResult = await to_thread.run_sync(admit, limiter=CapacityLimiter(1))
         except SandboxUnavailable as error:
             raise problems.VettingUnavailable(
                 f"Artifacts cannot be vetted on this server, so none is accepted: {error}."
@@ -166,7 +166,7 @@ async def list_models(caller: MayAdminister, _: NoParameters, services: TheServi
     """Every model, and which one is active."""
     entries, active = await services.io.run(services.registry.listing)
     return Models(
-        models=[Model(**summary(entry, active)) for entry in entries], active=active.model_id if active else None
+        models=[ListedModel(**summary(entry, active)) for entry in entries], active=active.model_id if active else None
     )
 
 

@@ -8,7 +8,7 @@ import typer
 from sqlalchemy import inspect
 
 from app.commands.errors import readable_errors
-from app.records.audit import AuditTrail, Entry, Head
+from app.records.audit import AuditRow, AuditTrail, TrailHead
 from app.records.database import open_database, without_password
 from app.records.tables import audit as table
 from app.settings import Settings
@@ -22,7 +22,7 @@ def verify_trail(
 ) -> None:
     """Verify the whole trail; exits with 1 and names the first broken row if there is one."""
     with readable_errors():
-        given = Head.parse(head) if head else None
+        given = TrailHead.parse(head) if head else None
         found = _trail().verify(given)
     if found.broken:
         typer.echo(f"The audit trail is broken: {found.broken}. Valid rows before it: {found.rows}.")
@@ -50,7 +50,7 @@ def list_rows(limit: Annotated[int, typer.Option(min=1, help="Maximum number of 
             typer.echo(_lines(entry))
 
 
-def _lines(entry: Entry) -> str:
+def _lines(entry: AuditRow) -> str:
     origin = f"{entry.who} at {entry.address}" if entry.address else entry.who
     lines = [f"{entry.number}  {entry.at}  {origin}  {entry.action} {entry.subject}"]
     sides = (("before", entry.before), ("after ", entry.after))

@@ -11,7 +11,7 @@ import typer
 from app.commands.errors import readable_errors
 from app.main import create_app
 from app.memory import keep_what_is_there
-from app.records.only import only_server
+from app.records.server_lock import only_server
 from app.server import make_server, make_supervisor, raise_descriptor_limit
 from app.services import Services
 from app.settings import Settings

@@ -25,7 +25,7 @@ from app.diagnosis.scale import Mpp
 from app.inference.frames import Header, Message, frame, read
 from app.memory import keep_what_is_there, return_freed_memory, use_few_arenas
 from app.problems import ImageProblem
-from app.records.row import row
+from app.records.prediction_row import row
 from model_zoo.opening import ModelError
 from model_zoo.orbit import Rotations
 from model_zoo.shifts import Shifts

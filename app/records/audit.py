@@ -51,7 +51,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Entry:
+class AuditRow:
     """A row of the trail; ``before`` and ``after`` are JSON texts, ``at`` is UTC in ISO 8601."""
 
     number: int
@@ -76,7 +76,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Head:
+class TrailHead:
     """The last row's number and hash; a copy kept elsewhere reveals removed rows. Its text is ``NUMBER:HASH``."""
 
     number: int
@@ -111,15 +111,15 @@ class Verification:
     """
 
     rows: int
-    head: Head | None
+    head: TrailHead | None
     broken: str | None
 
 
 @dataclass(frozen=True)
-class EntryPage:
+class TrailPage:
     """Rows, newest first, and the number to continue before, None on the last page."""
 
-    entries: list[Entry]
+    entries: list[AuditRow]
     next: int | None
 
 
@@ -140,46 +140,46 @@ class AuditTrail:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             yield connection
 
-    def append(self, connection: Connection, actor: Actor, event: Event) -> Entry:
+    def append(self, connection: Connection, actor: Actor, event: Event) -> AuditRow:
         """Append a row within :meth:`transaction`."""
         last = _head(connection)
         number, previous = (last.number + 1, last.hash) if last else (1, ORIGIN)
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         texts = [None if side is None else json.dumps(side, ensure_ascii=False) for side in (event.before, event.after)]
-        unsealed = Entry(
+        unsealed = AuditRow(
             number, at, actor.who, actor.address, event.action, event.subject, texts[0], texts[1], previous, ""
         )
-        entry = Entry(**vars(unsealed) | {"hash": unsealed.right_hash()})
+        entry = AuditRow(**vars(unsealed) | {"hash": unsealed.right_hash()})
         connection.execute(insert(audit), vars(entry))
         return entry
 
-    def record(self, actor: Actor, event: Event) -> Entry:
+    def record(self, actor: Actor, event: Event) -> AuditRow:
         """Append a row in a separate transaction."""
         with self.transaction() as connection:
             return self.append(connection, actor, event)
 
-    def last(self, connection: Connection, action: str) -> Entry | None:
+    def last(self, connection: Connection, action: str) -> AuditRow | None:
         """The last row of an action, seen from within :meth:`transaction`."""
         query = select(audit).where(audit.c.action == action).order_by(audit.c.number.desc()).limit(1)
         row = connection.execute(query).first()
-        return Entry(*row) if row else None
+        return AuditRow(*row) if row else None
 
-    def head(self) -> Head | None:
+    def head(self) -> TrailHead | None:
         """The last row's number and hash; None if there is no row."""
         with transaction(self._engine) as connection:
             return _head(connection)
 
-    def page(self, limit: int, before: int | None = None) -> EntryPage:
+    def page(self, limit: int, before: int | None = None) -> TrailPage:
         """At most ``limit`` rows with numbers below ``before``, newest first."""
         query = select(audit).order_by(audit.c.number.desc()).limit(limit + 1)
         if before is not None:
             query = query.where(audit.c.number < before)
         with transaction(self._engine) as connection:
-            entries = [Entry(*row) for row in connection.execute(query)]
+            entries = [AuditRow(*row) for row in connection.execute(query)]
         shown = entries[:limit]
-        return EntryPage(shown, shown[-1].number if len(entries) > limit else None)
+        return TrailPage(shown, shown[-1].number if len(entries) > limit else None)
 
-    def verify(self, head: Head | None = None) -> Verification:
+    def verify(self, head: TrailHead | None = None) -> Verification:
         """Verify the chain from its first row, in constant memory, up to the first broken row.
 
         Args:
@@ -192,22 +192,22 @@ class AuditTrail:
             transaction(self._engine) as connection,
             connection.execute(query, execution_options={"yield_per": FETCHED}) as found,
         ):
-            for entry in (Entry(*row) for row in found):
+            for entry in (AuditRow(*row) for row in found):
                 broken = _broken(entry, last, head)
                 if broken:
                     break
-                rows, last = rows + 1, Head(entry.number, entry.hash)
+                rows, last = rows + 1, TrailHead(entry.number, entry.hash)
         if head and not broken and rows < head.number:
             broken = f"row {head.number} of the given head is missing: the rows after row {rows} were removed"
         return Verification(rows, last, broken)
 
 
-def _head(connection: Connection) -> Head | None:
+def _head(connection: Connection) -> TrailHead | None:
     row = connection.execute(select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)).first()
-    return Head(*row) if row else None
+    return TrailHead(*row) if row else None
 
 
-def _broken(entry: Entry, last: Head | None, head: Head | None) -> str | None:
+def _broken(entry: AuditRow, last: TrailHead | None, head: TrailHead | None) -> str | None:
     """Why this row does not follow the last one, or contradicts the given head."""
     number, previous = (last.number + 1, last.hash) if last else (1, ORIGIN)
     if entry.number != number:

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from app.problems import RecordsUnavailable
 from app.records.backlog import Backlog
-from app.records.entry import Entry
+from app.records.entry import LogEntry
 from app.records.predictions import PROBE_BYTES, check_writable
 
 MAX_PROBE_BYTES = 8 * 2**20
@@ -75,7 +75,7 @@ class Availability:
         self.trouble = why
         self.troubled()
 
-    def refuse(self, why: str, entries: Sequence[Entry] = ()) -> None:
+    def refuse(self, why: str, entries: Sequence[LogEntry] = ()) -> None:
         """Take the journal for away too.
 
         Args:

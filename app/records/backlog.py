@@ -14,7 +14,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from app.problems import IdempotencyMismatch, RecordsUnavailable
 from app.records import journal
 from app.records.database import transaction
-from app.records.entry import Entry, Recorded, insert_missing
+from app.records.entry import LogEntry, Recorded, insert_missing
 from app.records.idempotency import Repeatable
 from app.records.journal import JournalFile
 
@@ -94,7 +94,7 @@ class Backlog:
         except OSError as error:
             raise _neither(error) from error
 
-    def add(self, entries: Sequence[Entry]) -> None:
+    def add(self, entries: Sequence[LogEntry]) -> None:
         """Journal entries; they are on the disk when this returns.
 
         Raises:
@@ -151,7 +151,7 @@ class Backlog:
 
     def _drain(self, file: JournalFile, begin: int = 0) -> int:
         """Move a journal's entries into the database; gives the position behind the last."""
-        some: list[Entry] = []
+        some: list[LogEntry] = []
         moved, end = 0, file.size
         for entry, _ in file.read(begin):
             some.append(entry)
@@ -165,7 +165,7 @@ class Backlog:
             log.info("%s journalled predictions are in the database", moved + len(some))
         return end
 
-    def _insert(self, entries: list[Entry]) -> None:
+    def _insert(self, entries: list[LogEntry]) -> None:
         try:
             with transaction(self._engine) as connection:
                 insert_missing(connection, entries)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.problems import IdempotencyMismatch
 from app.records.database import unavailable
-from app.records.entry import Entry, Recorded, insert_new
+from app.records.entry import LogEntry, Recorded, insert_new
 from app.records.tables import patches, predictions
 
 Row = dict[str, Any]
@@ -39,7 +39,7 @@ class Committer:
         assert engine.dialect.dbapi is not None
         self._error: type[Exception] = engine.dialect.dbapi.Error
 
-    def commit(self, entries: Sequence[Entry]) -> list[Recorded | IdempotencyMismatch]:
+    def commit(self, entries: Sequence[LogEntry]) -> list[Recorded | IdempotencyMismatch]:
         """Insert entries in one transaction; gives what each request gets.
 
         Raises:
@@ -74,7 +74,7 @@ class Committer:
         self.close()
 
 
-def _insert_plain(connection: Connection, entries: Sequence[Entry]) -> list[Recorded | IdempotencyMismatch]:
+def _insert_plain(connection: Connection, entries: Sequence[LogEntry]) -> list[Recorded | IdempotencyMismatch]:
     driver: Any = connection.connection.dbapi_connection
     sqlite = connection.dialect.name == "sqlite"
     statement, parameters_of = _insertion(connection.dialect, predictions)

@@ -29,7 +29,7 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LogEntry:
     """A row of the table, the request that it answers if that may be sent again, and the image file if it is kept."""
 
     values: dict[str, Any]
@@ -54,7 +54,7 @@ class Entry:
         return json.dumps({"values": values, "request": request, "patch": patch})
 
     @classmethod
-    def from_json(cls, line: str) -> Entry:
+    def from_json(cls, line: str) -> LogEntry:
         """What :meth:`to_json` gave.
 
         Raises:
@@ -77,7 +77,7 @@ def _completed(values: dict[str, Any]) -> dict[str, Any]:
     return values | added | {"basis": "single", "reason_codes": reason_codes, "shifts": "none"}
 
 
-def insert_new(connection: Connection, entries: Sequence[Entry]) -> list[Recorded | IdempotencyMismatch]:
+def insert_new(connection: Connection, entries: Sequence[LogEntry]) -> list[Recorded | IdempotencyMismatch]:
     """Insert entries, but of those that answer the same request only the first; gives what each request gets.
 
     Servers that insert at the same time claim requests in the same order, so that none waits for another in a circle.
@@ -104,7 +104,7 @@ def insert_new(connection: Connection, entries: Sequence[Entry]) -> list[Recorde
     return [results.get(entry.id) or Recorded(entry.text) for entry in entries]
 
 
-def insert_missing(connection: Connection, entries: list[Entry]) -> None:
+def insert_missing(connection: Connection, entries: list[LogEntry]) -> None:
     """Insert entries that were answered already, unless they are there."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     rows = [entry.values for entry in entries]
@@ -119,10 +119,10 @@ def insert_missing(connection: Connection, entries: list[Entry]) -> None:
             claim(connection, entry.request, entry.id)
 
 
-def _patches(entries: list[Entry]) -> list[dict[str, Any]]:
+def _patches(entries: list[LogEntry]) -> list[dict[str, Any]]:
     return [{"prediction_id": entry.id, "data": entry.patch} for entry in entries if entry.patch is not None]
 
 
-def _request_order(entry: Entry) -> tuple[str, str]:
+def _request_order(entry: LogEntry) -> tuple[str, str]:
     assert entry.request is not None
     return entry.request.key_id, entry.request.idempotency_key

@@ -42,7 +42,7 @@ class Format:
 
 
 @dataclass(frozen=True)
-class Piece:
+class ExportChunk:
     """Some rows of an export, and the id to continue after, None at the end."""
 
     text: str
@@ -50,7 +50,7 @@ class Piece:
     next: str | None
 
 
-def piece(log: PredictionLog, file: Format, wanted: Filter, cursor: str | None = None) -> Piece:
+def piece(log: PredictionLog, file: Format, wanted: Filter, cursor: str | None = None) -> ExportChunk:
     """The next rows, newest first.
 
     Each piece is a separate query: a slow client holds neither a connection nor a snapshot.
@@ -59,7 +59,9 @@ def piece(log: PredictionLog, file: Format, wanted: Filter, cursor: str | None =
         RecordsUnavailable: if the database fails.
     """
     rows = log.rows((predictions.c.id, *file.columns), MAX_ROWS, wanted, cursor)
-    return Piece(file.text([tuple(row[1:]) for row in rows]), len(rows), rows[-1][0] if len(rows) == MAX_ROWS else None)
+    return ExportChunk(
+        file.text([tuple(row[1:]) for row in rows]), len(rows), rows[-1][0] if len(rows) == MAX_ROWS else None
+    )
 
 
 def _csv(rows: Sequence[Values]) -> str:

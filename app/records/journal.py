@@ -15,7 +15,7 @@ from zlib import crc32
 
 from uuid_utils.compat import uuid7
 
-from app.records.entry import Entry
+from app.records.entry import LogEntry
 
 SUFFIX = ".journal"
 
@@ -72,7 +72,7 @@ class JournalFile:
         """Bytes that are on the disk."""
         return self._size
 
-    def append(self, entries: Sequence[Entry], max_size: int) -> list[int]:
+    def append(self, entries: Sequence[LogEntry], max_size: int) -> list[int]:
         """Write entries; when this returns they are on the disk.
 
         Returns:
@@ -97,7 +97,7 @@ class JournalFile:
             self._size = end
         return begins
 
-    def read(self, begin: int = 0) -> Iterator[tuple[Entry, int]]:
+    def read(self, begin: int = 0) -> Iterator[tuple[LogEntry, int]]:
         """The entries from a position on, each with the position behind it.
 
         A last line that is torn was never answered. Any other line that is damaged is told in the log, and counted.
@@ -166,7 +166,7 @@ def check_writable(folder: Path, size: int = 4096) -> None:
         path.unlink()
 
 
-def set_refused_aside(folder: Path, entry: Entry) -> None:
+def set_refused_aside(folder: Path, entry: LogEntry) -> None:
     """Keep an entry that the database will never take, where a person can look at it."""
     with (folder / "refused.jsonl").open("a", encoding="utf-8") as file:
         file.write(entry.to_json() + "\n")
@@ -174,16 +174,16 @@ def set_refused_aside(folder: Path, entry: Entry) -> None:
         os.fsync(file.fileno())
 
 
-def _line(entry: Entry) -> bytes:
+def _line(entry: LogEntry) -> bytes:
     content = entry.to_json().encode()
     return b"%08x %s\n" % (crc32(content), content)
 
 
-def _entry(line: bytes) -> Entry:
+def _entry(line: bytes) -> LogEntry:
     checksum, _, content = line.rstrip(b"\n").partition(b" ")
     if int(checksum, 16) != crc32(content):
         raise ValueError("its checksum is wrong")
-    return Entry.from_json(content.decode())
+    return LogEntry.from_json(content.decode())
 
 
 def _write(descriptor: int, content: bytes, position: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from app.records.audit import SERVER, AuditTrail, Entry, Event
+from app.records.audit import SERVER, AuditRow, AuditTrail, Event
 from app.records.database import without_password
 from app.settings import Settings
 from app.version import version
@@ -19,7 +19,7 @@ def in_force(settings: Settings) -> dict[str, Any]:
     return {"version": version()} | settings.model_dump(mode="json") | {"database_url": database_url}
 
 
-def record_settings(trail: AuditTrail, settings: Settings) -> Entry | None:
+def record_settings(trail: AuditTrail, settings: Settings) -> AuditRow | None:
     """Append the settings, unless they equal the last recorded ones.
 
     Raises:

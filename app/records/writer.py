@@ -19,7 +19,7 @@ from app.records.availability import Availability
 from app.records.backlog import Backlog
 from app.records.commit import Committer
 from app.records.database import refuses_for_good
-from app.records.entry import Entry, Recorded
+from app.records.entry import LogEntry, Recorded
 from app.records.keeper import Keeper
 
 COMMIT_GROUP = 256
@@ -36,7 +36,7 @@ Written = Recorded | Exception
 class _Pending:
     """An entry whose request waits. Settled once, by whoever is first: the commit, or the journal."""
 
-    entry: Entry
+    entry: LogEntry
     future: asyncio.Future[Written]
     settled: bool = False
 
@@ -81,7 +81,7 @@ class Writer(Availability):
                 self.backlog.drain()
         self.backlog.close()
 
-    async def write(self, entries: Sequence[Entry]) -> list[Written]:
+    async def write(self, entries: Sequence[LogEntry]) -> list[Written]:
         """Have entries written together with all others of this moment; gives their outcomes when they are on the disk.
 
         All callers share one event loop, which is woken once for each commit.

@@ -19,14 +19,14 @@ from app.records.audit import SERVER, Actor, AuditTrail, Event
 from app.records.database import transaction
 from app.records.models import Activation, ModelEntry
 from app.registry.signatures import SignatureRefusedError, TrustedKeys, parse_signature
-from app.registry.vetting import Verdict, vet
+from app.registry.vetting import VettingResult, vet
 from model_zoo.network import Network
 from model_zoo.opening import ModelError
 from model_zoo.proof import Step
 
 
 @dataclass(frozen=True)
-class Admission:
+class UploadResult:
     """The result of an upload; ``new`` is False for bytes that were stored before."""
 
     entry: ModelEntry
@@ -62,7 +62,7 @@ class Registry:
         self._trusted = trusted
         self._own: set[str] = set()
 
-    def admit(self, upload: Upload, actor: Actor, tell: Callable[[Step], None] = lambda _: None) -> Admission:
+    def admit(self, upload: Upload, actor: Actor, tell: Callable[[Step], None] = lambda _: None) -> UploadResult:
         """Vet an upload and store it; a refused artifact leaves only an audit row.
 
         Stored bytes are not vetted again; a retired model is reactivated, and a first signature is stored.
@@ -76,11 +76,11 @@ class Registry:
         with self._audit.transaction() as connection:
             known = models.find(connection, upload.sha256)
             if known is not None and signed.passed:
-                return Admission(self._bring_back(connection, known, _bytes_of(upload.signature), actor), new=False)
-        verdict = Verdict(signed.passed, (signed,))
+                return UploadResult(self._bring_back(connection, known, _bytes_of(upload.signature), actor), new=False)
+        verdict = VettingResult(signed.passed, (signed,))
         if signed.passed:
             vetted = vet(upload.file, size=upload.size, tell=tell)
-            verdict = Verdict(vetted.passed, (signed, *vetted.steps))
+            verdict = VettingResult(vetted.passed, (signed, *vetted.steps))
         if not verdict.passed:
             failed = next(step for step in verdict.steps if not step.passed)
             after = {"bytes": upload.size, "step": failed.name, "detail": failed.detail}
@@ -93,10 +93,10 @@ class Registry:
         entry = _described(data, "upload", actor, verdict.document(), _bytes_of(upload.signature))
         with self._audit.transaction() as connection:
             if (known := models.find(connection, entry.id)) is not None:
-                return Admission(known, new=False)
+                return UploadResult(known, new=False)
             models.add(connection, entry, data)
             self._audit.append(connection, actor, Event("model.upload", entry.id, after=_told(entry)))
-        return Admission(entry, new=True)
+        return UploadResult(entry, new=True)
 
     def release(self, data: bytes) -> None:
         """Register an artifact of the release, after verification; activate it if no model is active.
@@ -112,7 +112,7 @@ class Registry:
             if models.find(connection, model_id) is not None and models.active(connection) is not None:
                 return
         proof = Engine.open(data).proof
-        entry = _described(data, "release", SERVER, Verdict(proof.passed, proof.steps).document(), None)
+        entry = _described(data, "release", SERVER, VettingResult(proof.passed, proof.steps).document(), None)
         with self._audit.transaction() as connection:
             if models.find(connection, entry.id) is None:
                 models.add(connection, entry, data)

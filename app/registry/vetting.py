@@ -50,7 +50,7 @@ _IR_VERSION_TAG = b"\x08"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VettingResult:
     """The result of vetting an upload.
 
     Attributes:
@@ -66,7 +66,7 @@ class Verdict:
         return asdict(self)
 
 
-def vet(artifact: BinaryIO, *, size: int, tell: Tell = nobody, timeout_s: float = 30) -> Verdict:
+def vet(artifact: BinaryIO, *, size: int, tell: Tell = nobody, timeout_s: float = 30) -> VettingResult:
     """Vet an uploaded file; there is a verdict for any bytes. Blocks; writes nothing.
 
     Args:
@@ -84,7 +84,7 @@ def vet(artifact: BinaryIO, *, size: int, tell: Tell = nobody, timeout_s: float 
         with _read_only(artifact.fileno()) as descriptor:
             question(CHILD, descriptor, examination, timeout_s)
     report = examination.report
-    return Verdict(report.passed, report.steps)
+    return VettingResult(report.passed, report.steps)
 
 
 def check_size_and_magic(head: bytes, size: int) -> str:

@@ -12,7 +12,7 @@ from app.access.dependencies import MayAdminister
 from app.api.audit import MAX_NUMBER
 from app.api.query import KnownParameters
 from app.problems import InvalidParameter
-from app.records.audit import Head
+from app.records.audit import TrailHead
 from app.services import Services, services_of
 from app.web.errors import PageRoute
 from app.web.rendering import page
@@ -35,7 +35,7 @@ async def audit_page(
     found = None
     if verify:
         try:
-            given = Head.parse(head.strip()) if head.strip() else None
+            given = TrailHead.parse(head.strip()) if head.strip() else None
         except ValueError as error:
             raise InvalidParameter(f"{error}.") from error
         found = await services.io.run(partial(services.audit.verify, given))

@@ -16,16 +16,16 @@ from app.api.predictions import own_key
 from app.api.query import KnownParameters
 from app.api.reviews import MAX_NOTE
 from app.problems import InvalidParameter, UnknownPrediction
-from app.records.browsing import AMONG, Order
 from app.records.exports import CSV, JSONL, Format
+from app.records.prediction_queries import AMONG, Order
 from app.records.reviews import Verdict
 from app.services import Services, services_of
+from app.web.case_query import FILTERS, NAMES, CaseQuery, case_query
 from app.web.errors import PageRoute
 from app.web.forms import read_form
 from app.web.rendering import HEADERS, may, page
 from app.web.strings import t
 from app.web.view import View, view
-from app.web.wanted import FILTERS, NAMES, Wanted, wanted
 from model_zoo.decision import Decision, Label
 from model_zoo.reasons import Code
 
@@ -35,8 +35,8 @@ router = APIRouter(prefix="/cases", include_in_schema=False, route_class=PageRou
 TheServices = Annotated[Services, Depends(services_of)]
 
 
-def _form(request: Request, caller: Caller) -> Wanted:
-    return wanted(request.query_params, own_key(caller))
+def _form(request: Request, caller: Caller) -> CaseQuery:
+    return case_query(request.query_params, own_key(caller))
 
 
 @router.get("")

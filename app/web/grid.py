@@ -10,7 +10,7 @@ SIDE, GAP = 60.0, 4.0
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridCell:
     """One offset; ``x`` and ``y`` are drawing coordinates, ``height`` is the height of the filled part."""
 
     x: float
@@ -25,10 +25,10 @@ class Cell:
         return (self.dx, self.dy) == (0, 0)
 
 
-def shift_grid(shifts: ShiftReport) -> tuple[Cell, ...]:
+def shift_grid(shifts: ShiftReport) -> tuple[GridCell, ...]:
     """Lay out the offsets as on the slide: right is right, down is down."""
     return tuple(
-        Cell(
+        GridCell(
             x=_place(dx),
             y=_place(dy),
             dx=dx,

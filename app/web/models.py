@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.access.dependencies import MayAdminister
-from app.api.models import Activated, Model, ModelDetail, detail, followed, read_file, summary
+from app.api.models import Activated, ModelDetail, detail, followed, read_file, summary
 from app.api.query import KnownParameters
 from app.api.upload import ArtifactReader
 from app.problems import Busy, NothingToRollBackTo, Problem
@@ -48,7 +48,7 @@ async def list_models(
         chosen = next((entry for entry in entries if active and entry.id == active.model_id), None)
         shadow = next((entry for entry in entries if entry.shadow_since is not None), None)
         return {
-            "models": [(Model(**summary(entry, active)), json.loads(entry.manifest)) for entry in entries],
+            "models": [(ListedModel(**summary(entry, active)), json.loads(entry.manifest)) for entry in entries],
             "active": detail(services, chosen) if chosen else None,
             "activation": active,
             "shadow": detail(services, shadow) if shadow else None,

@@ -15,8 +15,8 @@ from app.access.caller import Caller, Role
 from app.access.dependencies import RequireRole
 from app.api.health import Readiness, readiness_of
 from app.api.query import KnownParameters
-from app.records.browsing import Hour
 from app.records.database import without_password
+from app.records.prediction_queries import Hour
 from app.services import Services, services_of
 from app.web.errors import PageRoute
 from app.web.rendering import may, page

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from app.api.upload import ArtifactReader
 from app.problems import Problem, VettingUnavailable
 from app.records.audit import Actor
-from app.registry.registry import Admission, Upload
+from app.registry.registry import Upload, UploadResult
 from app.registry.sandbox import SandboxUnavailable
 from app.services import Services
 from app.web.rendering import HEADERS, render
@@ -62,7 +62,7 @@ class LiveVetting(Response):
             else:
                 await lines.send(_line("_admitted.html", entry=admission.entry, new=admission.new))
 
-    def _admit(self, upload: Upload, lines: Lines) -> Admission:
+    def _admit(self, upload: Upload, lines: Lines) -> UploadResult:
         def tell(step: Step) -> None:
             from_thread.run(lines.send, _line("_step.html", step=step))
 

@@ -11,7 +11,7 @@ from app.diagnosis import past
 from app.diagnosis.report import Answer
 from app.problems import UnknownModel
 from app.services import Services
-from app.web.grid import Cell, shift_grid
+from app.web.grid import GridCell, shift_grid
 from app.web.rosette import Rosette, rosette
 from model_zoo.basis import Basis
 
@@ -62,7 +62,7 @@ class View:
     limits: Limits | None
     bar: Bar | None
     rosette: Rosette | None
-    shifts: tuple[Cell, ...] | None
+    shifts: tuple[GridCell, ...] | None
 
 
 def view(services: Services, text: str) -> View:

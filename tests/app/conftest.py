@@ -30,9 +30,9 @@ from app.main import create_app
 from app.problems import IdempotencyMismatch
 from app.records.audit import Actor
 from app.records.database import open_database, transaction
-from app.records.entry import Entry, Recorded, insert_new
+from app.records.entry import LogEntry, Recorded, insert_new
 from app.records.idempotency import Repeatable
-from app.records.row import row
+from app.records.prediction_row import row
 from app.server import Server, make_server
 from app.services import Services
 from app.settings import Settings
@@ -70,7 +70,7 @@ def answer_of(moment: datetime, **changes: Any) -> Answer:
     return Answer.model_validate(EXAMPLE | BY_THE_PATCH | {"id": answer_id, "created_at": moment} | changes)
 
 
-def write(database: Engine, entry: Entry) -> Recorded | IdempotencyMismatch:
+def write(database: Engine, entry: LogEntry) -> Recorded | IdempotencyMismatch:
     """Commit one entry, past the writer; gives what its request gets."""
     with transaction(database) as connection:
         [result] = insert_new(connection, [entry])
@@ -83,9 +83,9 @@ def entry_of(
     key_id: str,
     request: Repeatable | None = None,
     patch: bytes | None = None,
-) -> Entry:
+) -> LogEntry:
     """An answer as it is recorded, with the image file if that shall be stored."""
-    return Entry(row(answer, rotations, key_id), request, patch)
+    return LogEntry(row(answer, rotations, key_id), request, patch)
 
 
 class Clock:

@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from app.access.caller import Role
 from app.commands.audit import audit as command
 from app.problems import RecordsUnavailable
-from app.records.audit import ORIGIN, SERVER, Actor, AuditTrail, Entry, Event, Head
+from app.records.audit import ORIGIN, SERVER, Actor, AuditRow, AuditTrail, Event, TrailHead
 from app.records.audit_head import log_head
 from app.records.database import BUSY_TIMEOUT_S, open_database
 from app.records.migrations import TRIGGERS, migrate
@@ -53,13 +53,13 @@ def trail(database: Engine) -> AuditTrail:
 
 
 @pytest.fixture
-def six(trail: AuditTrail) -> list[Entry]:
+def six(trail: AuditTrail) -> list[AuditRow]:
     """Six rows, oldest first."""
     actor = Actor("key 0123456789ab", "10.0.0.7")
     return [trail.record(actor, Event("test", str(number), None, {"number": number})) for number in range(1, 7)]
 
 
-def rows(trail: AuditTrail) -> list[Entry]:
+def rows(trail: AuditTrail) -> list[AuditRow]:
     """Every row, oldest first."""
     return trail.page(10_000).entries[::-1]
 
@@ -74,7 +74,7 @@ def tamper(database: Engine, *statements: Any) -> None:
             connection.execute(text(statement) if isinstance(statement, str) else statement)
 
 
-def sealed(entry: Entry, **changes: Any) -> Entry:
+def sealed(entry: AuditRow, **changes: Any) -> AuditRow:
     """The row, changed, with a hash that fits it."""
     changed = replace(entry, **changes)
     return replace(changed, hash=changed.right_hash())
@@ -91,10 +91,10 @@ def test_rows_come_back_as_they_were_written(trail: AuditTrail) -> None:
     assert trail.verify().broken is None
 
 
-def test_each_row_carries_the_hash_of_the_one_before(trail: AuditTrail, six: list[Entry]) -> None:
+def test_each_row_carries_the_hash_of_the_one_before(trail: AuditTrail, six: list[AuditRow]) -> None:
     assert [entry.number for entry in six] == [1, 2, 3, 4, 5, 6]
     assert [entry.previous for entry in six] == [ORIGIN, *(entry.hash for entry in six[:-1])]
-    assert trail.head() == Head(6, six[5].hash)
+    assert trail.head() == TrailHead(6, six[5].hash)
     found = trail.verify()
     assert (found.rows, found.head, found.broken) == (6, trail.head(), None)
 
@@ -118,7 +118,7 @@ def test_times_are_utc(trail: AuditTrail, monkeypatch: pytest.MonkeyPatch) -> No
     assert earliest <= datetime.fromisoformat(at) <= latest
 
 
-def test_pages_join_to_everything_newest_first(trail: AuditTrail, six: list[Entry]) -> None:
+def test_pages_join_to_everything_newest_first(trail: AuditTrail, six: list[AuditRow]) -> None:
     first = trail.page(4)
     assert (first.entries, first.next) == (six[:1:-1], 3)
     second = trail.page(4, first.next)
@@ -126,7 +126,7 @@ def test_pages_join_to_everything_newest_first(trail: AuditTrail, six: list[Entr
     assert trail.page(6).next is None
 
 
-def test_a_change_that_fails_leaves_no_row(trail: AuditTrail, six: list[Entry]) -> None:
+def test_a_change_that_fails_leaves_no_row(trail: AuditTrail, six: list[AuditRow]) -> None:
     def change() -> None:
         with trail.transaction() as connection:
             trail.append(connection, SERVER, Event("test", "never"))
@@ -162,7 +162,7 @@ CHANGES = {
     indirect=["database"],
 )
 def test_the_database_refuses_to_change_rows(
-    database: Engine, trail: AuditTrail, six: list[Entry], statement: str
+    database: Engine, trail: AuditTrail, six: list[AuditRow], statement: str
 ) -> None:
     with pytest.raises(DBAPIError, match="the audit trail is append-only"), database.begin() as connection:
         connection.execute(text(statement))
@@ -188,13 +188,13 @@ def test_the_database_refuses_to_change_rows(
     ],
 )
 def test_a_row_that_was_changed_or_removed_is_named(
-    database: Engine, trail: AuditTrail, six: list[Entry], statement: str, broken: str
+    database: Engine, trail: AuditTrail, six: list[AuditRow], statement: str, broken: str
 ) -> None:
     tamper(database, statement)
     found = trail.verify()
     assert found.broken == broken
     fit = int(broken.split()[1]) - 1
-    assert (found.rows, found.head) == (fit, Head(fit, six[fit - 1].hash) if fit else None)
+    assert (found.rows, found.head) == (fit, TrailHead(fit, six[fit - 1].hash) if fit else None)
 
 
 def test_bytes_in_place_of_text_are_a_change(sqlite: Engine) -> None:
@@ -206,7 +206,7 @@ def test_bytes_in_place_of_text_are_a_change(sqlite: Engine) -> None:
 
 
 def test_a_row_that_was_changed_and_hashed_anew_breaks_the_next_link(
-    database: Engine, trail: AuditTrail, six: list[Entry]
+    database: Engine, trail: AuditTrail, six: list[AuditRow]
 ) -> None:
     forged = sealed(six[2], who="nobody")
     tamper(database, audit.update().where(audit.c.number == 3).values(vars(forged)))
@@ -217,7 +217,7 @@ def test_a_row_that_was_changed_and_hashed_anew_breaks_the_next_link(
 
 @pytest.mark.parametrize("kept", [0, 3, 5])
 def test_a_cut_tail_is_found_by_a_head_kept_elsewhere(
-    database: Engine, trail: AuditTrail, six: list[Entry], kept: int
+    database: Engine, trail: AuditTrail, six: list[AuditRow], kept: int
 ) -> None:
     head = trail.head()
     tamper(database, f"DELETE FROM audit WHERE number > {kept}")
@@ -228,7 +228,7 @@ def test_a_cut_tail_is_found_by_a_head_kept_elsewhere(
 
 
 def test_another_history_is_found_by_a_head_kept_elsewhere(
-    database: Engine, trail: AuditTrail, six: list[Entry]
+    database: Engine, trail: AuditTrail, six: list[AuditRow]
 ) -> None:
     head = trail.head()
     forged = [sealed(six[2], who="nobody")]
@@ -241,14 +241,14 @@ def test_another_history_is_found_by_a_head_kept_elsewhere(
     assert found.rows == 5
 
 
-def test_an_older_head_still_fits_a_trail_that_went_on(trail: AuditTrail, six: list[Entry]) -> None:
-    found = trail.verify(Head(3, six[2].hash))
+def test_an_older_head_still_fits_a_trail_that_went_on(trail: AuditTrail, six: list[AuditRow]) -> None:
+    found = trail.verify(TrailHead(3, six[2].hash))
     assert (found.rows, found.broken) == (6, None)
 
 
 def test_heads_are_read_as_they_are_printed() -> None:
-    head = Head(12, "0a" * 32)
-    assert Head.parse(str(head)) == head
+    head = TrailHead(12, "0a" * 32)
+    assert TrailHead.parse(str(head)) == head
     for wrong in (
         "",
         "12",
@@ -259,7 +259,7 @@ def test_heads_are_read_as_they_are_printed() -> None:
         f" {head}",
     ):
         with pytest.raises(ValueError, match="is not a head of an audit trail, expected NUMBER:HASH"):
-            Head.parse(wrong)
+            TrailHead.parse(wrong)
 
 
 VERIFIER = """
@@ -362,7 +362,7 @@ def test_settings_are_recorded_when_they_change(trail: AuditTrail, tmp_path: Pat
     assert json.loads(changed.before or "") == recorded
     assert json.loads(changed.after or "") == recorded | {"queue": 6}
     assert record_settings(trail, Settings(home=tmp_path, queue=5)) is not None
-    assert trail.head() == Head(4, rows(trail)[3].hash)
+    assert trail.head() == TrailHead(4, rows(trail)[3].hash)
 
 
 def test_recorded_settings_hold_no_secret() -> None:
@@ -403,7 +403,7 @@ def test_the_head_is_logged_again_and_again_even_if_the_database_failed(
                 assert message.startswith("The audit trail's head cannot be read: The database failed")
                 migrate(sqlite)
                 for subject in ("1", "2"):
-                    head = Head(int(subject), trail.record(SERVER, Event("test", subject)).hash)
+                    head = TrailHead(int(subject), trail.record(SERVER, Event("test", subject)).hash)
                     while await heard.said.get() != ("INFO", f"The audit trail's head is {head}"):
                         pass
         finally:

@@ -11,11 +11,11 @@ from sqlalchemy import Engine
 
 from app.access.caller import Role
 from app.access.keys import Keys
-from app.records import browsing as module
+from app.records import prediction_queries as module
 from app.records.audit import AuditTrail
-from app.records.browsing import Browsing, Order, Row
 from app.records.filters import EVERYTHING, Filter
 from app.records.migrations import migrate
+from app.records.prediction_queries import ListedPrediction, Order, PredictionQueries
 from app.records.reviews import Reviews
 from model_zoo.orbit import Rotations
 from tests.app.conftest import TESTER, answer_of, entry_of, write
@@ -45,15 +45,17 @@ def key_id(database: Engine) -> str:
 
 
 @pytest.fixture
-def browsing(database: Engine, key_id: str) -> Browsing:
+def browsing(database: Engine, key_id: str) -> PredictionQueries:
     for place in range(NUMBER):
         answer = answer_of(START + timedelta(minutes=10 * place), **changes(place))
         write(database, entry_of(answer, Rotations.FULL, key_id if place else "settings"))
-    return Browsing(database)
+    return PredictionQueries(database)
 
 
-def everything(browsing: Browsing, order: Order, wanted: Filter = EVERYTHING, limit: int = 4) -> list[Row]:
-    rows: list[Row] = []
+def everything(
+    browsing: PredictionQueries, order: Order, wanted: Filter = EVERYTHING, limit: int = 4
+) -> list[ListedPrediction]:
+    rows: list[ListedPrediction] = []
     cursor = None
     while True:
         page = browsing.page(order, limit, wanted, cursor)
@@ -65,7 +67,7 @@ def everything(browsing: Browsing, order: Order, wanted: Filter = EVERYTHING, li
 
 
 @pytest.mark.parametrize("limit", [4, NUMBER, 100])
-def test_pages_join_to_everything_in_order(browsing: Browsing, limit: int) -> None:
+def test_pages_join_to_everything_in_order(browsing: PredictionQueries, limit: int) -> None:
     orders = {order: everything(browsing, order, limit=limit) for order in Order}
     for rows in orders.values():
         assert len({row.id for row in rows}) == len(rows) == NUMBER
@@ -78,25 +80,27 @@ def test_pages_join_to_everything_in_order(browsing: Browsing, limit: int) -> No
     assert deviations == sorted(deviations, reverse=True)
 
 
-def test_a_filter_confines_every_order(browsing: Browsing) -> None:
+def test_a_filter_confines_every_order(browsing: PredictionQueries) -> None:
     for order in Order:
         rows = everything(browsing, order, Filter(case_id="case-1", decision="review"))
         assert rows
         assert {(row.case_id, row.decision) for row in rows} == {("case-1", "review")}
 
 
-def test_the_largest_are_looked_for_among_the_newest(browsing: Browsing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_are_looked_for_among_the_newest(
+    browsing: PredictionQueries, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "AMONG", 5)
     newest = [row.id for row in everything(browsing, Order.NEWEST)][:5]
     assert {row.id for row in everything(browsing, Order.PROBABILITY)} == set(newest)
 
 
-def test_keys_are_named_where_they_are_known(browsing: Browsing, key_id: str) -> None:
+def test_keys_are_named_where_they_are_known(browsing: PredictionQueries, key_id: str) -> None:
     found = {(row.key_id, row.key_name) for row in everything(browsing, Order.NEWEST)}
     assert found == {(key_id, "microscope"), ("settings", None)}
 
 
-def test_the_last_word_counts(browsing: Browsing, database: Engine) -> None:
+def test_the_last_word_counts(browsing: PredictionQueries, database: Engine) -> None:
     judged, other = (row.id for row in browsing.page(Order.NEWEST, 2, EVERYTHING).rows)
     reviews = Reviews(database, AuditTrail(database))
     reviews.add(UUID(judged), "agree", "", TESTER)
@@ -105,7 +109,7 @@ def test_the_last_word_counts(browsing: Browsing, database: Engine) -> None:
     assert browsing.verdicts([]) == {}
 
 
-def test_hours_are_counted(browsing: Browsing) -> None:
+def test_hours_are_counted(browsing: PredictionQueries) -> None:
     starts = [START + timedelta(hours=hour) for hour in range(-1, 4)]
     hours = browsing.hours(starts, START + timedelta(hours=4))
     assert [hour.start for hour in hours] == starts
@@ -114,6 +118,6 @@ def test_hours_are_counted(browsing: Browsing) -> None:
     assert [hour.review for hour in hours] == [0] + [sum(place // 6 == hour for place in left) for hour in range(4)]
 
 
-def test_times_are_those_of_the_newest(browsing: Browsing) -> None:
+def test_times_are_those_of_the_newest(browsing: PredictionQueries) -> None:
     assert len(browsing.last_times_ms(5)) == 5
     assert len(browsing.last_times_ms(100)) == NUMBER

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event, text
 from app.problems import RecordsUnavailable
 from app.records.commit import Committer
 from app.records.database import refuses_for_good
-from app.records.entry import Entry, Recorded
+from app.records.entry import LogEntry, Recorded
 from app.records.idempotency import Repeatable
 from app.records.migrations import migrate
 from model_zoo.orbit import Rotations
@@ -26,7 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def entries_of(patch: bytes | None, request: bool) -> list[Entry]:
+def entries_of(patch: bytes | None, request: bool) -> list[LogEntry]:
     made = []
     for number, (name, changes) in enumerate(VARIANTS.items()):
         repeatable = Repeatable("key", name, "1" * 64) if request else None
@@ -60,7 +60,7 @@ def test_both_ways_write_the_same_rows(database: Engine, patch: bytes | None) ->
         for table in ("patches", "predictions"):
             connection.execute(text(f"DELETE FROM {table}"))
     claimed = [
-        Entry(entry.values, Repeatable("key", str(number), "1" * 64), entry.patch)
+        LogEntry(entry.values, Repeatable("key", str(number), "1" * 64), entry.patch)
         for number, entry in enumerate(entries)
     ]
     assert ordinary.commit(claimed) == [Recorded(entry.text) for entry in entries]

@@ -18,7 +18,7 @@ from app.commands.drift import drift
 from app.problems import RecordsUnavailable
 from app.records.drift import FRESH_S, Drift, FigureDrift, ModelDrift, WindowDrift, compare, psi
 from app.records.migrations import migrate
-from app.records.row import row
+from app.records.prediction_row import row
 from app.records.tables import models, predictions
 from model_zoo.artifact import parse
 from model_zoo.manifest import Bins, Manifest, Reference

@@ -19,12 +19,12 @@ from sqlalchemy import Engine, event, insert, text
 
 from app.access.caller import Role
 from app.api.exports import ACTION
-from app.records.audit import Entry
+from app.records.audit import AuditRow
 from app.records.exports import CSV, CSV_COLUMNS, JSONL, MAX_ROWS, piece
 from app.records.filters import EVERYTHING, Filter
 from app.records.migrations import migrate
+from app.records.prediction_row import row
 from app.records.predictions import PredictionLog
-from app.records.row import row
 from app.records.tables import predictions
 from model_zoo.orbit import Rotations
 from tests.app.conftest import RunningServer, answer_of, assert_problem
@@ -45,7 +45,7 @@ def fill(engine: Engine, number: int) -> list[str]:
     return ids[::-1]
 
 
-def exports_in_the_trail(server: RunningServer, number: int) -> list[Entry]:
+def exports_in_the_trail(server: RunningServer, number: int) -> list[AuditRow]:
     """The newest audit rows, which are awaited: a row is written after its export has left."""
     until = monotonic() + 120
     while True:

@@ -12,9 +12,9 @@ from sqlalchemy import Engine, select
 from sqlalchemy.event import listen
 
 from app.access.caller import Role
-from app.records.browsing import Browsing, Order
 from app.records.filters import Filter, first_id
 from app.records.migrations import migrate
+from app.records.prediction_queries import Order, PredictionQueries
 from app.records.predictions import PredictionLog
 from app.records.tables import predictions
 from model_zoo.orbit import Rotations
@@ -106,7 +106,7 @@ def test_a_page_of_a_range_of_time_costs_the_same_wherever_it_lies(sqlite: Engin
         connection.set_progress_handler(count, 1)
 
     listen(sqlite, "checkout", watch)
-    browsing, costs = Browsing(sqlite), []
+    browsing, costs = PredictionQueries(sqlite), []
     wanted = Filter(since=NOON, until=NOON + number * SECOND)
     cursor: str | None = None
     for _ in range(4):

@@ -17,8 +17,8 @@ from app.problems import IdempotencyMismatch
 from app.records.database import transaction
 from app.records.idempotency import Repeatable, claim, fingerprint
 from app.records.migrations import migrate
+from app.records.prediction_row import row
 from app.records.predictions import PredictionLog
-from app.records.row import row
 from app.records.tables import idempotency, predictions
 from model_zoo.orbit import Rotations
 from model_zoo.synthetic import synthetic_patch

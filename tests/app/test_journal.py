@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.records.entry import Entry
+from app.records.entry import LogEntry
 from app.records.idempotency import Repeatable
 from app.records.journal import JournalFile, check_writable, holds
 from model_zoo.orbit import Rotations
@@ -23,11 +23,11 @@ PLENTY = 2**20
 MOMENT = datetime(2030, 1, 1, tzinfo=UTC)
 
 
-def entry(request: Repeatable | None = None) -> Entry:
+def entry(request: Repeatable | None = None) -> LogEntry:
     return entry_of(answer_of(MOMENT, case_id="Fälle"), Rotations.FULL, "key", request, b"\x00\xffpatch")
 
 
-def entries_of(file: JournalFile) -> list[Entry]:
+def entries_of(file: JournalFile) -> list[LogEntry]:
     return [found for found, _ in file.read()]
 
 

@@ -17,10 +17,10 @@ import pytest
 from sqlalchemy import Engine, event, select, text
 
 from app.access.caller import OWN_KEY_ID, Caller, Role
-from app.access.key_cache import SIZE, KeyCache, Verdict
+from app.access.key_cache import SIZE, CachedKey, KeyCache
 from app.access.keys import KeyEntry, Keys
 from app.problems import InvalidParameter, KeyRevoked, LastAdminKey, RecordsUnavailable, UnknownKey
-from app.records.audit import Actor, AuditTrail, Entry
+from app.records.audit import Actor, AuditRow, AuditTrail
 from app.records.migrations import migrate
 from app.records.tables import keys as table
 from tests.app.conftest import TESTER, Clock
@@ -55,7 +55,7 @@ def away(database: Engine) -> Iterator[None]:
             connection.execute(text("ALTER TABLE away RENAME TO keys"))
 
 
-def trail(audit: AuditTrail) -> list[Entry]:
+def trail(audit: AuditTrail) -> list[AuditRow]:
     """What was audited, oldest first."""
     return audit.page(1000).entries[::-1]
 
@@ -287,8 +287,8 @@ def test_a_clock_set_back_makes_nobody_known_for_longer(keys: Keys, elsewhere: K
 
 
 def test_as_many_verdicts_are_kept_as_fit_and_those_used_last() -> None:
-    def verdict(number: int) -> Verdict:
-        return Verdict(Caller(str(number), Role.READ, "x"), None, 0, 60)
+    def verdict(number: int) -> CachedKey:
+        return CachedKey(Caller(str(number), Role.READ, "x"), None, 0, 60)
 
     verdicts = KeyCache(900)
     for number in range(SIZE):

@@ -21,10 +21,10 @@ from app.records.audit import SERVER, AuditTrail
 from app.records.database import open_database
 from app.records.idempotency import Repeatable, fingerprint
 from app.records.migrations import migrate
+from app.records.prediction_row import row
 from app.records.predictions import PredictionLog
 from app.records.retention import ACTION, MAX_ROWS, Retention, keep_no_longer
 from app.records.reviews import Reviews
-from app.records.row import row
 from app.records.shadow_scores import Score, ShadowScores
 from app.records.tables import idempotency, models, patches, predictions, reviews, shadow_scores
 from app.settings import Settings

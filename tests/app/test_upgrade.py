@@ -18,7 +18,7 @@ from sqlalchemy import Engine, select
 from app.diagnosis import past
 from app.diagnosis.report import Answer
 from app.records.database import open_database, transaction
-from app.records.entry import Entry, insert_missing
+from app.records.entry import LogEntry, insert_missing
 from app.records.migrations import migrate
 from app.records.tables import predictions
 from app.settings import Settings
@@ -206,7 +206,7 @@ def test_answers_that_were_journalled_before_the_upgrade_move_into_the_database(
         row["created_at"] = f"{row['created_at']}+00:00"
     lines = [json.dumps({"values": row, "request": None, "patch": None}) for row in rows]
     with transaction(database) as connection:
-        insert_missing(connection, [Entry.from_json(line) for line in lines])
+        insert_missing(connection, [LogEntry.from_json(line) for line in lines])
     with transaction(database) as connection:
         found = connection.execute(select(predictions).order_by(predictions.c.id)).all()
     assert [row.reason_codes for row in found] == CODES

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, event, select, text
 
 from app.problems import IdempotencyMismatch, Problem, RecordsUnavailable
 from app.records.backlog import Backlog
-from app.records.entry import Entry, Recorded
+from app.records.entry import LogEntry, Recorded
 from app.records.idempotency import Repeatable
 from app.records.journal import JournalFile
 from app.records.migrations import migrate
@@ -50,7 +50,7 @@ class Outcomes:
         self._thread.join()
         self._loop.close()
 
-    def submit(self, *entries: Entry) -> Future[list[Written]]:
+    def submit(self, *entries: LogEntry) -> Future[list[Written]]:
         written = asyncio.run_coroutine_threadsafe(self._writer.write(entries), self._loop)
         self._asked[entries[0].id] = written
         return written
@@ -60,7 +60,7 @@ class Outcomes:
         for _ in range(2):
             asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(60)
 
-    def wait(self, entries: list[Entry]) -> list[Written]:
+    def wait(self, entries: list[LogEntry]) -> list[Written]:
         return [self._asked[entry.id].result(60)[0] for entry in entries]
 
 
@@ -94,7 +94,7 @@ def hanging(database: Engine) -> Iterator[None]:
         connection.rollback()
 
 
-def entry(request: Repeatable | None = None) -> Entry:
+def entry(request: Repeatable | None = None) -> LogEntry:
     return entry_of(answer_of(MOMENT), Rotations.FULL, "key", request, b"patch")
 
 
@@ -131,7 +131,7 @@ def commits_of(database: Engine) -> Callable[[], int]:
     return lambda: statements.count("BEGIN IMMEDIATE") - 1  # the last is that of whoever lets it hang
 
 
-def texts(entries: list[Entry]) -> list[str]:
+def texts(entries: list[LogEntry]) -> list[str]:
     return sorted(entry.text for entry in entries)
 
 
@@ -214,7 +214,7 @@ def test_of_equal_requests_in_one_commit_one_is_recorded(database: Engine, folde
 def test_a_row_that_the_database_refuses_keeps_no_other_out(database: Engine, folder: Path) -> None:
     migrate(database)
     good = [entry() for _ in range(4)]
-    twice = Entry(good[0].values | {"answer": "another"})
+    twice = LogEntry(good[0].values | {"answer": "another"})
     with started(database, folder) as (_, outcomes):
         outcomes.submit(good[0])
         outcomes.wait(good[:1])
@@ -264,14 +264,14 @@ def test_whoever_starts_adopts_what_a_dead_process_left(database: Engine, folder
 def test_what_the_database_refuses_for_good_is_set_aside(database: Engine, folder: Path) -> None:
     migrate(database)
     good, bad = entry(), entry()
-    bad = Entry(bad.values | {"decision": None})
+    bad = LogEntry(bad.values | {"decision": None})
     left = JournalFile.create(folder)
     left.append([bad, good], PLENTY)
     left.close()
     with started(database, folder):
         until(lambda: not left.path.exists())
     assert recorded(database) == [good.text]
-    assert Entry.from_json((folder / "refused.jsonl").read_text()) == bad
+    assert LogEntry.from_json((folder / "refused.jsonl").read_text()) == bad
 
 
 def test_stopping_commits_what_waits(database: Engine, folder: Path) -> None:

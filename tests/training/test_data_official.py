@@ -12,7 +12,7 @@ import pytest
 
 from tests.training.layouts import SPLITS, write_h5
 from training.data import DataError, SplitName, load, load_to_fit
-from training.data.official import COUNTS, NAME, SUMS, Verdict, hashing, verdict
+from training.data.official import COUNTS, NAME, SUMS, OfficialCheck, hashing, verdict
 
 
 def files(folder: Path, split: SplitName, *, of: str = "") -> tuple[Path, Path]:
@@ -30,7 +30,7 @@ def total(text: str) -> str:
 KNOWN: dict[str, tuple[SplitName, str]] = {total(f"{split} {axis}"): (split, axis) for split in COUNTS for axis in "xy"}
 
 
-def judged(x: Path, y: Path, split: SplitName) -> Verdict:
+def judged(x: Path, y: Path, split: SplitName) -> OfficialCheck:
     with hashing(x, y, COUNTS[split]) as sums:
         pass
     return verdict(x, y, split, sums(), KNOWN)
@@ -77,7 +77,7 @@ def test_files_of_another_name_or_size_are_not_hashed(tmp_path: Path) -> None:
         assert sums() is None
     with hashing(x.rename(tmp_path / "own_valid_x.h5"), y, COUNTS["valid"]) as sums:
         assert sums() is None
-    assert verdict(x, y, "valid", None) == Verdict()
+    assert verdict(x, y, "valid", None) == OfficialCheck()
 
 
 def test_a_changed_file_is_hashed_again(tmp_path: Path) -> None:

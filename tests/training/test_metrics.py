@@ -9,7 +9,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from model_zoo.manifest import Metric
 from training.metrics import (
     FIGURES,
-    Answers,
+    ScoredAnswers,
     accuracy,
     area_under_risk_coverage,
     auc,
@@ -108,9 +108,9 @@ def test_risk_is_that_of_the_surest_answers() -> None:
     assert area_under_risk_coverage(probability, labels, 0.5) == pytest.approx((1 / 3 + 1 / 4) / 4)
 
 
-def noisy(seed: int, noise: float) -> Answers:
+def noisy(seed: int, noise: float) -> ScoredAnswers:
     rng = np.random.default_rng(seed)
-    return Answers(np.clip(PROBABILITY + rng.normal(0, noise, len(PROBABILITY)), 0, 1), 0.5)
+    return ScoredAnswers(np.clip(PROBABILITY + rng.normal(0, noise, len(PROBABILITY)), 0, 1), 0.5)
 
 
 def test_a_difference_is_that_of_the_means_and_its_interval_tells_signal_from_noise() -> None:

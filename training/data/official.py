@@ -29,7 +29,7 @@ SUMS: dict[str, tuple[SplitName, str]] = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class OfficialCheck:
     """Whether the files are the official ones, and a note for the user."""
 
     official: bool = False
@@ -70,7 +70,7 @@ def verdict(
     split: SplitName,
     sums: tuple[str, str] | None,
     known: Mapping[str, tuple[SplitName, str]] = SUMS,
-) -> Verdict:
+) -> OfficialCheck:
     """The verdict on images and labels by their sums.
 
     The same patches stored differently have other sums: they are accepted with a note.
@@ -79,18 +79,20 @@ def verdict(
         DataError: if a file is an official one of another split, or the images are official and the labels are not.
     """
     if sums is None:
-        return Verdict()
+        return OfficialCheck()
     for file, total, axis in ((x, sums[0], "x"), (y, sums[1], "y")):
         if known.get(total, (split, axis)) != (split, axis):
             right = NAME.format(split=known[total][0], axis=known[total][1])
             raise DataError(f"{file.name} is PCam's official {right} by its MD5 sum: rename it to this name")
     images, labels = (total in known for total in sums)
     if images and labels:
-        return Verdict(True, (f"{x.name} and {y.name} are PCam's official files (MD5 compared)",))
+        return OfficialCheck(True, (f"{x.name} and {y.name} are PCam's official files (MD5 compared)",))
     if images:
         raise DataError(
             f"{y.name} is not PCam's official file (MD5 {sums[1]}), but {x.name} is: "
             "download the labels again, or rename both files if the labels are your own"
         )
     note = f"{x.name} has the name and size of PCam's official file, but another MD5 sum ({sums[0]}): "
-    return Verdict(False, (f"{note}it was stored again or is damaged; download it again if you did not store it",))
+    return OfficialCheck(
+        False, (f"{note}it was stored again or is damaged; download it again if you did not store it",)
+    )

@@ -19,7 +19,7 @@ from model_zoo.proof import RefusedError
 from model_zoo.symmetry import Group
 from training.calibrate import fit_operating_point
 from training.data import Patches, in_calibrating_half
-from training.metrics import Answers, difference, measure_seeds
+from training.metrics import ScoredAnswers, difference, measure_seeds
 from training.mobilenetv2 import MobileNetV2
 from training.quantize.export import export_float
 from training.quantize.folded import fold
@@ -46,7 +46,7 @@ class _Measured:
     """A graph's figures, with its answers and logits."""
 
     figures: Document
-    answers: Answers
+    answers: ScoredAnswers
     logits: npt.NDArray[np.float32]
 
 
@@ -73,7 +73,7 @@ class _Bench:
     def _measure(self, scorer: Scorer) -> _Measured:
         labels, logits = self.valid.labels, scorer.logits(self.valid.images)
         operating = fit_operating_point(logits[self.calibrating], labels[self.calibrating])
-        answers = Answers(probability(logits, operating.temperature), operating.threshold)
+        answers = ScoredAnswers(probability(logits, operating.temperature), operating.threshold)
         figures = measure_seeds([answers], labels)
         expected = scorer.logits(self.probes)
 

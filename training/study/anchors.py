@@ -14,7 +14,7 @@ from model_zoo.network import Network, probability
 from model_zoo.symmetry import Group
 from training.calibrate import fit_operating_point, orbit_logits
 from training.data import Patches, halves_of_valid, load
-from training.metrics import FIGURES, Answers, difference, measure_seeds
+from training.metrics import FIGURES, ScoredAnswers, difference, measure_seeds
 from training.score import ChunkScorer
 from training.study.markdown import cell, table
 from training.study.results import Document, provenance, published_split
@@ -72,7 +72,7 @@ def run(files: Sequence[Path], data: Path, *, read_test: bool) -> Document:
     }
 
 
-def _figures(answers: Answers, patches: Patches) -> dict[str, Any]:
+def _figures(answers: ScoredAnswers, patches: Patches) -> dict[str, Any]:
     return dict(measure_seeds([answers], patches.labels, {name: FIGURES[name] for name in SHOWN}))
 
 
@@ -90,10 +90,11 @@ def _scored(file: Path, train: npt.NDArray[np.uint8], splits: dict[str, Patches]
     }
 
 
-def _answers(logits: dict[str, Logits], splits: dict[str, Patches]) -> dict[str, Answers]:
+def _answers(logits: dict[str, Logits], splits: dict[str, Patches]) -> dict[str, ScoredAnswers]:
     operating = fit_operating_point(logits["calibrating"], splits["calibrating"].labels)
     return {
-        name: Answers(probability(each, operating.temperature), operating.threshold) for name, each in logits.items()
+        name: ScoredAnswers(probability(each, operating.temperature), operating.threshold)
+        for name, each in logits.items()
     }
 
 

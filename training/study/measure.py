@@ -21,7 +21,7 @@ from training.calibrate import fit_operating_point
 from training.data import Patches, in_calibrating_half
 from training.fit import Run, fitted_network
 from training.layers import EquivariantConv
-from training.metrics import Answers, Interval
+from training.metrics import Interval, ScoredAnswers
 from training.mobilenetv2 import PATCH_PX, MobileNetV2
 from training.quantize.pipeline import quantize
 from training.quantize.scheme import Scheme
@@ -65,13 +65,15 @@ def _mean_over_turns(scorer: Scorer, patches: Patches) -> Logits:
     return np.stack([np.zeros_like(log_odds), log_odds], axis=1).astype(np.float32)
 
 
-def answers_of(folder: Path, precision: str, valid: Patches, split: Patches, *, averaged: bool = False) -> Answers:
+def answers_of(
+    folder: Path, precision: str, valid: Patches, split: Patches, *, averaged: bool = False
+) -> ScoredAnswers:
     """A run's answers to ``split`` at the operating point from the calibrating half of ``valid``."""
     logits = logits_of(folder, precision, valid, averaged=averaged)
     calibrating = in_calibrating_half(valid)
     operating = fit_operating_point(logits[calibrating], valid.labels[calibrating])
     answers = logits_of(folder, precision, split, averaged=averaged)
-    return Answers(probability(answers, operating.temperature), operating.threshold)
+    return ScoredAnswers(probability(answers, operating.temperature), operating.threshold)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from training.data import Patches
-from training.metrics import Answers, difference, measure_seeds, risk_coverage
+from training.metrics import ScoredAnswers, difference, measure_seeds, risk_coverage
 from training.study.cells import Cell
 from training.study.measure import PRECISIONS, answers_of, latencies, size_of, turn_changes
 from training.study.results import Document
@@ -39,7 +39,7 @@ class Table:
                 found.append(folder)
                 seeds.append(cell.recipe.seed)
 
-    def answers(self, name: str, precision: str, split: str, *, averaged: bool = False) -> list[Answers]:
+    def answers(self, name: str, precision: str, split: str, *, averaged: bool = False) -> list[ScoredAnswers]:
         """Answers of every finished seed of ``name``."""
         valid = self.splits["valid"]
         return [

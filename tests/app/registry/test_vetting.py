@@ -17,7 +17,7 @@ from select import select
 import pytest
 
 from app.registry.sandbox import CPU_SECONDS, SandboxUnavailable
-from app.registry.vetting import CHILD, FINISHED, MAX_OUTPUT_BYTES, Verdict, question, vet
+from app.registry.vetting import CHILD, FINISHED, MAX_OUTPUT_BYTES, VettingResult, question, vet
 from model_zoo.proof import Examination, Report, Step, nobody
 from model_zoo.verify import verify
 from tests.app.registry.hostile import ATTACKS, HOSTILE
@@ -62,7 +62,7 @@ def silent_pipe() -> Iterator[int]:
     os.close(writing)
 
 
-def uploaded(data: bytes, *, told: list[Step] | None = None) -> Verdict:
+def uploaded(data: bytes, *, told: list[Step] | None = None) -> VettingResult:
     """Vet bytes as an upload arrives: in an unlinked file that is open for reading and writing."""
     with tempfile.TemporaryFile() as file:
         file.write(data)

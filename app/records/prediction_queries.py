@@ -32,7 +32,7 @@ class Order(StrEnum):
 
 
 @dataclass(frozen=True)
-class Row:
+class ListedPrediction:
     """A recorded answer in a list; ``key_name`` is None for a key that is not in the database."""
 
     id: str
@@ -53,7 +53,7 @@ class Row:
 class RowPage:
     """Rows, and the cursor of the next page, None on the last."""
 
-    rows: list[Row]
+    rows: list[ListedPrediction]
     next: str | None
 
 
@@ -66,7 +66,7 @@ class Hour:
     review: int
 
 
-class Browsing:
+class PredictionQueries:
     """Reads lists and counts of recorded answers.
 
     Every method raises RecordsUnavailable when the database fails.
@@ -79,7 +79,7 @@ class Browsing:
         """At most ``limit`` answers after the cursor."""
         query = (_by_time if order.by_time else _by_size)(order, limit + 1, wanted, cursor)
         with transaction(self._engine) as connection:
-            rows = [Row(**row._mapping) for row in connection.execute(query)]
+            rows = [ListedPrediction(**row._mapping) for row in connection.execute(query)]
         shown = rows[:limit]
         if len(rows) <= limit:
             return RowPage(shown, None)

@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from app.api.filters import IDENTIFIER
-from app.records.browsing import AMONG, Order
 from app.records.filters import Filter
+from app.records.prediction_queries import AMONG, Order
 from app.web.strings import t
 from model_zoo.decision import Decision, Label
 from model_zoo.reasons import Code
@@ -22,7 +22,7 @@ NAMES = (*FILTERS, "sort", "cursor")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class CaseQuery:
     """The parsed form.
 
     Attributes:
@@ -96,7 +96,7 @@ _READERS: dict[str, tuple[str, Callable[[str], str | datetime]]] = {
 }
 
 
-def wanted(sent: Mapping[str, str], own_key: str | None) -> Wanted:
+def case_query(sent: Mapping[str, str], own_key: str | None) -> CaseQuery:
     """Read the form.
 
     Args:
@@ -115,7 +115,7 @@ def wanted(sent: Mapping[str, str], own_key: str | None) -> Wanted:
     order = Order(given["sort"]) if given.get("sort") in set(Order) else Order.NEWEST
     if own_key is not None:
         values["key"] = own_key
-    return Wanted(Filter(**values), order, _cursor(order, given.get("cursor", "")), given, wrong)  # type: ignore[arg-type]
+    return CaseQuery(Filter(**values), order, _cursor(order, given.get("cursor", "")), given, wrong)  # type: ignore[arg-type]
 
 
 def _cursor(order: Order, text: str) -> str | None:
