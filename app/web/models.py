@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.access.dependencies import MayAdminister
-from app.api.models import Activated, ModelDetail, detail, followed, read_file, summary
+from app.api.models import Activated, ListedModel, ModelDetail, detail, followed, read_file, summary
 from app.api.query import KnownParameters
 from app.api.upload import ArtifactReader
 from app.problems import Busy, NothingToRollBackTo, Problem
