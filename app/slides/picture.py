@@ -146,7 +146,7 @@ class Picture:
             pixels[each.y - part.y : each.y - part.y + each.height, each.x - part.x : each.x - part.x + each.width] = (
                 UNREADABLE
             )
-        picture = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
+        picture = Image.fromarray(np.ascontiguousarray(pixels[..., 2::-1]))  # the reader gives blue first
         target = (size.width, size.height)
         return picture if picture.size == target else picture.resize(target, Image.Resampling.BOX)
 

@@ -115,7 +115,7 @@ def test_a_row_that_does_not_load_does_not_become_the_shadow(
         problem = assert_problem(server.client.post(f"/admin/models/{model_id}/shadow"), 409, "model-unusable")
         assert "it did not become the shadow" in problem["detail"]
         said = rosette("models", "shadow", model_id[:12], code=1, ROSETTE_HOME=str(tmp_path / "home"))
-        assert "cannot be loaded here, so that it did not become the shadow" in said
+        assert "cannot be loaded here, so it did not become the shadow" in said
         assert "Traceback" not in said
         assert server.client.get(f"/admin/models/{id_of(fast)}").json()["state"] == "shadow"
         shadow = server.services.serving.state.shadow
