@@ -39,7 +39,7 @@ def test_a_second_server_on_one_sqlite_file_is_refused(tmp_path: Path, artifact_
             assert f"another server (process {server.process.pid}) uses the database" in said
             assert "Traceback" not in said
         assert "rsk_" in rosette("keys", "add", "--name", "beside", ROSETTE_HOME=str(home))
-        assert "whole" in rosette("audit", "verify", ROSETTE_HOME=str(home))
+        assert "complete" in rosette("audit", "verify", ROSETTE_HOME=str(home))
         assert httpx.get(f"{url}/livez").status_code == 200
     with serving(home, artifact_path, ROSETTE_ADMIN_KEY=KEY) as server:  # the other one was killed
         server.wait_until_it_listens()
