@@ -175,7 +175,7 @@ def test_a_place_is_answered_with_its_rosette(window: Open, offering: RunningSer
     lines = offering.client.get(f"/runs/{scored}/cells.csv").text.splitlines()
     line = next(each.split(",") for each in lines if each.startswith(f"{found[1]},{found[2]},"))
     assert [float.fromhex(text) for text in line[8:10]] == [float(np.float32(each)) for each in recorded["logits"]]
-    picture = answer.get_by_role("img", name="The patch, four times enlarged")
+    picture = answer.get_by_role("img", name="The patch, enlarged four times")
     assert picture.evaluate("image => image.naturalWidth") == 96
     assert page.get_by_role("link", name="Open in Cases").get_attribute("href") == f"/cases/{recorded['id']}"
     assert opened.fits()
