@@ -569,4 +569,4 @@ def test_the_command_lists_rows_newest_first_and_steers_no_terminal(tmp_path: Pa
     assert CliRunner().invoke(command, ["list", "--limit", "1"], env=environment).output.splitlines() == lines[:2]
     refused = CliRunner().invoke(command, ["verify", "--head", "2"], env=environment)
     assert refused.exit_code == 1
-    assert "'2' is no head of an audit trail" in refused.stderr
+    assert "'2' is not a head of an audit trail" in refused.stderr

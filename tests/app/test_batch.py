@@ -136,4 +136,4 @@ def test_the_largest_batch_of_many_patches_is_described_as_it_is(server: Running
         "mpp",
         "Idempotency-Key",
     }
-    assert json.dumps(described).count("Answers") == 1
+    assert json.dumps(described).count("BatchAnswer") == 1

@@ -324,7 +324,7 @@ def test_a_key_is_made_used_and_revoked(window: Open, lived_in: RunningServer) -
     other = window()
     other.sign_in(key)
     assert other.heading == "Cases"
-    assert other.page.locator("header nav a").all_inner_texts() == ["Cases"]
+    assert other.page.locator("header nav a").all_inner_texts() == ["Slides", "Cases"]
     other.expect(403)
     assert other.go("/keys").status == 403
     expect(other.page.get_by_role("alert")).to_contain_text("role is read")
@@ -356,7 +356,7 @@ def test_everything_is_reached_with_the_keyboard(window: Open, lived_in: Running
     opened.page.keyboard.press("Enter")
     opened.page.get_by_role("heading", name="Classify patches").wait_for()
     reached = []
-    for _ in range(14):
+    for _ in range(15):
         opened.page.keyboard.press("Tab")
         focused = opened.page.evaluate(
             "() => { const e = document.activeElement; const s = getComputedStyle(e.id === 'files'"
@@ -365,7 +365,7 @@ def test_everything_is_reached_with_the_keyboard(window: Open, lived_in: Running
         reached.append(focused)
     names = [name for name, _ in reached]
     assert names[0] == "Skip to the content"
-    assert {"Diagnose", "Cases", "Models", "Keys", "Audit", "Status", "Sign out"} <= set(names)
+    assert {"Diagnose", "Slides", "Cases", "Models", "Keys", "Audit", "Status", "Sign out"} <= set(names)
     order = [names.index(name) for name in ("files", "case", "slide", "mpp", "rotations")]
     assert order == sorted(order)
     assert [name for name, outline in reached if outline != "solid"] == []
