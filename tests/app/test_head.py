@@ -36,7 +36,8 @@ def values(server: RunningServer) -> dict[str, str]:
         "model_id": server.client.get("/admin/models").json()["models"][0]["id"],
         "key_id": server.client.get("/admin/keys").json()["keys"][0]["id"],
         "name": "rosette.css",
-        **{"slide_id": "0" * 32, "run_id": "00000000-0000-7000-8000-000000000000"},  # there is none
+        "slide_id": "0" * 32,
+        "run_id": "00000000-0000-7000-8000-000000000000",  # there is none
         **dict.fromkeys(("level", "column", "row"), "0"),
     }
 
