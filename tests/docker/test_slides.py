@@ -32,7 +32,7 @@ def test_a_slide_is_scored_to_the_bits_of_its_patches(stack: Stack) -> None:
         assert offered["unavailable"] == "", offered
         [slide] = offered["slides"]
         assert (slide["name"], slide["state"]) == ("slide.svs", "ready"), slide
-        started = client.post(f"/slides/{slide['id']}/scores")
+        started = client.post(f"/slides/{slide['id']}/scores", json={})
         assert started.status_code == 202, started.text
         run = client.get(started.headers["location"]).json()
         deadline = time.monotonic() + PATIENCE_S
