@@ -31,7 +31,7 @@ USERS = [
 def files() -> list[Path]:
     roots = [ROOT / name for name in USERS if (ROOT / name).exists()]
     found = [path for root in roots for path in (root.rglob("*") if root.is_dir() else [root])]
-    return [path for path in found if path.is_file() and path.suffix not in {".onnx", ".png", ".pyc"}]
+    return [path for path in found if path.is_file() and path.suffix not in {".onnx", ".png", ".pyc", ".so"}]
 
 
 @pytest.mark.parametrize(
