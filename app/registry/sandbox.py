@@ -11,6 +11,7 @@ from collections.abc import Callable, Container
 from contextlib import suppress
 from errno import ENOSYS, EPERM
 from pathlib import Path
+from typing import Any
 
 MEMORY_BYTES = 2**30
 CPU_SECONDS = 8
@@ -104,18 +105,31 @@ def prepare(
 
 
 def _filter() -> Callable[[], None]:
-    """Build the list of allowed system calls; returns the function that loads it into the kernel."""
+    """Allow nothing but computing and the two pipes; returns the function that loads the filter into the kernel."""
+
+    def allow_pipes(calls: Any) -> None:
+        from pyseccomp import ALLOW, EQ, Arg  # type: ignore[import-untyped]
+
+        calls.add_rule(ALLOW, "read", Arg(0, EQ, _STDIN))
+        calls.add_rule(ALLOW, "write", Arg(0, EQ, _STDOUT))
+
+    return computing_filter(allow_pipes)
+
+
+def computing_filter(add_rules: Callable[[Any], None]) -> Callable[[], None]:
+    """Build a filter of system calls that allows computing, and no executable memory.
+
+    Args:
+        add_rules: given the ``pyseccomp.SyscallFilter``, adds what else is allowed.
+
+    Returns:
+        The function that loads it into the kernel.
+
+    Raises:
+        SandboxUnavailable: if the library is missing or cannot build the filter.
+    """
     try:
-        from pyseccomp import (  # type: ignore[import-untyped]
-            ALLOW,
-            EQ,
-            ERRNO,
-            KILL_PROCESS,
-            MASKED_EQ,
-            Arg,
-            Attr,
-            SyscallFilter,
-        )
+        from pyseccomp import ALLOW, ERRNO, KILL_PROCESS, MASKED_EQ, Arg, Attr, SyscallFilter
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
         raise SandboxUnavailable(f"libseccomp cannot be loaded, install it (Debian: libseccomp2): {error}") from error
     try:
@@ -123,12 +137,11 @@ def _filter() -> Callable[[], None]:
         calls.set_attr(Attr.ACT_BADARCH, KILL_PROCESS)
         calls.set_attr(Attr.CTL_TSYNC, 1)
         calls.add_rule(ERRNO(ENOSYS), "clone3")  # ENOSYS makes the caller try an older call, which is refused
-        calls.add_rule(ALLOW, "read", Arg(0, EQ, _STDIN))
-        calls.add_rule(ALLOW, "write", Arg(0, EQ, _STDOUT))
         for call in ("mmap", "mprotect"):
             calls.add_rule(ALLOW, call, Arg(2, MASKED_EQ, _PROT_EXEC, 0))
         for call in COMPUTING:
             calls.add_rule(ALLOW, call)
+        add_rules(calls)
     except OSError as error:
         raise SandboxUnavailable(f"libseccomp cannot filter system calls here: {error}") from error
     load: Callable[[], None] = calls.load

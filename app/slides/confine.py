@@ -8,19 +8,19 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from errno import EACCES, ENOSYS, EPERM
+from errno import EACCES, EPERM
 from pathlib import Path
+from typing import Any
 
 import app
 import model_zoo
 import slides
-from app.registry.sandbox import COMPUTING, SandboxUnavailable, prepare
+from app.registry.sandbox import SandboxUnavailable, computing_filter, prepare
 from app.slides import landlock
 
 OPEN_FILES = 512
 _O_TMPFILE = 0o20000000  # without O_DIRECTORY, which the constant of Python includes
 _PLAIN_READ = os.O_ACCMODE | os.O_CREAT | os.O_TRUNC | _O_TMPFILE
-_PROT_EXEC = 4
 _READING = (
     *("access", "close", "faccessat", "faccessat2", "fadvise64", "fstat", "getcwd", "getdents64", "getuid", "geteuid"),
     *("lseek", "lstat", "newfstatat", "pread64", "read", "readlink", "readlinkat", "readv", "stat", "statx", "sysinfo"),
@@ -113,44 +113,25 @@ def confirm(*, writing: bool) -> None:
 
 
 def _filter(*, writing: bool) -> Callable[[], None]:
-    try:
-        from pyseccomp import (  # type: ignore[import-untyped]
-            ALLOW,
-            EQ,
-            ERRNO,
-            KILL_PROCESS,
-            MASKED_EQ,
-            Arg,
-            Attr,
-            SyscallFilter,
-        )
-    except (ImportError, RuntimeError, OSError, AttributeError) as error:
-        raise SandboxUnavailable(f"libseccomp cannot be loaded, install it (Debian: libseccomp2): {error}") from error
-    try:
-        calls = SyscallFilter(ERRNO(EPERM))
-        calls.set_attr(Attr.ACT_BADARCH, KILL_PROCESS)
-        calls.set_attr(Attr.CTL_TSYNC, 1)
-        calls.add_rule(ERRNO(ENOSYS), "clone3")  # says that an older call is to be tried, which is refused
-        for call in ("mmap", "mprotect"):
-            calls.add_rule(ALLOW, call, Arg(2, MASKED_EQ, _PROT_EXEC, 0))
+    def allow_reading(calls: Any) -> None:
+        from pyseccomp import ALLOW, EQ, ERRNO, MASKED_EQ, Arg  # type: ignore[import-untyped]
+
         for command in _FCNTL:
             calls.add_rule(ALLOW, "fcntl", Arg(1, EQ, command))
         calls.add_rule(ALLOW, "openat", Arg(2, MASKED_EQ, _PLAIN_READ, 0))
-        for call in (*COMPUTING, *_READING):
+        for call in _READING:
             calls.add_rule(ALLOW, call)
         if not writing:
             calls.add_rule(ALLOW, "write", Arg(0, EQ, 1))
-        else:
-            for mode in (os.O_WRONLY, os.O_RDWR):
-                calls.add_rule(ALLOW, "openat", Arg(2, MASKED_EQ, os.O_ACCMODE, mode))
-            for call in _WORKING:
-                calls.add_rule(ALLOW, call)
-            for call in _IGNORED:
-                calls.add_rule(ERRNO(0), call)
-    except OSError as error:
-        raise SandboxUnavailable(f"libseccomp cannot filter system calls here: {error}") from error
-    load: Callable[[], None] = calls.load
-    return load
+            return
+        for mode in (os.O_WRONLY, os.O_RDWR):
+            calls.add_rule(ALLOW, "openat", Arg(2, MASKED_EQ, os.O_ACCMODE, mode))
+        for call in _WORKING:
+            calls.add_rule(ALLOW, call)
+        for call in _IGNORED:
+            calls.add_rule(ERRNO(0), call)
+
+    return computing_filter(allow_reading)
 
 
 def _python_files() -> Iterator[int]:
