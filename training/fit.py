@@ -35,6 +35,7 @@ from training.distill import Distillation, Lessons, learn_from
 from training.mobilenetv2 import MobileNetV2, Topology
 from training.precision import Precision, choose_precision
 from training.recover import recover
+from training.transfer import transferred
 
 AVERAGING_STRIDE = 8
 WARM_UP_STEPS = 100
@@ -302,8 +303,8 @@ def fit(
         trainer: passed to Lightning's Trainer, such as ``devices``, ``num_nodes`` or ``strategy``.
 
     Raises:
-        ValueError: if ``folder`` contains another run, the topology leaves the symmetric grids, ``start`` has another
-            topology, or the recipe asks for more patches than there are, or for fewer than a batch.
+        ValueError: if ``folder`` contains another run, the topology leaves the symmetric grids, the weights of
+            ``start`` do not fit, or the recipe asks for more patches than there are, or for fewer than a batch.
         FileNotFoundError: if ``start`` is not a run folder or has not finished an epoch.
     """
     if isinstance(topology, Topology):
@@ -312,8 +313,7 @@ def fit(
     started = None
     if start is not None:
         started, digest = starting_network(start, train)
-        if started.topology != topology:
-            raise ValueError(f"{start} holds a network of another topology: its weights do not fit")
+        started = of_topology(started, topology, start)
         recipe = replace(recipe, start_sha256=digest)
     lessons = None
     if teachers:
@@ -373,6 +373,23 @@ def starting_network(start: Path, train: Patches) -> tuple[Fitted, str]:
         return trained_network(start), sha256((start / "best.ckpt").read_bytes()).hexdigest()
     network = load_expanded(start) if start.suffix == ".npz" else recover(start, train.images)
     return network, sha256(start.read_bytes()).hexdigest()
+
+
+def of_topology(started: Fitted, topology: Topology | DenseNetTopology, start: Path) -> Fitted:
+    """The network itself if it has this topology; else one with the weights that fit, see :mod:`training.transfer`.
+
+    Raises:
+        ValueError: if its weights do not fit.
+    """
+    if started.topology == topology:
+        return started
+    fault = "the families differ"
+    if isinstance(started, MobileNetV2) and isinstance(topology, Topology):
+        try:
+            return transferred(started, topology)
+        except ValueError as error:
+            fault = str(error)
+    raise ValueError(f"{start} holds a network of another topology, and its weights do not fit: {fault}")
 
 
 def drawn(train: Patches, recipe: Recipe) -> Patches:

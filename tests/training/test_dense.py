@@ -24,6 +24,7 @@ from training.quantize.pipeline import quantize
 from training.score import Scorer
 from training.study.measure import macs
 from training.topologies import TOPOLOGIES
+from training.transfer import transferred
 
 Pool = Literal["disc", "inner"]
 POOLS: tuple[Pool, ...] = ("disc", "inner")
@@ -132,3 +133,32 @@ def test_ranges_can_be_observed_where_shortcuts_are_cropped(images: Patch) -> No
     network = settled_network(tiny_dense("C4"), images)
     ranges = observed_ranges(fold(network), images)
     assert {"stem", "head", "mean"} <= ranges.quantizers.keys()
+
+
+def test_a_network_with_more_blocks_gives_the_first_ones_of_each_stage(images: Patch) -> None:
+    topology = tiny_dense("C4")
+    deeper = replace(topology, dense=False, stages=(*topology.stages[:2], (2, 8, 4, 2), (2, 16, 2, 1)))
+    source = settled_network(deeper, images)
+    network = transferred(source, topology)
+    for here, there in enumerate((0, 1, 2, 3, 4, 5, 7)):
+        for name, tensor in network.blocks[here].state_dict().items():
+            assert torch.equal(tensor, source.blocks[there].state_dict()[name])
+    assert torch.equal(network.classifier.weight, source.classifier.weight)
+    same = transferred(source, deeper)
+    with torch.no_grad():
+        assert torch.equal(same(as_input(images)), source(as_input(images)))
+
+
+@pytest.mark.parametrize(
+    "other", [tiny_dense("C8"), tiny_dense("C4", "inner"), replace(tiny_dense("C4"), head_channels=8)]
+)
+def test_a_start_that_lacks_weights_is_refused(other: Topology, images: Patch) -> None:
+    with pytest.raises(ValueError, match="the topologies differ in more than padding"):
+        transferred(settled_network(tiny_dense("C4"), images), other)
+
+
+def test_a_stage_that_needs_more_blocks_is_refused(images: Patch) -> None:
+    topology = tiny_dense("C4")
+    longer = replace(topology, dense=False, stages=(*topology.stages[:3], (2, 16, 2, 1)))
+    with pytest.raises(ValueError, match="or a stage needs more blocks than there are"):
+        transferred(settled_network(topology, images), longer)

@@ -244,7 +244,7 @@ def test_a_run_starts_from_the_weights_of_another(finished: Path, data: Path, tm
 def test_a_start_of_another_topology_is_refused_before_anything_is_written(
     finished: Path, data: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match="holds a network of another topology: its weights do not fit"):
+    with pytest.raises(ValueError, match="holds a network of another topology, and its weights do not fit"):
         fit(Material.load(data), tmp_path / "run", tiny_topology("D4"), RECIPE, finished, **QUIET)
     with pytest.raises(FileNotFoundError, match=r"run\.json"):
         fit(Material.load(data), tmp_path / "run", TOPOLOGY, RECIPE, tmp_path, **QUIET)
