@@ -77,7 +77,8 @@ def train(
     """Train a network; the same command continues a killed run."""
     from training.checkpoints import CheckpointError, require_best
     from training.distill import Distillation
-    from training.fit import Material, Recipe, fit
+    from training.fit import Material, fit
+    from training.recipe import Recipe
 
     try:
         shape = _shape(topology, group, free_filters)

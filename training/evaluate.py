@@ -116,7 +116,8 @@ def _run(folder: Path) -> Subject:
     import torch
 
     from training.checkpoints import CheckpointError, require_best
-    from training.fit import Run, trained_network
+    from training.recipe import Run
+    from training.weights import trained_network
 
     try:
         topology, best = Run.read(folder).topology, require_best(folder)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import ctypes
 import gc
-import json
 import platform
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -20,7 +18,6 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
-from pydantic import Field, TypeAdapter
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
@@ -30,99 +27,16 @@ from training.augment import jitter_stain, reencode, refocus, shift_and_zoom, tu
 from training.checkpoints import KeepPrevious, latest_checkpoint
 from training.data import Patches, halves_of_valid, load_to_fit
 from training.denormals import without_denormals
-from training.densenet import DenseNetTopology, P4MDenseNet, load_expanded
-from training.distill import Distillation, Lessons, learn_from
-from training.mobilenetv2 import MobileNetV2, Topology
-from training.precision import Precision, choose_precision
-from training.recover import recover
-from training.transfer import transferred
+from training.densenet import DenseNetTopology
+from training.distill import Lessons, learn_from
+from training.mobilenetv2 import Topology
+from training.precision import choose_precision
+from training.recipe import Recipe, Run
+from training.weights import network_of, of_topology, starting_network
 
 AVERAGING_STRIDE = 8
 WARM_UP_STEPS = 100
 M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX = -4, -1, -8
-
-
-Schedule = Literal["one-cycle", "constant", "decay"]
-Shape = Annotated[DenseNetTopology | Topology, Field(union_mode="left_to_right")]
-Fitted = MobileNetV2 | P4MDenseNet
-NOT_QUANTIZED = (
-    "this is a run of a p4m-densenet, which is not quantized or published: measure it with rosette evaluate RUN, or "
-    "have a mobilenetv2 learn from its network"
-)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The settings of a fit.
-
-    Attributes:
-        epochs: passes over the training patches.
-        batch_size: patches per step and process.
-        learning_rate: peak of the one-cycle schedule.
-        weight_decay: of AdamW, only on filters.
-        augment: quarter turns, reflections, stain jitter and focus.
-        stain_jitter: strength of the jitter, see :func:`training.augment.jitter_stain`.
-        refocus: strength of blur and sharpening, see :func:`training.augment.refocus`.
-        patches: number of training patches, drawn by ``seed``; 0 for all.
-        averaged: share of the run's steps for the exponential average of the final weights; 0 for none.
-        seed: seed of the weights, the order of patches and the augmentation.
-        start_sha256: of the file with the initial weights; empty for weights drawn by ``seed``.
-        schedule: of the learning rate: ``one-cycle``; or, for a training in segments,
-            ``constant`` (after a warm-up) and ``decay`` (from the peak to 0, after a warm-up).
-        shift_px: largest random shift, see :func:`training.augment.shift_and_zoom`. A teachers' view that is shifted
-            further keeps their answer, so that the student's does not depend on where the grid of pixels lay.
-        zoom: largest random change of the scale, likewise.
-        jpeg: share of the patches that are re-encoded, see :func:`training.augment.reencode`.
-        precision: ``bf16-mixed``, ``32-true``, or ``auto`` for the faster one on this machine.
-        distillation: settings of distillation; None for labels only.
-    """
-
-    epochs: int = 30
-    batch_size: int = 64
-    learning_rate: float = 1e-2
-    weight_decay: float = 0.05
-    augment: bool = True
-    stain_jitter: float = 0.2
-    refocus: float = 0.0
-    averaged: float = 0.05
-    patches: int = 0
-    seed: int = 0
-    start_sha256: str = ""
-    schedule: Schedule = "one-cycle"
-    shift_px: int = 0
-    zoom: float = 0.0
-    jpeg: float = 0.0
-    precision: Precision = "auto"
-    distillation: Distillation | None = None
-
-
-@dataclass(frozen=True)
-class Run:
-    """The content of ``run.json``: enough to repeat the run and to export its network."""
-
-    topology: Shape
-    recipe: Recipe
-    data: str
-    data_sha256: str
-
-    @property
-    def mobilenet(self) -> Topology:
-        """The topology of a network that can be quantized and published.
-
-        Raises:
-            ValueError: if the run is another network's.
-        """
-        if isinstance(self.topology, Topology):
-            return self.topology
-        raise ValueError(NOT_QUANTIZED)
-
-    def write(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "run.json").write_text(json.dumps(asdict(self), indent=2) + "\n")
-
-    @staticmethod
-    def read(folder: Path) -> Run:
-        return TypeAdapter(Run).validate_json((folder / "run.json").read_bytes())
 
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -258,11 +172,6 @@ def _keep_finished_epochs(curve: CSVLogger, folder: Path, checkpoint: Path | Non
         curve.save()
 
 
-def network_of(topology: Topology | DenseNetTopology) -> Fitted:
-    """A network of this shape with random weights."""
-    return MobileNetV2(topology) if isinstance(topology, Topology) else P4MDenseNet()
-
-
 @dataclass(frozen=True)
 class Material:
     """The data of a fit: all training patches, and the choosing half of valid."""
@@ -279,6 +188,19 @@ class Material:
         """
         train, valid = load_to_fit(data, allow_duplicates=allow_duplicates)
         return Material(train, halves_of_valid(valid)[0])
+
+
+def drawn(train: Patches, recipe: Recipe) -> Patches:
+    """The training patches that the recipe uses; with the same seed, smaller sets are subsets of larger ones.
+
+    Raises:
+        ValueError: if there are fewer.
+    """
+    if recipe.patches > len(train):
+        raise ValueError(f"the recipe asks for {recipe.patches:,} training patches, there are {len(train):,}")
+    if not recipe.patches:
+        return train
+    return train[np.sort(np.random.default_rng(recipe.seed).permutation(len(train))[: recipe.patches])]
 
 
 def fit(
@@ -360,73 +282,3 @@ def fit(
             ckpt_path=checkpoint,
         )
     return Path(best.best_model_path)
-
-
-def starting_network(start: Path, train: Patches) -> tuple[Fitted, str]:
-    """The network of a run folder, a float32 artifact or an archive, and the SHA-256 of the file with its weights.
-
-    Raises:
-        RecoveryError, ArtifactError, WeightsError: if the file is neither a float32 artifact nor a P4M-DenseNet.
-        FileNotFoundError: if the folder is not a run folder, or its run has not finished an epoch.
-    """
-    if start.is_dir():
-        return trained_network(start), sha256((start / "best.ckpt").read_bytes()).hexdigest()
-    network = load_expanded(start) if start.suffix == ".npz" else recover(start, train.images)
-    return network, sha256(start.read_bytes()).hexdigest()
-
-
-def of_topology(started: Fitted, topology: Topology | DenseNetTopology, start: Path) -> Fitted:
-    """The network itself if it has this topology; else one with the weights that fit, see :mod:`training.transfer`.
-
-    Raises:
-        ValueError: if its weights do not fit.
-    """
-    if started.topology == topology:
-        return started
-    fault = "the families differ"
-    if isinstance(started, MobileNetV2) and isinstance(topology, Topology):
-        try:
-            return transferred(started, topology)
-        except ValueError as error:
-            fault = str(error)
-    raise ValueError(f"{start} holds a network of another topology, and its weights do not fit: {fault}")
-
-
-def drawn(train: Patches, recipe: Recipe) -> Patches:
-    """The training patches that the recipe uses; with the same seed, smaller sets are subsets of larger ones.
-
-    Raises:
-        ValueError: if there are fewer.
-    """
-    if recipe.patches > len(train):
-        raise ValueError(f"the recipe asks for {recipe.patches:,} training patches, there are {len(train):,}")
-    if not recipe.patches:
-        return train
-    return train[np.sort(np.random.default_rng(recipe.seed).permutation(len(train))[: recipe.patches])]
-
-
-def fitted_network(folder: Path) -> MobileNetV2:
-    """The network of a run folder with its best weights, in evaluation mode.
-
-    Raises:
-        FileNotFoundError: if the run has not finished an epoch.
-        ValueError: if it is a P4M-DenseNet, see :func:`trained_network`.
-    """
-    topology = Run.read(folder).mobilenet
-    network = MobileNetV2(topology)
-    network.load_state_dict(trained_network(folder).state_dict())
-    return network.eval()
-
-
-def trained_network(folder: Path) -> Fitted:
-    """The network of a run folder, of any shape, with its best weights, in evaluation mode.
-
-    Raises:
-        FileNotFoundError: if the run has not finished an epoch.
-    """
-    run = Run.read(folder)
-    checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
-    network = network_of(run.topology)
-    prefix = "network."
-    network.load_state_dict({k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items()})
-    return network.eval()

@@ -43,8 +43,8 @@ from training.data import (
     require_enough_to_validate,
 )
 from training.figures import figures
-from training.fit import NOT_QUANTIZED, Recipe, Run
 from training.mobilenetv2 import Topology
+from training.recipe import NOT_QUANTIZED, Recipe, Run
 from training.score import Scorer
 
 MICRONS_PER_PIXEL = 0.97

@@ -7,8 +7,9 @@ from time import perf_counter
 
 import torch
 
-from training.fit import Classifier, Recipe, keep_freed_memory
+from training.fit import Classifier, keep_freed_memory
 from training.mobilenetv2 import PATCH_PX, Topology
+from training.recipe import Recipe
 
 WARM_UP = 3
 

@@ -16,7 +16,8 @@ import torch
 from tests.training.test_fit import QUIET, RECIPE, TOPOLOGY, learning_curve
 from tests.training.tiny import LIGHTNING_WARNINGS
 from training.checkpoints import CheckpointError, latest_checkpoint, require_best
-from training.fit import Material, Recipe, fit
+from training.fit import Material, fit
+from training.recipe import Recipe
 from training.topologies import TOPOLOGIES
 
 pytestmark = LIGHTNING_WARNINGS

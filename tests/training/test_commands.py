@@ -14,7 +14,7 @@ from model_zoo.cli import application
 from model_zoo.verify import verify
 from tests.training.tiny import LIGHTNING_WARNINGS
 from training.data import halves_of_valid, load
-from training.fit import Recipe, Run
+from training.recipe import Recipe, Run
 from training.topologies import TOPOLOGIES
 
 pytestmark = LIGHTNING_WARNINGS

@@ -12,10 +12,12 @@ from tests.installed import rosette
 from tests.training.tiny import LIGHTNING_WARNINGS, as_input, synthetic_patches
 from training.data import load
 from training.densenet import GROUP, P4M, P4MDenseNet
-from training.fit import Material, Recipe, Run, fit, starting_network, trained_network
+from training.fit import Material, fit
 from training.layers import exact_turn
 from training.mobilenetv2 import Topology
+from training.recipe import Recipe, Run
 from training.topologies import DENSENET
+from training.weights import starting_network, trained_network
 
 pytestmark = LIGHTNING_WARNINGS
 

@@ -16,7 +16,8 @@ from tests.training.test_fit import QUIET, TOPOLOGY
 from tests.training.tiny import LIGHTNING_WARNINGS
 from training.densenet import P4MDenseNet
 from training.distill import Distillation, learn_from
-from training.fit import Material, Recipe, Run, fit
+from training.fit import Material, fit
+from training.recipe import Recipe, Run
 from training.teachers import _torch_difference, labelled, open_teacher
 from training.views import view
 

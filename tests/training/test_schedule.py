@@ -10,8 +10,10 @@ import torch
 
 from tests.training.test_fit import QUIET, RECIPE, TOPOLOGY
 from tests.training.tiny import LIGHTNING_WARNINGS
-from training.fit import Classifier, Material, Recipe, Run, fit, learning_rates, starting_network
+from training.fit import Classifier, Material, fit, learning_rates
 from training.precision import choose_precision
+from training.recipe import Recipe, Run
+from training.weights import starting_network
 
 pytestmark = LIGHTNING_WARNINGS
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from training.fit import fitted_network
 from training.quantize.pipeline import Figures, quantize
 from training.quantize.scheme import DEFAULT, Scheme
+from training.weights import fitted_network
 
 FIGURES = "quantization.json"
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from training.fit import Recipe
 from training.mobilenetv2 import Topology
+from training.recipe import Recipe
 from training.topologies import PARETO, TOPOLOGIES
 
 CONVENTIONAL = "conventional"

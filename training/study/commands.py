@@ -166,10 +166,10 @@ def ablation(
 ) -> None:
     """Quantize one trained network with every variant of the ablation, and measure each on valid."""
     from training.data import load
-    from training.fit import fitted_network
     from training.study import ablation as experiment
     from training.study.aimet_reference import AimetError
     from training.study.results import save
+    from training.weights import fitted_network
 
     try:
         document = experiment.run(fitted_network(run), load(data, "train"), load(data, "valid"), aimet_python)

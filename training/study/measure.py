@@ -19,15 +19,16 @@ from model_zoo.network import probability, session_options
 from model_zoo.symmetry import Group
 from training.calibrate import fit_operating_point
 from training.data import Patches, in_calibrating_half
-from training.fit import Run, fitted_network
 from training.layers import EquivariantConv
 from training.metrics import Interval, ScoredAnswers
 from training.mobilenetv2 import PATCH_PX, MobileNetV2
 from training.quantize.pipeline import quantize
 from training.quantize.scheme import Scheme
 from training.quantize.weights import WEIGHT_BOUND
+from training.recipe import Run
 from training.score import Scorer, turned
 from training.topologies import TOPOLOGIES
+from training.weights import fitted_network
 
 Logits = npt.NDArray[np.float32]
 PRECISIONS = ("int8", "fp32")

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from tests.conftest import ROOT
 from tests.training.tiny import synthetic_patches, tiny_topology, write_parquet
 from training import metrics
-from training.fit import Recipe
 from training.mobilenetv2 import Topology
+from training.recipe import Recipe
 from training.study import cells, runner
 from training.study.cells import Cell, Tier
 from training.study.commands import study

@@ -1,0 +1,96 @@
+"""The settings of a fit, and what ``run.json`` keeps of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from training.densenet import DenseNetTopology
+from training.distill import Distillation
+from training.mobilenetv2 import Topology
+from training.precision import Precision
+
+Schedule = Literal["one-cycle", "constant", "decay"]
+Shape = Annotated[DenseNetTopology | Topology, Field(union_mode="left_to_right")]
+NOT_QUANTIZED = (
+    "this is a run of a p4m-densenet, which is not quantized or published: measure it with rosette evaluate RUN, or "
+    "have a mobilenetv2 learn from its network"
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of a fit.
+
+    Attributes:
+        epochs: passes over the training patches.
+        batch_size: patches per step and process.
+        learning_rate: peak of the one-cycle schedule.
+        weight_decay: of AdamW, only on filters.
+        augment: quarter turns, reflections, stain jitter and focus.
+        stain_jitter: strength of the jitter, see :func:`training.augment.jitter_stain`.
+        refocus: strength of blur and sharpening, see :func:`training.augment.refocus`.
+        patches: number of training patches, drawn by ``seed``; 0 for all.
+        averaged: share of the run's steps for the exponential average of the final weights; 0 for none.
+        seed: seed of the weights, the order of patches and the augmentation.
+        start_sha256: of the file with the initial weights; empty for weights drawn by ``seed``.
+        schedule: of the learning rate: ``one-cycle``; or, for a training in segments,
+            ``constant`` (after a warm-up) and ``decay`` (from the peak to 0, after a warm-up).
+        shift_px: largest random shift, see :func:`training.augment.shift_and_zoom`. A teachers' view that is shifted
+            further keeps their answer, so that the student's does not depend on where the grid of pixels lay.
+        zoom: largest random change of the scale, likewise.
+        jpeg: share of the patches that are re-encoded, see :func:`training.augment.reencode`.
+        precision: ``bf16-mixed``, ``32-true``, or ``auto`` for the faster one on this machine.
+        distillation: settings of distillation; None for labels only.
+    """
+
+    epochs: int = 30
+    batch_size: int = 64
+    learning_rate: float = 1e-2
+    weight_decay: float = 0.05
+    augment: bool = True
+    stain_jitter: float = 0.2
+    refocus: float = 0.0
+    averaged: float = 0.05
+    patches: int = 0
+    seed: int = 0
+    start_sha256: str = ""
+    schedule: Schedule = "one-cycle"
+    shift_px: int = 0
+    zoom: float = 0.0
+    jpeg: float = 0.0
+    precision: Precision = "auto"
+    distillation: Distillation | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """The content of ``run.json``: enough to repeat the run and to export its network."""
+
+    topology: Shape
+    recipe: Recipe
+    data: str
+    data_sha256: str
+
+    @property
+    def mobilenet(self) -> Topology:
+        """The topology of a network that can be quantized and published.
+
+        Raises:
+            ValueError: if the run is another network's.
+        """
+        if isinstance(self.topology, Topology):
+            return self.topology
+        raise ValueError(NOT_QUANTIZED)
+
+    def write(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @staticmethod
+    def read(folder: Path) -> Run:
+        return TypeAdapter(Run).validate_json((folder / "run.json").read_bytes())

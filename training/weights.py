@@ -1,0 +1,79 @@
+"""Networks with the weights of a run folder, of an artifact or of another topology."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+
+from training.data import Patches
+from training.densenet import DenseNetTopology, P4MDenseNet, load_expanded
+from training.mobilenetv2 import MobileNetV2, Topology
+from training.recipe import Run
+from training.recover import recover
+from training.transfer import transferred
+
+Fitted = MobileNetV2 | P4MDenseNet
+
+
+def network_of(topology: Topology | DenseNetTopology) -> Fitted:
+    """A network of this shape with random weights."""
+    return MobileNetV2(topology) if isinstance(topology, Topology) else P4MDenseNet()
+
+
+def starting_network(start: Path, train: Patches) -> tuple[Fitted, str]:
+    """The network of a run folder, a float32 artifact or an archive, and the SHA-256 of the file with its weights.
+
+    Raises:
+        RecoveryError, ArtifactError, WeightsError: if the file is neither a float32 artifact nor a P4M-DenseNet.
+        FileNotFoundError: if the folder is not a run folder, or its run has not finished an epoch.
+    """
+    if start.is_dir():
+        return trained_network(start), sha256((start / "best.ckpt").read_bytes()).hexdigest()
+    network = load_expanded(start) if start.suffix == ".npz" else recover(start, train.images)
+    return network, sha256(start.read_bytes()).hexdigest()
+
+
+def of_topology(started: Fitted, topology: Topology | DenseNetTopology, start: Path) -> Fitted:
+    """The network itself if it has this topology; else one with the weights that fit, see :mod:`training.transfer`.
+
+    Raises:
+        ValueError: if its weights do not fit.
+    """
+    if started.topology == topology:
+        return started
+    fault = "the families differ"
+    if isinstance(started, MobileNetV2) and isinstance(topology, Topology):
+        try:
+            return transferred(started, topology)
+        except ValueError as error:
+            fault = str(error)
+    raise ValueError(f"{start} holds a network of another topology, and its weights do not fit: {fault}")
+
+
+def fitted_network(folder: Path) -> MobileNetV2:
+    """The network of a run folder with its best weights, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: if the run has not finished an epoch.
+        ValueError: if it is a P4M-DenseNet, see :func:`trained_network`.
+    """
+    topology = Run.read(folder).mobilenet
+    network = MobileNetV2(topology)
+    network.load_state_dict(trained_network(folder).state_dict())
+    return network.eval()
+
+
+def trained_network(folder: Path) -> Fitted:
+    """The network of a run folder, of any shape, with its best weights, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: if the run has not finished an epoch.
+    """
+    run = Run.read(folder)
+    checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
+    network = network_of(run.topology)
+    prefix = "network."
+    network.load_state_dict({k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items()})
+    return network.eval()
