@@ -35,8 +35,8 @@ from app.registry import release
 from app.registry.registry import Registry
 from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
-from app.registry.signatures import TrustedKeys
 from app.settings import Settings
+from app.signatures import TrustedKeys
 from app.slides.service import SlideService
 from app.telemetry import Tracing
 from app.threads import Threads

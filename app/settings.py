@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError
 from app import variables
 from app.cores import usable_cores
 from app.logs import Format, Level
-from app.registry.signatures import TrustedKeys
+from app.signatures import TrustedKeys
 
 ADMIN_KEY_MIN_LENGTH = 32
 ROOT_PATH = re.compile(r"(/[A-Za-z0-9_-]{1,64}){1,8}")

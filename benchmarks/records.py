@@ -26,6 +26,7 @@ from sqlalchemy import Engine, insert
 from uuid_utils.compat import uuid7
 
 from app.diagnosis.example import EXAMPLE
+from app.diagnosis.prediction_row import row
 from app.diagnosis.report import Answer
 from app.records.commit import Committer
 from app.records.database import open_database
@@ -33,7 +34,6 @@ from app.records.entry import LogEntry
 from app.records.exports import CSV, JSONL, piece
 from app.records.filters import EVERYTHING, Filter, first_id
 from app.records.migrations import migrate
-from app.records.prediction_row import row
 from app.records.predictions import PredictionLog
 from app.records.tables import predictions
 from model_zoo.orbit import Rotations

@@ -10,7 +10,7 @@ from app.records.audit import AuditTrail
 from app.records.database import open_database
 from app.records.migrations import migrate
 from app.registry.registry import Registry
-from app.registry.signatures import TrustedKeys
+from app.signatures import TrustedKeys
 from tests.conftest import shipped_artifact
 
 

@@ -81,10 +81,12 @@ def test_the_server_starts_without_torch_onnx_or_training() -> None:
 INNER = {
     "access": {"records"},
     "api": {"access", "diagnosis", "records", "registry", "slides"},
+    "commands": {"access", "diagnosis", "records", "registry"},
     "diagnosis": set[str](),
+    "inference": {"diagnosis"},
     "records": {"diagnosis"},
-    "registry": {"diagnosis", "records"},
-    "slides": {"access", "records", "registry"},
+    "registry": {"diagnosis", "inference", "records"},
+    "slides": {"access", "inference", "records", "registry"},
     "web": {"access", "api", "diagnosis", "records", "registry", "slides"},
 }
 
@@ -100,6 +102,11 @@ def test_the_servers_parts_know_only_those_below(part: str) -> None:
     for module in sorted((ROOT / "app" / part).rglob("*.py")):
         crossed = parts_imported(module.read_text(encoding="utf-8")) - INNER[part] - {part}
         assert not crossed, f"{module.relative_to(ROOT)} imports {sorted(crossed)}"
+
+
+def test_settings_and_signatures_know_no_part() -> None:
+    for name in ("settings.py", "signatures.py"):
+        assert not parts_imported((ROOT / "app" / name).read_text(encoding="utf-8"))
 
 
 def test_pages_ask_nobody_over_http() -> None:

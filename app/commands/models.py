@@ -19,8 +19,8 @@ from app.records.audit import AuditTrail
 from app.records.models import ModelEntry
 from app.registry import release
 from app.registry.registry import Registry, Upload
-from app.registry.signatures import TrustedKeys, new_private_key, public_key, sign
 from app.settings import Settings
+from app.signatures import TrustedKeys, new_private_key, public_key, sign
 from model_zoo.commands import show_files, verify_files
 from model_zoo.opening import ModelError
 from model_zoo.proof import Step

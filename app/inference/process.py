@@ -20,12 +20,12 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from app.diagnosis.engine import Engine
+from app.diagnosis.prediction_row import row
 from app.diagnosis.report import Answer
 from app.diagnosis.scale import Mpp
 from app.inference.frames import Header, Message, frame, read
 from app.memory import keep_what_is_there, return_freed_memory, use_few_arenas
 from app.problems import ImageProblem
-from app.records.prediction_row import row
 from model_zoo.opening import ModelError
 from model_zoo.orbit import Rotations
 from model_zoo.shifts import Shifts

@@ -18,8 +18,8 @@ from app.records import models
 from app.records.audit import SERVER, Actor, AuditTrail, Event
 from app.records.database import transaction
 from app.records.models import Activation, ModelEntry
-from app.registry.signatures import SignatureRefusedError, TrustedKeys, parse_signature
 from app.registry.vetting import VettingResult, vet
+from app.signatures import SignatureRefusedError, TrustedKeys, parse_signature
 from model_zoo.network import Network
 from model_zoo.opening import ModelError
 from model_zoo.proof import Step

@@ -25,6 +25,7 @@ from sqlalchemy import Engine
 
 from app.access.caller import Role
 from app.diagnosis.example import EXAMPLE
+from app.diagnosis.prediction_row import row
 from app.diagnosis.report import Answer
 from app.main import create_app
 from app.problems import IdempotencyMismatch
@@ -32,7 +33,6 @@ from app.records.audit import Actor
 from app.records.database import open_database, transaction
 from app.records.entry import LogEntry, Recorded, insert_new
 from app.records.idempotency import Repeatable
-from app.records.prediction_row import row
 from app.server import Server, make_server
 from app.services import Services
 from app.settings import Settings

@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import Engine, insert
 
 from app.diagnosis.engine import Engine as Answerer
+from app.diagnosis.prediction_row import row
 from app.records.drift import Drift
 from app.records.migrations import migrate
-from app.records.prediction_row import row
 from app.records.tables import models, predictions
 from model_zoo.artifact import parse
 from model_zoo.basis import ground_of, mean_logits

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from app.access.caller import Role
 from app.commands.drift import drift
+from app.diagnosis.prediction_row import row
 from app.problems import RecordsUnavailable
 from app.records.drift import FRESH_S, Drift, FigureDrift, ModelDrift, WindowDrift, compare, psi
 from app.records.migrations import migrate
-from app.records.prediction_row import row
 from app.records.tables import models, predictions
 from model_zoo.artifact import parse
 from model_zoo.manifest import Bins, Manifest, Reference

@@ -19,11 +19,11 @@ from sqlalchemy import Engine, event, insert, text
 
 from app.access.caller import Role
 from app.api.exports import ACTION
+from app.diagnosis.prediction_row import row
 from app.records.audit import AuditRow
 from app.records.exports import CSV, CSV_COLUMNS, JSONL, MAX_ROWS, piece
 from app.records.filters import EVERYTHING, Filter
 from app.records.migrations import migrate
-from app.records.prediction_row import row
 from app.records.predictions import PredictionLog
 from app.records.tables import predictions
 from model_zoo.orbit import Rotations

@@ -13,11 +13,11 @@ import pytest
 from sqlalchemy import Engine, delete, func, insert, select, text, update
 
 from app.access.caller import Role
+from app.diagnosis.prediction_row import row
 from app.problems import IdempotencyMismatch
 from app.records.database import transaction
 from app.records.idempotency import Repeatable, claim, fingerprint
 from app.records.migrations import migrate
-from app.records.prediction_row import row
 from app.records.predictions import PredictionLog
 from app.records.tables import idempotency, predictions
 from model_zoo.orbit import Rotations

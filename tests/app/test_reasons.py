@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from sqlalchemy import Engine, insert
 
 from app.diagnosis import past
+from app.diagnosis.prediction_row import row
 from app.records.filters import Filter
 from app.records.migrations import migrate
-from app.records.prediction_row import row
 from app.records.predictions import PredictionLog
 from app.records.tables import predictions
 from model_zoo.manifest import Manifest

@@ -17,11 +17,11 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import Engine, Table, func, insert, select, update
 
+from app.diagnosis.prediction_row import row
 from app.records.audit import SERVER, AuditTrail
 from app.records.database import open_database
 from app.records.idempotency import Repeatable, fingerprint
 from app.records.migrations import migrate
-from app.records.prediction_row import row
 from app.records.predictions import PredictionLog
 from app.records.retention import ACTION, MAX_ROWS, Retention, keep_no_longer
 from app.records.reviews import Reviews

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from app.access.caller import Role
-from app.registry.signatures import new_private_key, public_key, sign
+from app.signatures import new_private_key, public_key, sign
 from model_zoo.network import Network
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import TESTER, RunningServer, assert_problem, encoded

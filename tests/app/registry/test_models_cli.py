@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.registry.signatures import public_key
+from app.signatures import public_key
 from tests.app.conftest import RunningServer
 from tests.app.registry.conftest import id_of
 from tests.conftest import shipped_artifact
