@@ -21,6 +21,7 @@ from app.records.writer import Writer, Written
 from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
 from app.threads import Threads
+from model_zoo.occlusion import Occlusion
 from model_zoo.orbit import Rotations
 from model_zoo.shifts import Shifts
 
@@ -44,6 +45,7 @@ class PredictionRequest:
     idempotency_key: str | None = None
     shifts: Shifts = Shifts.NONE
     mpp: Mpp = None
+    occlusion: Occlusion = Occlusion.NONE
 
     def repeatable(self) -> Repeatable | None:
         """The request as it is remembered, if it may be sent again."""
@@ -52,6 +54,8 @@ class PredictionRequest:
         # What came with later versions counts where it is asked for: a repeat of an earlier request stays one.
         shifts = [] if self.shifts is Shifts.NONE else [str(self.shifts)]
         later = shifts if self.mpp is None else [*shifts, f"mpp={self.mpp}"]
+        if self.occlusion is not Occlusion.NONE:
+            later = [*later, f"occlusion={self.occlusion}"]
         print_ = fingerprint(self.image, self.rotations, self.case_id, self.slide_id, *later)
         return Repeatable(self.key_id, self.idempotency_key, print_)
 
@@ -197,7 +201,7 @@ class PredictionService:
         for each, _ in asked:
             files.append(each.image)
             names.append((each.case_id, each.slide_id, each.mpp))
-        job = Job(model, first.rotations, files, names, gone, deadline_s, first.shifts)
+        job = Job(model, first.rotations, files, names, gone, deadline_s, first.shifts, first.occlusion)
         self._pool.enter(len(asked))
         try:
             answers = await self._pool.run(job)

@@ -33,10 +33,12 @@ class Session:
 
     Attributes:
         csrf: the token that every form and script request of this session must carry.
+        opened_at: when the person signed in.
     """
 
     caller: Caller
     csrf: str
+    opened_at: datetime
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ class Sessions:
         until = min(now + self._grace, row.created_at + LONGEST)
         if verdict.expires_at is not None:
             until = min(until, datetime.fromtimestamp(verdict.expires_at, UTC))
-        return _Confirmed(Session(verdict.caller, row.csrf), now, until)
+        return _Confirmed(Session(verdict.caller, row.csrf, row.created_at), now, until)
 
     def _ids(self, token: str) -> list[str]:
         bound = self._keys.bound_to_own(token.encode())

@@ -23,6 +23,7 @@ from app.diagnosis.scale import IGNORE, LEAST_STATED, MOST_STATED, Mpp, parse_mp
 from app.problems import InvalidParameter
 from app.services import Services
 from app.settings import Settings
+from model_zoo.occlusion import Occlusion
 from model_zoo.orbit import Rotations
 from model_zoo.shifts import Shifts
 
@@ -91,6 +92,11 @@ class Parameters(BaseModel):
         description="`report`: the patch is also answered at eight offsets of 4 pixels around it, which the answer's "
         "`shifts` shows. The decision stays the same. `none`: it is not.",
     )
+    occlusion: Occlusion = Field(
+        Occlusion.NONE,
+        description="`report`: the patch is also answered with each of 36 squares of 16 pixels covered by its mean "
+        "colour, which the answer's `occlusion` shows. The decision stays the same. `none`: it is not.",
+    )
     case_id: str | None = Field(None, pattern=IDENTIFIER, description="A pseudonym, for the caller's bookkeeping.")
     slide_id: str | None = Field(None, pattern=IDENTIFIER, description="The same.")
     mpp: StatedMpp = Field(
@@ -142,6 +148,7 @@ def prediction_request(
         idempotency_key,
         parameters.shifts,
         mpp,
+        parameters.occlusion,
     )
 
 

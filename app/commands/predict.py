@@ -22,6 +22,7 @@ from app.diagnosis.report import Answer
 from app.diagnosis.scale import Mpp, parse_mpp
 from app.problems import BodyTooLarge, EmptyBody, Problem
 from app.settings import Settings
+from model_zoo.occlusion import Occlusion
 from model_zoo.opening import shipped_artifacts
 from model_zoo.orbit import Rotations
 from model_zoo.shifts import Shifts
@@ -58,6 +59,9 @@ def predict(
     ],
     rotations: Annotated[Rotations, typer.Option(help="Turns to measure.")] = Rotations.FULL,
     shifts: Annotated[Shifts, typer.Option(help="Whether to measure eight offsets of 4 px, too.")] = Shifts.NONE,
+    occlusion: Annotated[
+        Occlusion, typer.Option(help="Whether to cover each of 36 squares, too; only in JSON.")
+    ] = Occlusion.NONE,
     mpp: Annotated[
         str | None,
         typer.Option(
@@ -90,7 +94,14 @@ def predict(
         engine = Engine.load(model or settings.model or shipped_artifacts()[0])
         files = list(_files(images, output))
     style = _style(as_json, as_csv, images)
-    answer = partial(engine.answer, rotations=rotations, prevalence=settings.prevalence, shifts=shifts, mpp=stated)
+    answer = partial(
+        engine.answer,
+        rotations=rotations,
+        prevalence=settings.prevalence,
+        shifts=shifts,
+        mpp=stated,
+        occlusion=occlusion,
+    )
     refused = 0
 
     def results() -> Iterator[Result]:

@@ -14,6 +14,7 @@ from app.diagnosis.report import Answer, ModelReport, report
 from app.diagnosis.scale import Mpp
 from app.problems import ImageProblem
 from model_zoo.network import Network
+from model_zoo.occlusion import Occlusion, OcclusionReport, measure_occlusion, occlusion_report
 from model_zoo.opening import ModelError, open_proved
 from model_zoo.orbit import Helpers, Orbit, Rotations, as_given, measure_orbit
 from model_zoo.proof import Report
@@ -69,6 +70,7 @@ class Engine:
         helpers: Helpers | None = None,
         shifts: Shifts = Shifts.NONE,
         mpp: Mpp = None,
+        occlusion: Occlusion = Occlusion.NONE,
     ) -> Answer:
         """Decode, assess, turn, infer and report, also at the site's prevalence if that is given.
 
@@ -78,6 +80,7 @@ class Engine:
             helpers: threads that may take a share of the inferences.
             shifts: whether the patch is also answered at offsets around it.
             mpp: what the caller says of the patch's scale.
+            occlusion: whether the patch is also answered with parts covered.
 
         Raises:
             ImageProblem: if the bytes are no patch.
@@ -89,9 +92,10 @@ class Engine:
         before = perf_counter()
         orbit = measure_orbit(patch.pixels, self._group, self._exact_subgroup, rotations, self.network.logits, helpers)
         shift = self._shifts(patch.pixels) if shifts is Shifts.REPORT else None
+        covering = self._occlusion(patch.pixels) if occlusion is Occlusion.REPORT else None
         moments = (start, decoded, before, perf_counter())
         probabilities = self.network.probabilities(orbit.logits[list(orbit.known)]).tolist()
-        return self._report(patch, quality, orbit, probabilities, moments, prevalence, shift)
+        return self._report(patch, quality, orbit, probabilities, moments, prevalence, shift, covering)
 
     def answer_as_given(
         self, files: Sequence[bytes], prevalence: float | None = None, mpps: Sequence[Mpp] | None = None
@@ -130,6 +134,10 @@ class Engine:
         probabilities = self.network.probabilities(measure_shifts(patch, self.network.logits)).tolist()
         return shift_report(probabilities, self.manifest.threshold)
 
+    def _occlusion(self, patch: Patch) -> OcclusionReport:
+        logits = measure_occlusion(patch, self.network.logits)
+        return occlusion_report(patch, self.network.probabilities(logits).tolist())
+
     def _report(
         self,
         patch: DecodedPatch,
@@ -139,6 +147,7 @@ class Engine:
         moments: tuple[float, float, float, float],
         prevalence: float | None,
         shifts: ShiftReport | None = None,
+        occlusion: OcclusionReport | None = None,
     ) -> Answer:
         start, decoded, measured, inferred = moments
         answer_id, created_at = new_id()
@@ -160,6 +169,7 @@ class Engine:
             },
             prevalence=prevalence,
             shifts=shifts,
+            occlusion=occlusion,
             microns_per_pixel=patch.microns_per_pixel,
         )
 

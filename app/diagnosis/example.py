@@ -40,6 +40,16 @@ EXAMPLE: dict[str, Any] = {
         "label_agreement": 1.0,
         "edges": "reflected",
     },
+    "occlusion": {
+        "square_px": 16,
+        "fill": [176, 120, 171],
+        "uncovered": 0.8676326460613037,
+        "probabilities": [
+            [0.8676, 0.8612, 0.8594, 0.8601, 0.8655, 0.8670],
+            [0.8641, 0.8402, 0.8117, 0.8239, 0.8520, 0.8660],
+        ]
+        * 3,
+    },
     "quality": {
         "tissue_fraction": 0.9868639380530974,
         "sharpness": 1802.9304610803197,

@@ -14,6 +14,7 @@ from model_zoo.basis import Basis, ground_of
 from model_zoo.decision import ConsistencyReport, Decision, Label, at_prevalence, consistency_report, decide, label_of
 from model_zoo.manifest import Manifest
 from model_zoo.notice import NOTICE
+from model_zoo.occlusion import OcclusionReport
 from model_zoo.orbit import Orbit
 from model_zoo.quality import Quality
 from model_zoo.reasons import Reason
@@ -92,6 +93,7 @@ class Answer(_Part):
     reasons: list[Reason] = Field(description="Why the decision is review or not_assessable; else empty.")
     consistency: ConsistencyReport
     shifts: ShiftReport | None = Field(None, description="Null unless the request asked for it.")
+    occlusion: OcclusionReport | None = Field(None, description="The same.")
     quality: QualityReport
     patch: PatchReport
     case_id: str | None = Field(None, description="What the request said, for the caller's bookkeeping.")
@@ -119,6 +121,7 @@ def report(
     timing_ms: dict[str, float],
     prevalence: float | None = None,
     shifts: ShiftReport | None = None,
+    occlusion: OcclusionReport | None = None,
     microns_per_pixel: float | None = None,
 ) -> Answer:
     """Put an answer together, validated as a whole.
@@ -128,6 +131,7 @@ def report(
         timing_ms: the fields of ``Timing``.
         prevalence: the site's.
         shifts: if they were measured.
+        occlusion: the same.
         microns_per_pixel: the patch's scale, if it is stated.
     """
     ground = ground_of(manifest, orbit, probabilities[0])
@@ -155,6 +159,7 @@ def report(
             "reasons": reasons,
             "consistency": consistency,
             "shifts": shifts,
+            "occlusion": occlusion,
             "quality": {
                 "tissue_fraction": quality.tissue_fraction,
                 "sharpness": quality.sharpness,

@@ -26,6 +26,7 @@ from app.diagnosis.scale import Mpp
 from app.inference.frames import Header, Message, frame, read
 from app.memory import keep_what_is_there, return_freed_memory, use_few_arenas
 from app.problems import ImageProblem
+from model_zoo.occlusion import Occlusion
 from model_zoo.opening import ModelError
 from model_zoo.orbit import Rotations
 from model_zoo.shifts import Shifts
@@ -63,13 +64,13 @@ class Inference:
         """One outcome for each file: a row of the log with its times, or a problem."""
         try:
             engine = self._engines[header["model"]]
-            rotations, shifts = Rotations(header["rotations"]), Shifts(header["shifts"])
+            measured = Rotations(header["rotations"]), Shifts(header["shifts"]), Occlusion(header["occlusion"])
             self._helpers.idle = header["spare"]
             mpps = [mpp for _, _, mpp in header["names"]]
-            answers = self._answers(engine, files, rotations, shifts, header["prevalence"], mpps)
+            answers = self._answers(engine, files, measured, header["prevalence"], mpps)
             outcomes, texts = [], []
             for answer, (case_id, slide_id, _) in zip(answers, header["names"], strict=True):
-                outcome, text = _outcome(answer, rotations, case_id, slide_id)
+                outcome, text = _outcome(answer, measured[0], case_id, slide_id)
                 outcomes.append(outcome)
                 texts.append(text)
             return {"outcomes": outcomes}, texts
@@ -80,17 +81,17 @@ class Inference:
         self,
         engine: Engine,
         files: Sequence[bytes],
-        rotations: Rotations,
-        shifts: Shifts,
+        measured: tuple[Rotations, Shifts, Occlusion],
         prevalence: float | None,
         mpps: Sequence[Mpp],
     ) -> list[Answer | ImageProblem]:
-        if rotations is Rotations.NONE and shifts is Shifts.NONE:
+        rotations, shifts, occlusion = measured
+        if measured == (Rotations.NONE, Shifts.NONE, Occlusion.NONE):
             return engine.answer_as_given(files, prevalence, mpps)
         answers: list[Answer | ImageProblem] = []
         for data, mpp in zip(files, mpps, strict=True):
             try:
-                answers.append(engine.answer(data, rotations, prevalence, self._helpers, shifts, mpp))
+                answers.append(engine.answer(data, rotations, prevalence, self._helpers, shifts, mpp, occlusion))
             except ImageProblem as problem:
                 answers.append(problem)
         return answers

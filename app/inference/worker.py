@@ -23,6 +23,7 @@ from app.inference.frames import FrameError, Frames, Header, frame, read
 from app.inference.model import Model, Prediction
 from app.problems import Busy, ClientGone, ImageProblem
 from model_zoo.manifest import Manifest
+from model_zoo.occlusion import Occlusion
 from model_zoo.opening import ModelError
 from model_zoo.orbit import Rotations
 from model_zoo.proof import Report, Step
@@ -48,7 +49,7 @@ class Job:
         names: of each, its case's and its slide's pseudonym and what the caller says of its scale.
         gone: whether whoever asked has left; asked just before the job would begin.
         deadline_s: seconds for which the job may wait; then it is refused without having begun.
-        shifts: whether the patches are also answered at offsets around them.
+        shifts, occlusion: whether the patches are also answered at offsets around them, and with parts covered.
 
     Attributes:
         future: gets an outcome for each patch, or an error.
@@ -64,14 +65,16 @@ class Job:
         gone: Callable[[], bool] = lambda: False,
         deadline_s: float = inf,
         shifts: Shifts = Shifts.NONE,
+        occlusion: Occlusion = Occlusion.NONE,
     ) -> None:
         self.model = model
         self.rotations = rotations
         self.shifts = shifts
+        self.occlusion = occlusion
         self.files = files
         self.names = names
         self.future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-        self.as_given = rotations is Rotations.NONE and shifts is Shifts.NONE
+        self.as_given = rotations is Rotations.NONE and shifts is Shifts.NONE and occlusion is Occlusion.NONE
         self._gone = gone
         self._deadline_s = deadline_s
         self._expires = monotonic() + deadline_s
@@ -167,7 +170,7 @@ class Worker(asyncio.Protocol):
         await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=self._jobs)
 
     def send(self, jobs: Sequence[Job], prevalence: float | None, spare: int) -> None:
-        """Give it a batch of the same model, rotations and shifts; :meth:`attach` must have been called.
+        """Give it a batch of the same model and of what is measured; :meth:`attach` must have been called.
 
         Args:
             prevalence: of the site, if answers shall state it.
@@ -179,6 +182,7 @@ class Worker(asyncio.Protocol):
             "model": jobs[0].model.sha256,
             "rotations": jobs[0].rotations,
             "shifts": jobs[0].shifts,
+            "occlusion": jobs[0].occlusion,
             "prevalence": prevalence,
             "spare": spare,
             "names": list(chain.from_iterable(map(_names_of, jobs))),
@@ -186,8 +190,7 @@ class Worker(asyncio.Protocol):
         self._sizes.append(len(files))
         self._transport.write(frame(header, files))
 
-    def kill(self) -> None:
-        """End the process at once."""
+    def kill(self) -> None:  # at once
         self._process.kill()
 
     def close(self) -> None:

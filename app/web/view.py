@@ -12,6 +12,7 @@ from app.diagnosis.report import Answer
 from app.problems import UnknownModel
 from app.services import Services
 from app.web.grid import GridCell, shift_grid
+from app.web.occlusion import Square, squares
 from app.web.rosette import Rosette, rosette
 from model_zoo.basis import Basis
 
@@ -63,6 +64,7 @@ class View:
     bar: Bar | None
     rosette: Rosette | None
     shifts: tuple[GridCell, ...] | None
+    occlusion: tuple[Square, ...] | None
 
 
 def view(services: Services, text: str) -> View:
@@ -84,6 +86,7 @@ def view(services: Services, text: str) -> View:
             else rosette(answer.consistency, limits.turn_threshold if limits else None)
         ),
         shifts=None if answer.probability is None or answer.shifts is None else shift_grid(answer.shifts),
+        occlusion=None if answer.probability is None or answer.occlusion is None else squares(answer.occlusion),
     )
 
 

@@ -1,5 +1,6 @@
 // Sends dropped, pasted or chosen patches, two at a time, and inserts each answer.
 import { showPatch } from "./picture.js";
+import { addRow } from "./session.js";
 
 const { root } = document.documentElement.dataset; // a proxy's prefix
 
@@ -111,6 +112,7 @@ async function ask(job) {
 function show(item) {
   const answer = item.querySelector(".answer");
   showPatch(item, item.patch);
+  addRow(item.querySelector(".name").textContent, answer.dataset);
   const outcome = item.querySelector(".outcome");
   outcome.replaceChildren(document.querySelector(`#decision-${answer.dataset.decision}`).content.cloneNode(true));
   if (answer.dataset.probability) {

@@ -13,6 +13,14 @@ export function showPatch(place, address) {
   picture.src = address;
 }
 
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button.smooth");
+  if (!button) return;
+  const smooth = button.getAttribute("aria-pressed") !== "true";
+  button.setAttribute("aria-pressed", smooth);
+  button.closest(".patch").classList.toggle("smoothed", smooth);
+});
+
 const chosen = document.querySelector("#picture");
 chosen?.addEventListener("change", () => {
   const [file] = chosen.files;
