@@ -6,9 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 logger = logging.getLogger(__name__)
@@ -16,19 +14,6 @@ logger = logging.getLogger(__name__)
 
 class CheckpointError(ValueError):
     """A run has no checkpoint that can be used."""
-
-
-class KeepPrevious(L.Callback):
-    """Keeps the last checkpoint as ``previous.ckpt`` when an epoch ends, before the next one is written."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    @rank_zero_only
-    def on_validation_end(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
-        last = self._folder / LAST
-        if not trainer.sanity_checking and last.exists():
-            last.replace(self._folder / PREVIOUS)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

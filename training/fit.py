@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.utils.data import DataLoader, Dataset
 
 from training.augment import jitter_stain, reencode, refocus, shift_and_zoom, turn_at_random
-from training.checkpoints import KeepPrevious, latest_checkpoint
+from training.checkpoints import LAST, PREVIOUS, latest_checkpoint
 from training.data import Patches, halves_of_valid, load_to_fit
 from training.denormals import without_denormals
 from training.densenet import DenseNetTopology
@@ -127,6 +127,19 @@ class Classifier(L.LightningModule):
         steps = max(6, int(self.trainer.estimated_stepping_batches))  # of 5, a warm-up of 1 step divides by zero
         schedule = learning_rates(optimizer, recipe, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class KeepPrevious(L.Callback):
+    """Keeps the last checkpoint as ``previous.ckpt`` when an epoch ends, before the next one is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
+        last = self._folder / LAST
+        if not trainer.sanity_checking and last.exists():
+            last.replace(self._folder / PREVIOUS)
 
 
 def learning_rates(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> LRScheduler:

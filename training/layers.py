@@ -16,20 +16,15 @@ from functools import cache
 from typing import Any
 
 import torch
-from e2cnn import gspaces
-from e2cnn.nn import FieldType, R2Conv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model_zoo.symmetry import Group
-from training.compat import patch_e2cnn
 from training.native import call, channels_last, rows, suits
 
 DEPTHWISE_PX = 3  # as in depthwise.c
 MIN_CHANNELS = 16  # as in depthwise.c
 STRIDES = (1, 2)  # as in depthwise.c
-
-patch_e2cnn()
 
 
 @cache
@@ -54,22 +49,9 @@ def lifting_basis(group: Group, kernel_size: int, free: bool = False) -> Tensor:
             raise ValueError(f"free filters need a subgroup of D4, not {group.name}: its turns interpolate")
         pixels = torch.eye(kernel_size**2, dtype=torch.float64).view(-1, kernel_size, kernel_size)
         return torch.stack([exact_turn(pixels, group, g) for g in range(len(group))], dim=1)
-    space = _gspace(group)
-    scalar, regular = FieldType(space, [space.trivial_repr]), FieldType(space, [space.regular_repr])
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        convolution = R2Conv(scalar, regular, kernel_size, bias=False, initialize=False, recompute=True)
-    finally:
-        torch.set_default_dtype(default)
-    (sampled,) = (b for name, b in convolution.named_buffers() if name.endswith("sampled_basis"))
-    return project_exactly(sampled.reshape(-1, len(group), kernel_size, kernel_size), group)
+    from training.steerable import sampled_basis
 
-
-def _gspace(group: Group) -> gspaces.GSpace:
-    if not group.reflections:
-        return gspaces.Rot2dOnR2(group.n)
-    return gspaces.Flip2dOnR2() if group.n == 1 else gspaces.FlipRot2dOnR2(group.n)
+    return project_exactly(sampled_basis(group, kernel_size), group)
 
 
 def exact_turn(images: Tensor, group: Group, element: int) -> Tensor:

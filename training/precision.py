@@ -6,12 +6,12 @@ from time import process_time
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+
+from training.recipe import Precision
 
 if TYPE_CHECKING:
     from training.fit import Classifier
 
-Precision = Literal["auto", "bf16-mixed", "32-true"]
 TIMED_STEPS = 2
 SIDE_PX = 96
 
@@ -32,6 +32,8 @@ def choose_precision(asked: Precision, classifier: Classifier, batch_size: int) 
     classifier.zero_grad()
     chosen: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if seconds[True] < seconds[False] else "32-true"
     rates = {mixed: TIMED_STEPS * batch_size / taken for mixed, taken in seconds.items()}
+    from lightning.pytorch.utilities import rank_zero_info
+
     rank_zero_info(
         f"Precision {chosen}: {rates[True]:.1f} patches a CPU second in bfloat16, {rates[False]:.1f} in float32"
     )

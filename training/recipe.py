@@ -12,8 +12,8 @@ from pydantic import Field, TypeAdapter
 from training.densenet import DenseNetTopology
 from training.distill import Distillation
 from training.mobilenetv2 import Topology
-from training.precision import Precision
 
+Precision = Literal["auto", "bf16-mixed", "32-true"]
 Schedule = Literal["one-cycle", "constant", "decay"]
 Shape = Annotated[DenseNetTopology | Topology, Field(union_mode="left_to_right")]
 NOT_QUANTIZED = (
