@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.installed import rosette
-from tests.training.tiny import LIGHTNING_WARNINGS, as_input, synthetic_patches
+from tests.training.tiny import LIGHTNING_WARNINGS, as_input, synthetic_patches, write_parquet
 from training.data import load
 from training.densenet import GROUP, P4M, P4MDenseNet
 from training.fit import Material, fit
@@ -20,6 +20,15 @@ from training.topologies import DENSENET
 from training.weights import starting_network, trained_network
 
 pytestmark = LIGHTNING_WARNINGS
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fewer patches than other tests use: this network takes ten times as long."""
+    folder = tmp_path_factory.mktemp("few")
+    write_parquet(folder / "train.parquet", synthetic_patches(16))
+    write_parquet(folder / "valid.parquet", synthetic_patches(32, 16))
+    return folder
 
 
 @pytest.fixture(scope="module")
