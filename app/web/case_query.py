@@ -11,13 +11,14 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from app.api.filters import IDENTIFIER
-from app.records.filters import Filter
+from app.records.filters import Filter, Scope
 from app.records.prediction_queries import AMONG, Order
+from app.records.verdicts import State
 from app.web.strings import t
 from model_zoo.decision import Decision, Label
 from model_zoo.reasons import Code
 
-FILTERS = ("decision", "reason", "label", "case_id", "slide_id", "model", "key", "patch", "since", "until")
+FILTERS = ("decision", "reason", "label", "case_id", "slide_id", "model", "key", "patch", "state", "since", "until")
 NAMES = (*FILTERS, "sort", "cursor")
 
 
@@ -91,17 +92,18 @@ _READERS: dict[str, tuple[str, Callable[[str], str | datetime]]] = {
     "model": ("cases.model", _matching(r"[a-z0-9-]{1,64}", "cases.expected.model")),
     "key": ("cases.key", _matching(r"[A-Za-z0-9_-]{1,32}", "cases.expected.key")),
     "patch": ("cases.patch", _matching(r"[0-9a-f]{64}", "cases.expected.sha256")),
+    "state": ("cases.state", _choice(*get_args(State))),
     "since": ("cases.since", _day),
     "until": ("cases.until", _day_after),
 }
 
 
-def case_query(sent: Mapping[str, str], own_key: str | None) -> CaseQuery:
+def case_query(sent: Mapping[str, str], scope: Scope | None) -> CaseQuery:
     """Read the form.
 
     Args:
         sent: its fields, all of which are in ``NAMES``.
-        own_key: the only key whose answers may be read; None for all.
+        scope: the answers that may be read; None for all.
     """
     given = {name: text.strip() for name, text in sent.items() if text.strip()}
     values: dict[str, str | datetime] = {}
@@ -113,9 +115,7 @@ def case_query(sent: Mapping[str, str], own_key: str | None) -> CaseQuery:
         except ValueError as error:
             wrong.append(t("cases.invalid", field=t(label), expected=error))
     order = Order(given["sort"]) if given.get("sort") in set(Order) else Order.NEWEST
-    if own_key is not None:
-        values["key"] = own_key
-    return CaseQuery(Filter(**values), order, _cursor(order, given.get("cursor", "")), given, wrong)  # type: ignore[arg-type]
+    return CaseQuery(Filter(**values, scope=scope), order, _cursor(order, given.get("cursor", "")), given, wrong)  # type: ignore[arg-type]
 
 
 def _cursor(order: Order, text: str) -> str | None:

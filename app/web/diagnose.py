@@ -39,7 +39,7 @@ async def diagnose(
     services: Annotated[Services, Depends(services_of)],
 ) -> Response:
     session = request.state.session
-    if not may(session.caller, Role.PREDICT):
+    if not may(session.caller, Role.PREDICT, Role.PATHOLOGIST):
         return RedirectResponse(home(session.caller), 303, headers=HEADERS)
     return page(
         request,

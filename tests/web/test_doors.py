@@ -59,6 +59,7 @@ def test_a_session_does_not_open_the_api(lived_in: RunningServer, visitor: Visit
     ("role", "first", "open_pages"),
     [
         (Role.PREDICT, "/", {"/", "/ui/slides", "/cases"}),
+        (Role.PATHOLOGIST, "/", {"/", "/ui/slides", "/cases"}),
         (Role.READ, "/cases", {"/ui/slides", "/cases"}),
         (Role.REVIEW, "/cases", {"/ui/slides", "/cases"}),
         (Role.METRICS, "/status", {"/status"}),
@@ -94,11 +95,11 @@ def test_what_a_role_may_not_do_is_refused(lived_in: RunningServer, visitor: Vis
     for path in (f"/models/{model}", f"/models/{model}/file", f"/models/{model}/activate"):
         assert client.get(path).status_code == 403, path
     review = client.post(f"/cases/{newest(lived_in)}/review", data=sent | {"verdict": ""})
-    assert review.status_code == (422 if role is Role.REVIEW else 403)
+    assert review.status_code == (422 if role is Role.REVIEW else 404 if role is Role.PATHOLOGIST else 403)
     asked = client.post("/diagnose", content=b"", headers={"X-CSRF-Token": sent["csrf"]})
-    assert asked.status_code == (200 if role is Role.PREDICT else 403)
+    assert asked.status_code == (200 if role in {Role.PREDICT, Role.PATHOLOGIST} else 403)
     export = client.get("/cases/export.csv").status_code
-    assert export == (200 if role in {Role.READ, Role.REVIEW} else 403)
+    assert export == (200 if role in {Role.PATHOLOGIST, Role.READ, Role.REVIEW} else 403)
 
 
 def test_a_key_of_role_predict_sees_its_own_answers_alone(lived_in: RunningServer, visitor: Visit, png: bytes) -> None:
