@@ -43,9 +43,15 @@ def upgrade() -> None:
     op.create_index("ix_reviews_reviewer_prediction_id", "reviews", ["reviewer", "prediction_id"])
     op.execute(FILL)
     op.add_column("predictions", sa.Column("file_name", sa.String(200)))
+    op.create_index(
+        "ix_predictions_worklist",
+        "predictions",
+        ["id", "case_id", "slide_id", "decision", "model_sha256", "basis", "probability", "max_deviation"],
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_predictions_worklist", "predictions")
     op.drop_column("predictions", "file_name")
     op.drop_index("ix_reviews_reviewer_prediction_id", "reviews")
     op.drop_table("verdicts")

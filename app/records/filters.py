@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, literal, or_, select
 
-from app.records.tables import predictions, verdicts
+from app.records.tables import predictions, reviews, verdicts
 from model_zoo.reasons import DECISION_OF
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -45,6 +45,8 @@ class Filter:
         key: id of the key that asked.
         reason: code of one of its reasons.
         state: whether people have judged it, as in app/records/verdicts.py.
+        unread_by: not yet judged by this person.
+        uncased: without a case.
         scope: the answers that may be read.
     """
 
@@ -59,6 +61,8 @@ class Filter:
     key: str | None = None
     reason: str | None = None
     state: str | None = None
+    unread_by: str | None = None
+    uncased: bool | None = None
     scope: Scope | None = None
 
     def conditions(self, after: str = "", before: str | None = None) -> list[ColumnElement[bool]]:
@@ -82,6 +86,11 @@ class Filter:
             found += _has_reason(self.reason)
         if self.state is not None:
             found.append(_in_state(self.state))
+        if self.unread_by is not None:
+            read = select(reviews.c.prediction_id).where(reviews.c.reviewer == self.unread_by)
+            found.append(columns.id.not_in(read))
+        if self.uncased:
+            found.append(columns.case_id.is_(None))
         if self.scope is not None:
             found.append(self.scope.condition())
         first = "" if self.since is None else first_id(self.since)
@@ -128,3 +137,8 @@ def first_id(moment: datetime) -> str:
     """The lower bound of ids of answers from ``moment`` (aware) on; earlier answers have lower ids."""
     milliseconds = max(0, -((_EPOCH - moment) // _MILLISECOND))
     return str(UUID(int=milliseconds << 80))
+
+
+def moment_of(prediction_id: str) -> datetime:
+    """The time in an id, UTC, to the millisecond."""
+    return _EPOCH + (UUID(prediction_id).int >> 80) * _MILLISECOND

@@ -109,6 +109,11 @@ predictions = Table(
         "ix_predictions_model_sha256_id",
         *("model_sha256", "id", "probability", "max_deviation", "consistent", "stain_distance", "basis"),
     ),
+    # A covering index for the worklist.
+    Index(
+        "ix_predictions_worklist",
+        *("id", "case_id", "slide_id", "decision", "model_sha256", "basis", "probability", "max_deviation"),
+    ),
     # Only of predictions that name one.
     *(
         Index(f"ix_predictions_{name}_id", name, "id", sqlite_where=text(named), postgresql_where=text(named))

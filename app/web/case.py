@@ -17,14 +17,17 @@ from app.api.reviews import MAX_NOTE, shown_to
 from app.problems import UnknownPrediction, WrongPicture
 from app.records.verdicts import Verdict, standing
 from app.services import Services, services_of
+from app.web.case_query import LIST, work_query
 from app.web.errors import PageRoute
 from app.web.forms import read_form
 from app.web.rendering import HEADERS, may, page
 from app.web.strings import t
 from app.web.view import View, view
+from model_zoo.decision import Label
 
 router = APIRouter(prefix="/cases/{prediction_id}", include_in_schema=False, route_class=PageRoute)
 TheServices = Annotated[Services, Depends(services_of)]
+_SAID = {"reviewed": t("case.review.saved"), "next": t("case.review.next")}
 NoParameters = Annotated[None, Depends(KnownParameters())]
 
 
@@ -32,11 +35,11 @@ NoParameters = Annotated[None, Depends(KnownParameters())]
 async def one_case(
     request: Request,
     caller: MayRead,
-    _: Annotated[None, Depends(KnownParameters("done"))],
+    _: Annotated[None, Depends(KnownParameters(*LIST, "done"))],
     services: TheServices,
     prediction_id: str,
 ) -> Response:
-    said = t("case.review.saved") if request.query_params.get("done") == "reviewed" else ""
+    said = _SAID.get(request.query_params.get("done", ""), "")
     return await _case_page(request, caller, services, id_of(prediction_id), said=said)
 
 
@@ -47,10 +50,16 @@ async def case_patch(caller: MayRead, _: NoParameters, services: TheServices, pr
 
 @router.post("/review")
 async def review_case(
-    request: Request, caller: MayReview, _: NoParameters, services: TheServices, prediction_id: str
+    request: Request,
+    caller: MayReview,
+    _: Annotated[None, Depends(KnownParameters(*LIST))],
+    services: TheServices,
+    prediction_id: str,
 ) -> Response:
-    form = await read_form(request, services.settings.body_timeout_s, "verdict", "note", "picture")
+    form = await read_form(request, services.settings.body_timeout_s, "verdict", "finding", "note", "picture", "then")
     case_id, note = id_of(prediction_id), form["note"].replace("\r\n", "\n")
+    if form["finding"]:
+        form["verdict"] = _verdict_of(form["finding"], (await view_of(services, case_id, caller)).answer.label)
     wrong = _mistake(form["verdict"], note)
     if not wrong:
         verdict, picture = cast(Verdict, form["verdict"]), form["picture"] or None
@@ -58,10 +67,29 @@ async def review_case(
         try:
             if await services.io.run(add) is None:
                 raise _unknown(prediction_id)
-            return RedirectResponse(f"/cases/{case_id}?done=reviewed#reviews", 303, headers=HEADERS)
+            return RedirectResponse(_after(request, caller, case_id, form["then"]), 303, headers=HEADERS)
         except WrongPicture as problem:
             wrong = problem.detail
     return await _case_page(request, caller, services, case_id, 422, wrong=wrong, verdict=form["verdict"], note=note)
+
+
+def _verdict_of(finding: str, label: Label | None) -> str:
+    """What a finding made without seeing the answer says of it."""
+    if label is None or finding not in get_args(Label):
+        return finding if finding == "unsure" else ""
+    return "agree" if finding == label else "disagree"
+
+
+def _after(request: Request, caller: Caller, case_id: UUID, then: str) -> str:
+    form = work_query(request.query_params, caller)
+    if then == "next":
+        return f"/cases/next?{form.query(after=str(case_id), done='next')}"
+    return f"/cases/{case_id}?{form.query(done='reviewed')}#reviews"
+
+
+def hides_answer(services: Services, caller: Caller) -> bool:
+    """Whether the model's answer is hidden from this caller where others' verdicts are."""
+    return services.settings.blind_review and caller.reads_blind
 
 
 def _mistake(verdict: str, note: str) -> str:
@@ -78,10 +106,12 @@ async def _case_page(
     def read() -> dict[str, Any]:
         found = services.reviews.of(case_id)
         reviews = shown_to(caller, found)
+        hidden = len(found) - len(reviews)
         patch = services.predictions.patch(case_id, caller.scope)
         return {
             "reviews": reviews,
-            "hidden": len(found) - len(reviews),
+            "hidden": hidden,
+            "masked": hidden > 0 and shown.answer.label is not None and hides_answer(services, caller),
             "standing": standing(found),
             "stored": patch is not None and patch.data is not None,
         }
@@ -92,6 +122,8 @@ async def _case_page(
         status,
         view=shown,
         text=shown.text,
+        form=work_query(request.query_params, caller),
+        findings=(*get_args(Label), "unsure"),
         reviewer=may(caller, Role.PATHOLOGIST, Role.REVIEW),
         verdicts=get_args(Verdict),
         most=MAX_NOTE,

@@ -1,4 +1,4 @@
-"""``/cases``: the recorded answers, two answers compared, and exports."""
+"""``/cases/log``: every recorded answer, two answers compared, and exports."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ router = APIRouter(prefix="/cases", include_in_schema=False, route_class=PageRou
 TheServices = Annotated[Services, Depends(services_of)]
 
 
-def _form(request: Request, caller: Caller) -> CaseQuery:
-    return case_query(request.query_params, caller.scope)
+def _form(request: Request, caller: Caller) -> CaseQuery[Order]:
+    return case_query(request.query_params, caller)
 
 
-@router.get("")
-async def list_cases(
+@router.get("/log")
+async def list_answers(
     request: Request, caller: MayRead, _: Annotated[None, Depends(KnownParameters(*NAMES))], services: TheServices
 ) -> Response:
     form = _form(request, caller)
@@ -47,7 +47,7 @@ async def list_cases(
 
     return page(
         request,
-        "cases.html",
+        "log.html",
         422 if form.wrong else 200,
         form=form,
         decisions=get_args(Decision),
@@ -56,7 +56,8 @@ async def list_cases(
         states=get_args(State),
         orders=list(Order),
         among=f"{AMONG:,}",
-        own=caller.scope is not None,
+        own=caller.role is Role.PREDICT,
+        judge=may(caller, Role.PATHOLOGIST, Role.REVIEW),
         exporter=may(caller, Role.PATHOLOGIST, Role.READ, Role.REVIEW),
         asker=may(caller, Role.PREDICT, Role.PATHOLOGIST),
         **await services.io.run(read),
