@@ -100,6 +100,7 @@ class Services:
             self.shadow,
             self._traced if self.tracing else self.metrics.answered,
             settings.store_patches,
+            settings.store_names,
         )
         self.vetting = CapacityLimiter(1)
         self.drift = Drift(self.database)

@@ -14,7 +14,7 @@ from app.access.dependencies import MayPredict, RequireRole
 from app.answering import PredictionRequest
 from app.api.admission import admit, client_gone
 from app.api.filters import IDENTIFIER
-from app.api.predict import StatedMpp
+from app.api.predict import StatedMpp, file_name_of
 from app.api.query import KnownParameters
 from app.problems import Problem
 from app.services import Services, services_of
@@ -47,6 +47,7 @@ async def diagnose(
         max_bytes=services.settings.max_body_bytes,
         model=services.serving.state.model,
         trouble=services.model_error,
+        names=services.settings.store_names,
     )
 
 
@@ -66,7 +67,16 @@ async def answer_patch(
     check_script(request)
     try:
         [image], stated = await admit(request, services, request.app.state.patch_reader, caller, mpp)
-        asked = PredictionRequest(image, rotations, caller.key_id, case_id, slide_id, shifts=shifts, mpp=stated)
+        asked = PredictionRequest(
+            image,
+            rotations,
+            caller.key_id,
+            case_id,
+            slide_id,
+            shifts=shifts,
+            mpp=stated,
+            file_name=file_name_of(request),
+        )
         recorded = await services.answering.answer(asked, client_gone(request))
         shown = await to_thread.run_sync(partial(view, services, recorded.text))
     except Problem as problem:

@@ -56,6 +56,7 @@ STRINGS = {
     "diagnose.case": "Case",
     "diagnose.slide": "Slide",
     "diagnose.pseudonym": "Pseudonyms, never names. Letters, digits, dot, dash and underscore.",
+    "diagnose.names": "The names of the files are recorded with the answers: they must not name patients.",
     "diagnose.mpp": "Microns per pixel",
     "diagnose.mpp.hint": "Empty: the scale that the file states. A number: replaces it. ignore: the scale is not checked.",
     "diagnose.turns": "Turns",
