@@ -35,6 +35,7 @@ class PredictionRequest:
         key_id: whose key asks.
         idempotency_key: the caller's name for the request, if it may be sent again.
         mpp: what the caller says of the patch's scale.
+        file_name: the file's name, which is recorded only where the server stores names.
     """
 
     image: bytes
@@ -46,6 +47,7 @@ class PredictionRequest:
     shifts: Shifts = Shifts.NONE
     mpp: Mpp = None
     occlusion: Occlusion = Occlusion.NONE
+    file_name: str | None = None
 
     def repeatable(self) -> Repeatable | None:
         """The request as it is remembered, if it may be sent again."""
@@ -68,6 +70,7 @@ class PredictionService:
         io: threads that wait for the database.
         observed: is told of each answer, in its request's task, and of the seconds that recording it took.
         store_patches: whether image files are recorded with their answers.
+        store_names: whether names of files are.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class PredictionService:
         shadow: ShadowScorer,
         observed: Callable[[Prediction, float], None],
         store_patches: bool,
+        store_names: bool = False,
     ) -> None:
         self._pool = pool
         self._io = io
@@ -89,6 +93,7 @@ class PredictionService:
         self._shadow = shadow
         self._observed = observed
         self._store = store_patches
+        self._names = store_names
 
     def check_ready(self) -> Model:
         """The model, unless nothing can be answered now.
@@ -208,7 +213,8 @@ class PredictionService:
             answered, entries = perf_counter(), []
             for (each, repeatable), answer in zip(asked, answers, strict=True):
                 if isinstance(answer, Prediction):
-                    row = {**answer.values, "key_id": each.key_id}
+                    name = each.file_name if self._names else None
+                    row = {**answer.values, "key_id": each.key_id, "file_name": name}
                     entries.append(LogEntry(row, repeatable, each.image if self._store else None))
             recorded = await self._writer.write(entries)
         finally:

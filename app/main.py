@@ -33,6 +33,7 @@ from app.api import (
     reviews,
     runs,
     slides,
+    worklist,
 )
 from app.api.admission import Slots
 from app.api.edge import Edge
@@ -146,6 +147,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         health,
         slides,
         runs,
+        worklist,
     ):
         app.include_router(module.router)
     pages.install(app)

@@ -251,6 +251,18 @@ class SlidesNotInstalled(Problem):
         super().__init__("The server lacks what reads slides: pip install 'rosette[slides]', and start it again.")
 
 
+class WrongPicture(Problem):
+    status, slug, title = 409, "wrong-picture", "The picture is not the answer's patch"
+
+    def __init__(self, found: str | None, expected: str) -> None:
+        super().__init__(
+            f"The pixels of the picture have the SHA-256 {found}, those of the answer's patch {expected}: nothing was "
+            "stored. Choose the file that was classified.",
+            found=found,
+            expected=expected,
+        )
+
+
 class UnknownSlide(Problem):
     status, slug, title = 404, "unknown-slide", "There is no such slide"
 

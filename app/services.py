@@ -30,6 +30,7 @@ from app.records.reviews import Reviews
 from app.records.settings_audit import record_settings
 from app.records.shadow_scores import ShadowScores
 from app.records.slide_runs import SlideRuns
+from app.records.worklist import Worklist
 from app.records.writer import Writer
 from app.registry import release
 from app.registry.registry import Registry
@@ -73,6 +74,7 @@ class Services:
         self.lookup = Lookup(self.keys, FailedTries(settings.failed_tries), self.sessions)
         self.predictions = PredictionLog(self.database)
         self.browsing = PredictionQueries(self.database)
+        self.worklist = Worklist(self.database)
         self.retention = Retention(self.database, self.audit, settings.retention_days)
         self.key_rates = KeyRates(settings.key_rate)
         self.writer = Writer(self.database, Backlog(self.database, settings.journal_folder, settings.journal_bytes))
@@ -98,6 +100,7 @@ class Services:
             self.shadow,
             self._traced if self.tracing else self.metrics.answered,
             settings.store_patches,
+            settings.store_names,
         )
         self.vetting = CapacityLimiter(1)
         self.drift = Drift(self.database)

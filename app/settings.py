@@ -59,6 +59,8 @@ class Settings(BaseSettings):
         upload_timeout_s: seconds within which an uploaded model must have arrived completely.
         retention_days: days for which predictions are kept; by default without limit.
         store_patches: whether image files are stored with the predictions.
+        store_names: whether names of files are stored with the predictions, where the caller states them.
+        blind_review: whether the pages hide the model's answer from a second reader until their verdict is stored.
         slides: folders, separated by colons, whose slides are offered; by default none.
         prevalence: share of positive patches at this site; answers then also state the probability at it.
         docs: whether ``/docs`` and ``/openapi.json`` are served.
@@ -107,6 +109,8 @@ class Settings(BaseSettings):
     upload_timeout_s: float = Field(default=600, gt=0)
     retention_days: int | None = Field(default=None, ge=1, le=36500)
     store_patches: bool = False
+    store_names: bool = False
+    blind_review: bool = False
     slides: str | None = None
     prevalence: float | None = Field(default=None, gt=0, lt=1)
     docs: bool = True

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.records.audit import Actor
+from app.records.filters import Scope
 
 OWN_KEY_ID = "settings"
 
@@ -13,11 +14,13 @@ OWN_KEY_ID = "settings"
 class Role(StrEnum):
     """Role of a key.
 
-    ``predict`` sends patches and reads its own answers, ``read`` reads all answers, ``review`` also reviews them,
-    ``metrics`` only reads the metrics, ``admin`` may do everything.
+    ``predict`` sends patches and reads its own answers, ``pathologist`` also reviews them and those of its cases,
+    ``read`` reads all answers, ``review`` also reviews them, ``metrics`` only reads the metrics, ``admin`` may do
+    everything.
     """
 
     PREDICT = "predict"
+    PATHOLOGIST = "pathologist"
     READ = "read"
     REVIEW = "review"
     METRICS = "metrics"
@@ -38,3 +41,19 @@ class Caller:
         """The caller in the audit trail: ``NAME (KEY_ID)``, or ``settings`` for the administrator's own key."""
         who = OWN_KEY_ID if self.key_id == OWN_KEY_ID else f"{self.name} ({self.key_id})"
         return Actor(who, self.address)
+
+    @property
+    def scope(self) -> Scope | None:
+        """The answers that the caller may read; None for all."""
+        match self.role:
+            case Role.PREDICT:
+                return Scope(self.key_id)
+            case Role.PATHOLOGIST:
+                return Scope(self.key_id, cases=True)
+            case _:
+                return None
+
+    @property
+    def reads_blind(self) -> bool:
+        """Whether others' verdicts are hidden until the caller's own is stored."""
+        return self.role in {Role.REVIEW, Role.PATHOLOGIST}

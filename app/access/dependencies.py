@@ -36,11 +36,11 @@ class RequireRole:
         return Forbidden(f"The key's role is {caller.role}, expected {needed}: use another key.")
 
 
-may_predict = RequireRole(Role.PREDICT)
+may_predict = RequireRole(Role.PREDICT, Role.PATHOLOGIST)
 
 MayPredict = Annotated[Caller, Depends(may_predict)]
-MayRead = Annotated[Caller, Depends(RequireRole(Role.PREDICT, Role.READ, Role.REVIEW))]
-MayExport = Annotated[Caller, Depends(RequireRole(Role.READ, Role.REVIEW))]
-MayReview = Annotated[Caller, Depends(RequireRole(Role.REVIEW))]
+MayRead = Annotated[Caller, Depends(RequireRole(Role.PREDICT, Role.PATHOLOGIST, Role.READ, Role.REVIEW))]
+MayExport = Annotated[Caller, Depends(RequireRole(Role.PATHOLOGIST, Role.READ, Role.REVIEW))]
+MayReview = Annotated[Caller, Depends(RequireRole(Role.PATHOLOGIST, Role.REVIEW))]
 MayMeasure = Annotated[Caller, Depends(RequireRole(Role.METRICS))]
 MayAdminister = Annotated[Caller, Depends(RequireRole())]

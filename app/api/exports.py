@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app import problems
+from app.access.caller import Caller
 from app.access.dependencies import MayExport
 from app.api import errors
 from app.api.edge import is_head
@@ -83,10 +85,11 @@ def _described(file: Format) -> dict[str, Any]:
     }
 
 
-async def export(services: Services, actor: Actor, file: Format, wanted: Filter) -> Response:
-    """The answers that fit, as a file."""
+async def export(services: Services, caller: Caller, file: Format, wanted: Filter) -> Response:
+    """The answers that fit and that the caller may read, as a file."""
+    wanted = replace(wanted, scope=caller.scope)
     first = await services.io.run(partial(piece, services.predictions, file, wanted))
-    return Export(services, actor, file, wanted, first)
+    return Export(services, caller.actor, file, wanted, first)
 
 
 @router.get("/export.csv", summary="Export recorded answers as CSV", **_described(CSV))
@@ -97,7 +100,7 @@ async def export_csv(
     wanted: Wanted,
 ) -> Response:
     """The answers' columns, newest first; text that a spreadsheet would take for a formula gets an apostrophe."""
-    return await export(services, caller.actor, CSV, wanted)
+    return await export(services, caller, CSV, wanted)
 
 
 @router.get("/export.jsonl", summary="Export recorded answers as JSON lines", **_described(JSONL))
@@ -108,4 +111,4 @@ async def export_jsonl(
     wanted: Wanted,
 ) -> Response:
     """Whole answers, one a line, newest first; those of earlier versions in today's shape."""
-    return await export(services, caller.actor, JSONL, wanted)
+    return await export(services, caller, JSONL, wanted)

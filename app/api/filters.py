@@ -9,11 +9,12 @@ from fastapi import Depends, Query
 from pydantic import AwareDatetime, BeforeValidator
 
 from app.records.filters import Filter
+from app.records.verdicts import State
 from model_zoo.decision import Decision, Label
 from model_zoo.reasons import Code
 
 IDENTIFIER = r"^[A-Za-z0-9._-]{1,64}$"
-NAMES = ("since", "until", "model", "label", "decision", "patch", "case_id", "slide_id", "key", "reason")
+NAMES = ("since", "until", "model", "label", "decision", "patch", "case_id", "slide_id", "key", "reason", "state")
 
 
 _BEGINS_WITH_A_DATE = re.compile(r"\d{4}-\d\d-\d\d[T ]")
@@ -40,8 +41,9 @@ def _filter(
     slide_id: Annotated[str | None, Query(pattern=IDENTIFIER)] = None,
     key: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,32}$", description="Id of the key that asked.")] = None,
     reason: Annotated[Code | None, Query(description="The code of one of its reasons.")] = None,
+    state: Annotated[State | None, Query(description="Whether people have judged it.")] = None,
 ) -> Filter:
-    return Filter(since, until, model, label, decision, patch, case_id, slide_id, key, reason)
+    return Filter(since, until, model, label, decision, patch, case_id, slide_id, key, reason, state)
 
 
 Wanted = Annotated[Filter, Depends(_filter)]

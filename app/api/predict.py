@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, BeforeValidator, Field
@@ -30,6 +31,7 @@ from model_zoo.shifts import Shifts
 router = APIRouter(tags=["predictions"])
 
 IDEMPOTENCY_KEY, REPLAYED = "Idempotency-Key", "Idempotency-Replayed"
+FILE_NAME, MAX_FILE_NAME = "X-File-Name", 200
 _KEY_PATTERN = r"^[!-~]{1,128}$"
 
 IMAGE = {"type": "string", "format": "binary", "description": "PNG, JPEG or TIFF, 96×96 pixels, 8-bit RGB"}
@@ -118,6 +120,15 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+FileName = Annotated[
+    str | None,
+    Header(
+        alias=FILE_NAME,
+        max_length=9 * MAX_FILE_NAME,
+        description="The file's name, percent-encoded UTF-8; recorded only if the server stores names.",
+    ),
+]
+
 
 def idempotency_key_of(request: Request) -> str | None:
     """The value of the header ``Idempotency-Key``, if it is there.
@@ -135,8 +146,34 @@ def idempotency_key_of(request: Request) -> str | None:
     return values[0]
 
 
+def file_name_of(request: Request) -> str | None:
+    """The value of the header ``X-File-Name``, percent-encoded UTF-8, if it is there.
+
+    Raises:
+        InvalidParameter: if it occurs more than once, or does not fit.
+    """
+    values = request.headers.getlist(FILE_NAME)
+    if not values:
+        return None
+    try:
+        name = unquote(values[0], errors="strict")
+    except UnicodeDecodeError:
+        name = ""
+    if len(values) > 1 or not 0 < len(name) <= MAX_FILE_NAME or min(name) < " ":
+        raise InvalidParameter(
+            f"The header {FILE_NAME} is not one name of 1 to {MAX_FILE_NAME} characters in percent-encoded UTF-8, "
+            "without control characters: shorten it, or leave it out."
+        )
+    return name
+
+
 def prediction_request(
-    image: bytes, caller: Caller, parameters: Parameters, idempotency_key: str | None, mpp: Mpp
+    image: bytes,
+    caller: Caller,
+    parameters: Parameters,
+    idempotency_key: str | None,
+    mpp: Mpp,
+    file_name: str | None = None,
 ) -> PredictionRequest:
     """What is asked about one patch."""
     return PredictionRequest(
@@ -149,6 +186,7 @@ def prediction_request(
         parameters.shifts,
         mpp,
         parameters.occlusion,
+        file_name,
     )
 
 
@@ -169,6 +207,7 @@ async def predict(
     _caller: MayPredict = None,  # type: ignore[assignment]
     _parameters: Annotated[Parameters, Query()] = None,  # type: ignore[assignment]
     _idempotency_key: IdempotencyKey = None,
+    _file_name: FileName = None,
 ) -> Response:
     """Is there metastatic tissue in the centre 32×32 px of a 96×96 patch, and does its orientation change the answer?
 
@@ -180,9 +219,9 @@ async def predict(
     services: Services = state.services
     caller: Caller = request.state.caller
     parameters = parameters_of(request.scope["query_string"])
-    idempotency_key = idempotency_key_of(request)
+    idempotency_key, file_name = idempotency_key_of(request), file_name_of(request)
     [image], mpp = await admit(request, services, state.patch_reader, caller, parameters.mpp)
-    asked = prediction_request(image, caller, parameters, idempotency_key, mpp)
+    asked = prediction_request(image, caller, parameters, idempotency_key, mpp, file_name)
     recorded = await services.answering.answer(asked, client_gone(request))
     headers = {REPLAYED: "true"} if recorded.replayed else None
     return Response(recorded.text, headers=headers, media_type="application/json")

@@ -12,13 +12,12 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app import problems
-from app.access.caller import Caller, Role
+from app.access.caller import Caller
 from app.access.dependencies import MayRead
 from app.api import errors
 from app.api.filters import NAMES, Wanted
 from app.api.query import KnownParameters
 from app.diagnosis.report import Answer
-from app.records.predictions import Page
 from app.services import Services, services_of
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
@@ -49,18 +48,13 @@ async def list_predictions(
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
     cursor: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
 ) -> Response:
-    """Recorded answers, newest first: all of them for roles read, review and admin, a key's own for role predict.
+    """Recorded answers, newest first: all of them for roles read, review and admin, a key's own for role predict,
+    and for role pathologist also those of the cases that it asked about.
 
     Of those, the ones that fit every filter that is given.
     """
-    own = own_key(caller)
-    if own and wanted.key not in (None, own):
-        page = Page([], None)
-    else:
-        confined = replace(wanted, key=own or wanted.key)
-        page = await services.io.run(
-            partial(services.predictions.page, limit, confined, str(cursor) if cursor else None)
-        )
+    confined = replace(wanted, scope=caller.scope)
+    page = await services.io.run(partial(services.predictions.page, limit, confined, str(cursor) if cursor else None))
     following = f'"{page.next}"' if page.next else "null"
     text = f'{{"predictions":[{",".join(page.answers)}],"next":{following}}}'
     return Response(text, media_type="application/json")
@@ -79,7 +73,7 @@ async def read_prediction(
     prediction_id: UUID,
 ) -> Response:
     """The JSON that was answered; that of earlier versions in today's shape."""
-    find = partial(services.predictions.find, prediction_id, own_key(caller))
+    find = partial(services.predictions.find, prediction_id, caller.scope)
     text = await services.io.run(find)
     if text is None and await services.io.run(partial(services.writer.backlog.holds, str(prediction_id))):
         raise problems.NotYetReadable("The answer is in the journal and not in the database yet: try again soon.")
@@ -103,7 +97,17 @@ async def read_patch(
     prediction_id: UUID,
 ) -> Response:
     """The image file as it was sent, where the server stores patches."""
-    patch = await services.io.run(partial(services.predictions.patch, prediction_id, own_key(caller)))
+    return await patch_file(services, caller, prediction_id)
+
+
+async def patch_file(services: Services, caller: Caller, prediction_id: UUID) -> Response:
+    """The image file behind an answer that the caller may read.
+
+    Raises:
+        UnknownPrediction: if there is no such answer.
+        NoPatchStored: if its patch was not stored.
+    """
+    patch = await services.io.run(partial(services.predictions.patch, prediction_id, caller.scope))
     if patch is None:
         raise problems.UnknownPrediction(f"There is no prediction {prediction_id} that this key may read.")
     if patch.data is None:
@@ -113,8 +117,3 @@ async def read_patch(
     suffix = patch.format.lower()
     disposition = f'attachment; filename="{prediction_id}.{suffix}"'
     return Response(patch.data, media_type=f"image/{suffix}", headers={"Content-Disposition": disposition})
-
-
-def own_key(caller: Caller) -> str | None:
-    """Confine a key of role predict to its own answers."""
-    return caller.key_id if caller.role is Role.PREDICT else None

@@ -12,11 +12,12 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import problems
-from app.access.dependencies import MayReview
+from app.access.caller import Caller
+from app.access.dependencies import MayRead, MayReview
 from app.api import errors
 from app.api.json_body import JsonReader, described
 from app.api.query import KnownParameters
-from app.records.reviews import Verdict
+from app.records.verdicts import Review, State, Verdict, standing, visible_to
 from app.services import Services, services_of
 
 router = APIRouter(prefix="/predictions/{prediction_id}/reviews", tags=["predictions"])
@@ -29,6 +30,11 @@ class NewReview(BaseModel):
 
     verdict: Verdict = Field(description="Whether the person agrees with the answer's decision.")
     note: str = Field("", max_length=MAX_NOTE, pattern=r"^[^\x00]*$")  # PostgreSQL stores no NUL
+    patch_sha256: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="SHA-256 of the RGB bytes of the picture that the person saw: refused if it is not the answer's.",
+    )
 
 
 class StoredReview(BaseModel):
@@ -41,7 +47,11 @@ class StoredReview(BaseModel):
 
 
 class ReviewList(BaseModel):
-    reviews: list[StoredReview] = Field(description="Oldest first.")
+    state: State = Field(description="`open` until somebody agrees or disagrees, `disagreed` while as many do either.")
+    verdict: Verdict | None = Field(description="The verdict that counts; null unless judged, or while it is hidden.")
+    readers: int = Field(description="How many people gave a verdict.")
+    hidden: bool = Field(description="Whether others' verdicts are hidden until the caller's own is stored.")
+    reviews: list[StoredReview] = Field(description="Oldest first; a person's latest counts.")
 
 
 @router.post(
@@ -52,6 +62,7 @@ class ReviewList(BaseModel):
     responses=errors.responses(
         *problems.ALWAYS,
         problems.UnknownPrediction,
+        problems.WrongPicture,
         problems.InvalidJson,
         problems.UnsupportedContentType,
         problems.BodyTooLarge,
@@ -68,10 +79,12 @@ async def add_review(
 ) -> StoredReview:
     """The answer stays word for word as it was; the review is stored beside it, and in the audit trail."""
     new = await JsonReader(NewReview, services.settings.body_timeout_s).parse(request)
-    add = partial(services.reviews.add, prediction_id, new.verdict, new.note, caller.actor)
+    add = partial(
+        services.reviews.add, prediction_id, new.verdict, new.note, caller.actor, caller.scope, new.patch_sha256
+    )
     review = await services.io.run(add)
     if review is None:
-        raise problems.UnknownPrediction(f"There is no prediction {prediction_id}.")
+        raise problems.UnknownPrediction(f"There is no prediction {prediction_id} that this key may read.")
     return StoredReview.model_validate(asdict(review))
 
 
@@ -81,13 +94,29 @@ async def add_review(
     responses=errors.responses(*problems.ALWAYS, problems.UnknownPrediction),
 )
 async def list_reviews(
-    caller: MayReview,
+    caller: MayRead,
     _: Annotated[None, Depends(KnownParameters())],
     services: Annotated[Services, Depends(services_of)],
     prediction_id: UUID,
 ) -> ReviewList:
-    """Every person's verdict on one recorded answer."""
-    if await services.io.run(partial(services.predictions.find, prediction_id)) is None:
-        raise problems.UnknownPrediction(f"There is no prediction {prediction_id}.")
+    """What people said of one recorded answer, and its state.
+
+    Roles review and pathologist see others' verdicts when their own is stored, or when others disagree.
+    """
+    if await services.io.run(partial(services.predictions.find, prediction_id, caller.scope)) is None:
+        raise problems.UnknownPrediction(f"There is no prediction {prediction_id} that this key may read.")
     found = await services.io.run(partial(services.reviews.of, prediction_id))
-    return ReviewList(reviews=[StoredReview.model_validate(asdict(review)) for review in found])
+    shown, its = shown_to(caller, found), standing(found)
+    hidden = len(shown) < len(found)
+    return ReviewList(
+        state=its.state,
+        verdict=None if hidden else its.verdict,
+        readers=its.readers,
+        hidden=hidden,
+        reviews=[StoredReview.model_validate(asdict(review)) for review in shown],
+    )
+
+
+def shown_to(caller: Caller, given: list[Review]) -> list[Review]:
+    """The reviews of an answer that the caller may see now."""
+    return visible_to(caller.actor.who, given) if caller.reads_blind else given

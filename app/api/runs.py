@@ -78,7 +78,8 @@ async def list_runs(
     cursor: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
     slide: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$", description="Of this slide alone.")] = None,
 ) -> RunPage:
-    """Runs, newest first: all of them for roles read, review and admin, a key's own for role predict."""
+    """Runs, newest first: all of them for roles read, review and admin, a key's own for roles
+    predict and pathologist."""
     slides = services.slides
     before = str(cursor) if cursor else None
     found = await slides.work.run(partial(slides.runs, caller, limit + 1, before, slide))

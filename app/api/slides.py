@@ -31,7 +31,7 @@ class Slide(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: str = Field(description="Stays the same as long as the file's place below its folder does.")
-    name: str | None = Field(description="The file's path below its folder; null for role predict.")
+    name: str | None = Field(description="The file's path below its folder; null for roles predict and pathologist.")
     state: Literal["ready", "refused", "waiting"] = Field(
         description="`waiting`: it has not been opened yet. `refused`: it cannot be scored; `reason` says why."
     )
@@ -40,7 +40,7 @@ class Slide(BaseModel):
     height: int | None
     microns_per_pixel: float | None = Field(description="Of level 0, as the file states it.")
     vendor: str = Field(description="OpenSlide's name of the format.")
-    last_run: Run | None = Field(description="The newest run; for role predict, of its own.")
+    last_run: Run | None = Field(description="The newest run; for roles predict and pathologist, of its own.")
 
 
 class SlideList(BaseModel):

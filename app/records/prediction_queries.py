@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, Engine, Select, and_, func, nulls_last, se
 
 from app.records.database import transaction
 from app.records.filters import Filter, first_id
-from app.records.reviews import Verdict
-from app.records.tables import keys, predictions, reviews
+from app.records.tables import keys, predictions, reviews, verdicts
+from app.records.verdicts import Standing
 
 AMONG = 10_000
 
@@ -85,11 +85,22 @@ class PredictionQueries:
             return RowPage(shown, None)
         return RowPage(shown, shown[-1].id if order.by_time else str(int(cursor or 0) + limit))
 
-    def verdicts(self, ids: Sequence[str]) -> dict[str, Verdict]:
-        """The last verdict on each of these answers; answers without a review are omitted."""
-        query = select(reviews.c.prediction_id, reviews.c.verdict).where(reviews.c.prediction_id.in_(ids))
+    def standings(self, ids: Sequence[str], person: str | None = None) -> dict[str, Standing]:
+        """The states of these answers; answers without a review are omitted.
+
+        Args:
+            person: does not see the verdict on answers that they have not judged themselves; None sees all.
+        """
+        query = select(verdicts).where(verdicts.c.prediction_id.in_(ids))
+        judged = select(reviews.c.prediction_id).where(reviews.c.prediction_id.in_(ids), reviews.c.reviewer == person)
         with transaction(self._engine) as connection:
-            return {row.prediction_id: row.verdict for row in connection.execute(query.order_by(reviews.c.id))}
+            own = None if person is None else set(connection.execute(judged).scalars())
+            return {
+                row.prediction_id: Standing(
+                    row.state, row.verdict if own is None or row.prediction_id in own else None, row.readers
+                )
+                for row in connection.execute(query)
+            }
 
     def hours(self, starts: Sequence[datetime], end: datetime) -> list[Hour]:
         """Counts for the hours that begin at ``starts``; the last ends at ``end``."""

@@ -16,7 +16,7 @@ from app.diagnosis.past import current
 from app.problems import RecordsUnavailable
 from app.records.database import transaction
 from app.records.entry import Recorded
-from app.records.filters import EVERYTHING, Filter
+from app.records.filters import EVERYTHING, Filter, Scope
 from app.records.idempotency import Repeatable, first_answer
 from app.records.journal import check_writable as check_room
 from app.records.tables import patches, predictions
@@ -59,20 +59,20 @@ class PredictionLog:
             text = first_answer(connection, request)
         return None if text is None else Recorded(text, replayed=True)
 
-    def find(self, prediction_id: UUID, key_id: str | None = None) -> str | None:
-        """The recorded answer's JSON in the current format, or None; ``key_id`` restricts it to one key."""
+    def find(self, prediction_id: UUID, scope: Scope | None = None) -> str | None:
+        """The recorded answer's JSON in the current format, or None; ``scope`` restricts it."""
         query = select(predictions.c.answer).where(predictions.c.id == str(prediction_id))
-        if key_id is not None:
-            query = query.where(predictions.c.key_id == key_id)
+        if scope is not None:
+            query = query.where(scope.condition())
         with transaction(self._engine) as connection:
             text = connection.execute(query).scalar_one_or_none()
         return None if text is None else current(text)
 
-    def patch(self, prediction_id: UUID, key_id: str | None = None) -> StoredPatch | None:
-        """The image file of a prediction, None if there is no such prediction; ``key_id`` as in :meth:`find`."""
+    def patch(self, prediction_id: UUID, scope: Scope | None = None) -> StoredPatch | None:
+        """The image file of a prediction, None if there is no such prediction; ``scope`` as in :meth:`find`."""
         query = select(predictions.c.patch_format, patches.c.data).where(predictions.c.id == str(prediction_id))
-        if key_id is not None:
-            query = query.where(predictions.c.key_id == key_id)
+        if scope is not None:
+            query = query.where(scope.condition())
         with transaction(self._engine) as connection:
             row = connection.execute(query.select_from(predictions.outerjoin(patches))).one_or_none()
         return StoredPatch(*row) if row else None

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import Engine, insert, select
 from uuid_utils.compat import uuid7
 
+from app.problems import WrongPicture
 from app.records.audit import Actor, AuditTrail, Event
 from app.records.database import transaction
+from app.records.filters import Scope
 from app.records.tables import predictions, reviews
-
-Verdict = Literal["agree", "disagree", "unsure"]
-
-
-@dataclass(frozen=True)
-class Review:
-    """A person's verdict on a prediction."""
-
-    id: str
-    prediction_id: str
-    reviewer: str
-    reviewed_at: datetime
-    verdict: Verdict
-    note: str
+from app.records.verdicts import Review, Verdict, reviews_of, settle
 
 
 class Reviews:
@@ -39,20 +26,38 @@ class Reviews:
         self._engine = engine
         self._audit = audit
 
-    def add(self, prediction_id: UUID, verdict: Verdict, note: str, actor: Actor) -> Review | None:
-        """Store a review; None if there is no such prediction."""
+    def add(
+        self,
+        prediction_id: UUID,
+        verdict: Verdict,
+        note: str,
+        actor: Actor,
+        scope: Scope | None = None,
+        picture: str | None = None,
+    ) -> Review | None:
+        """Store a review; None if there is no such prediction in the scope.
+
+        Args:
+            picture: SHA-256 of the RGB bytes of the picture that the person saw, if any.
+
+        Raises:
+            WrongPicture: if that is not the prediction's patch; nothing is stored.
+        """
         review = Review(str(uuid7()), str(prediction_id), actor.who, datetime.now(UTC), verdict, note)
         with self._audit.transaction() as connection:
-            found = connection.execute(select(predictions.c.decision).where(predictions.c.id == review.prediction_id))
-            if (decision := found.scalar_one_or_none()) is None:
+            query = select(predictions.c.decision, predictions.c.patch_sha256)
+            query = query.where(predictions.c.id == review.prediction_id, *([scope.condition()] if scope else []))
+            if (found := connection.execute(query).one_or_none()) is None:
                 return None
+            if picture not in {None, found.patch_sha256}:
+                raise WrongPicture(picture, found.patch_sha256)
             connection.execute(insert(reviews), vars(review))
-            after = {"review": review.id, "decision": decision, "verdict": verdict, "note": note}
+            settle(connection, review.prediction_id)
+            after = {"review": review.id, "decision": found.decision, "verdict": verdict, "note": note}
             self._audit.append(connection, actor, Event("prediction.review", review.prediction_id, after=after))
         return review
 
     def of(self, prediction_id: UUID) -> list[Review]:
         """A prediction's reviews, oldest first."""
-        query = select(reviews).where(reviews.c.prediction_id == str(prediction_id)).order_by(reviews.c.id)
         with transaction(self._engine) as connection:
-            return [Review(**row._mapping) for row in connection.execute(query)]
+            return reviews_of(connection, str(prediction_id))

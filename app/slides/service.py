@@ -322,8 +322,8 @@ class SlideService:
 
 
 def _own_key(caller: Caller) -> str | None:
-    """Confine a key of role predict to its own runs; it sees no names of files, either."""
-    return caller.key_id if caller.role is Role.PREDICT else None
+    """Confine a key of role predict or pathologist to its own runs; it sees no names of files, either."""
+    return caller.key_id if caller.role in {Role.PREDICT, Role.PATHOLOGIST} else None
 
 
 def _sentence(error: object) -> str:

@@ -1,4 +1,4 @@
-"""The query of the page of cases: the fields of the filter form, without empty ones."""
+"""The query of the worklist and of the log: the fields of the filter form, without empty ones."""
 
 from __future__ import annotations
 
@@ -6,23 +6,43 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import get_args
+from typing import Generic, TypeVar, get_args
 from urllib.parse import urlencode
 from uuid import UUID
 
+from app.access.caller import Caller
 from app.api.filters import IDENTIFIER
 from app.records.filters import Filter
 from app.records.prediction_queries import AMONG, Order
+from app.records.verdicts import State
+from app.records.worklist import WorkOrder
 from app.web.strings import t
 from model_zoo.decision import Decision, Label
 from model_zoo.reasons import Code
 
-FILTERS = ("decision", "reason", "label", "case_id", "slide_id", "model", "key", "patch", "since", "until")
-NAMES = (*FILTERS, "sort", "cursor")
+Orders = TypeVar("Orders", Order, WorkOrder)
+
+FILTERS = (
+    "decision",
+    "reason",
+    "label",
+    "case_id",
+    "slide_id",
+    "model",
+    "key",
+    "patch",
+    "state",
+    "since",
+    "until",
+    "unread",
+    "without_case",
+)
+LIST = (*FILTERS, "sort")
+NAMES = (*LIST, "cursor")
 
 
 @dataclass(frozen=True)
-class CaseQuery:
+class CaseQuery(Generic[Orders]):
     """The parsed form.
 
     Attributes:
@@ -31,7 +51,7 @@ class CaseQuery:
     """
 
     filter: Filter
-    order: Order
+    order: Orders
     cursor: str | None
     given: dict[str, str]
     wrong: list[str]
@@ -41,6 +61,11 @@ class CaseQuery:
         """The fields that filter."""
         return {name: value for name, value in self.given.items() if name in FILTERS}
 
+    @property
+    def narrowed(self) -> bool:
+        """Whether fields filter beside the one that names a case."""
+        return bool(self.filters.keys() - {"case_id", "without_case"})
+
     def query(self, **changes: str | None) -> str:
         """The form as a query string, with these fields changed, or left out if None."""
         return urlencode({name: value for name, value in (self.given | changes).items() if value})
@@ -48,6 +73,11 @@ class CaseQuery:
     @property
     def filter_query(self) -> str:
         return urlencode(self.filters)
+
+    @property
+    def list_query(self) -> str:
+        """The list without its page."""
+        return self.query(cursor=None)
 
 
 def _matching(pattern: str, expected: str) -> Callable[[str], str]:
@@ -91,19 +121,31 @@ _READERS: dict[str, tuple[str, Callable[[str], str | datetime]]] = {
     "model": ("cases.model", _matching(r"[a-z0-9-]{1,64}", "cases.expected.model")),
     "key": ("cases.key", _matching(r"[A-Za-z0-9_-]{1,32}", "cases.expected.key")),
     "patch": ("cases.patch", _matching(r"[0-9a-f]{64}", "cases.expected.sha256")),
+    "state": ("cases.state", _choice(*get_args(State))),
+    "unread": ("cases.unread", _choice("1")),
+    "without_case": ("cases.without_case", _choice("1")),
     "since": ("cases.since", _day),
     "until": ("cases.until", _day_after),
 }
 
 
-def case_query(sent: Mapping[str, str], own_key: str | None) -> CaseQuery:
-    """Read the form.
+def case_query(sent: Mapping[str, str], caller: Caller) -> CaseQuery[Order]:
+    """Read the form of the log.
 
     Args:
-        sent: its fields, all of which are in ``NAMES``.
-        own_key: the only key whose answers may be read; None for all.
+        sent: its fields; others than those in ``NAMES`` are left out.
+        caller: who reads the list.
     """
-    given = {name: text.strip() for name, text in sent.items() if text.strip()}
+    return _query(sent, caller, Order, Order.NEWEST)
+
+
+def work_query(sent: Mapping[str, str], caller: Caller) -> CaseQuery[WorkOrder]:
+    """Read the form of the worklist, as :func:`case_query`."""
+    return _query(sent, caller, WorkOrder, WorkOrder.DOUBT)
+
+
+def _query(sent: Mapping[str, str], caller: Caller, orders: type[Orders], order: Orders) -> CaseQuery[Orders]:
+    given = {name: text.strip() for name, text in sent.items() if name in NAMES and text.strip()}
     values: dict[str, str | datetime] = {}
     wrong = []
     for name, (label, read) in _READERS.items():
@@ -112,15 +154,21 @@ def case_query(sent: Mapping[str, str], own_key: str | None) -> CaseQuery:
                 values[name] = read(given[name])
         except ValueError as error:
             wrong.append(t("cases.invalid", field=t(label), expected=error))
-    order = Order(given["sort"]) if given.get("sort") in set(Order) else Order.NEWEST
-    if own_key is not None:
-        values["key"] = own_key
-    return CaseQuery(Filter(**values), order, _cursor(order, given.get("cursor", "")), given, wrong)  # type: ignore[arg-type]
+    unread, uncased = values.pop("unread", None), values.pop("without_case", None)
+    wanted = Filter(
+        **values,  # type: ignore[arg-type]
+        unread_by=caller.actor.who if unread else None,
+        uncased=True if uncased else None,
+        scope=caller.scope,
+    )
+    if given.get("sort") in set(orders):
+        order = orders(given["sort"])
+    return CaseQuery(wanted, order, _cursor(order, given.get("cursor", "")), given, wrong)
 
 
-def _cursor(order: Order, text: str) -> str | None:
+def _cursor(order: Order | WorkOrder, text: str) -> str | None:
     """The cursor, if it matches the order; otherwise the first page."""
-    if order.by_time:
+    if isinstance(order, Order) and order.by_time:
         try:
             return str(UUID(text))
         except ValueError:

@@ -14,7 +14,7 @@ from app.access.dependencies import MayPredict, RequireRole
 from app.answering import PredictionRequest
 from app.api.admission import admit, client_gone
 from app.api.filters import IDENTIFIER
-from app.api.predict import StatedMpp
+from app.api.predict import StatedMpp, file_name_of
 from app.api.query import KnownParameters
 from app.problems import Problem, RecordsUnavailable
 from app.records.filters import Filter
@@ -43,7 +43,7 @@ async def diagnose(
     services: Annotated[Services, Depends(services_of)],
 ) -> Response:
     session = request.state.session
-    if not may(session.caller, Role.PREDICT):
+    if not may(session.caller, Role.PREDICT, Role.PATHOLOGIST):
         return RedirectResponse(home(session.caller), 303, headers=HEADERS)
     since = Filter(key=session.caller.key_id, since=session.opened_at)
     read = partial(services.browsing.page, Order.NEWEST, MOST_EARLIER, since)
@@ -59,6 +59,7 @@ async def diagnose(
         max_bytes=services.settings.max_body_bytes,
         model=services.serving.state.model,
         trouble=services.model_error,
+        names=services.settings.store_names,
     )
 
 
@@ -80,7 +81,15 @@ async def answer_patch(
     try:
         [image], stated = await admit(request, services, request.app.state.patch_reader, caller, mpp)
         asked = PredictionRequest(
-            image, rotations, caller.key_id, case_id, slide_id, shifts=shifts, mpp=stated, occlusion=occlusion
+            image,
+            rotations,
+            caller.key_id,
+            case_id,
+            slide_id,
+            shifts=shifts,
+            mpp=stated,
+            occlusion=occlusion,
+            file_name=file_name_of(request),
         )
         recorded = await services.answering.answer(asked, client_gone(request))
         shown = await to_thread.run_sync(partial(view, services, recorded.text))

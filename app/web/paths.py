@@ -32,7 +32,7 @@ def local(target: str) -> str | None:
 def home(caller: Caller) -> str:
     """The start page of a caller."""
     match caller.role:
-        case Role.PREDICT | Role.ADMIN:
+        case Role.PREDICT | Role.PATHOLOGIST | Role.ADMIN:
             return "/"
         case Role.READ | Role.REVIEW:
             return "/cases"

@@ -27,9 +27,9 @@ POLICY = (
 # With no-referrer, which other responses carry, browsers would send forms with the origin "null".
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin", "Vary": "Cookie"}
 NAVIGATION = (
-    ("/", "nav.diagnose", {Role.PREDICT}),
-    ("/ui/slides", "nav.slides", {Role.PREDICT, Role.READ, Role.REVIEW}),
-    ("/cases", "nav.cases", {Role.PREDICT, Role.READ, Role.REVIEW}),
+    ("/", "nav.diagnose", {Role.PREDICT, Role.PATHOLOGIST}),
+    ("/ui/slides", "nav.slides", {Role.PREDICT, Role.PATHOLOGIST, Role.READ, Role.REVIEW}),
+    ("/cases", "nav.cases", {Role.PREDICT, Role.PATHOLOGIST, Role.READ, Role.REVIEW}),
     ("/models", "nav.models", set[Role]()),
     ("/keys", "nav.keys", set[Role]()),
     ("/audit", "nav.audit", set[Role]()),

@@ -62,6 +62,7 @@ def test_admin_routes_are_for_admins(server: RunningServer, role: Role) -> None:
     ("role", "ask", "read"),
     [
         (Role.PREDICT, 415, 200),
+        (Role.PATHOLOGIST, 415, 200),
         (Role.READ, 403, 200),
         (Role.REVIEW, 403, 200),
         (Role.METRICS, 403, 403),

@@ -17,6 +17,7 @@ from app.records.filters import EVERYTHING, Filter
 from app.records.migrations import migrate
 from app.records.prediction_queries import ListedPrediction, Order, PredictionQueries
 from app.records.reviews import Reviews
+from app.records.verdicts import Standing
 from model_zoo.orbit import Rotations
 from tests.app.conftest import TESTER, answer_of, entry_of, write
 
@@ -100,13 +101,15 @@ def test_keys_are_named_where_they_are_known(browsing: PredictionQueries, key_id
     assert found == {(key_id, "microscope"), ("settings", None)}
 
 
-def test_the_last_word_counts(browsing: PredictionQueries, database: Engine) -> None:
+def test_verdicts_are_hidden_from_who_has_not_judged(browsing: PredictionQueries, database: Engine) -> None:
     judged, other = (row.id for row in browsing.page(Order.NEWEST, 2, EVERYTHING).rows)
     reviews = Reviews(database, AuditTrail(database))
-    reviews.add(UUID(judged), "agree", "", TESTER)
     reviews.add(UUID(judged), "unsure", "", TESTER)
-    assert browsing.verdicts([judged, other]) == {judged: "unsure"}
-    assert browsing.verdicts([]) == {}
+    reviews.add(UUID(judged), "agree", "", TESTER)
+    seen, hidden = Standing("judged", "agree", 1), Standing("judged", None, 1)
+    assert browsing.standings([judged, other]) == browsing.standings([judged], TESTER.who) == {judged: seen}
+    assert browsing.standings([judged, other], "another") == {judged: hidden}
+    assert browsing.standings([]) == {}
 
 
 def test_hours_are_counted(browsing: PredictionQueries) -> None:

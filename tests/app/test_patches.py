@@ -12,6 +12,7 @@ from sqlalchemy import Engine, func, select
 
 from app.access.caller import Role
 from app.problems import RecordsUnavailable
+from app.records.filters import Scope
 from app.records.idempotency import Repeatable, fingerprint
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog, StoredPatch
@@ -101,6 +102,6 @@ def test_the_log_tells_a_missing_patch_from_a_missing_prediction(database: Engin
     kept, plain, unknown = (answer_of(datetime.now(UTC)) for _ in range(3))
     write(database, entry_of(kept, Rotations.FULL, "key", None, b"\x00\xffpatch"))
     write(database, entry_of(plain, Rotations.FULL, "key"))
-    assert log.patch(kept.id) == log.patch(kept.id, "key") == StoredPatch("PNG", b"\x00\xffpatch")
+    assert log.patch(kept.id) == log.patch(kept.id, Scope("key")) == StoredPatch("PNG", b"\x00\xffpatch")
     assert log.patch(plain.id) == StoredPatch("PNG", None)
-    assert log.patch(kept.id, "another") is log.patch(unknown.id) is None
+    assert log.patch(kept.id, Scope("another")) is log.patch(unknown.id) is None

@@ -30,16 +30,16 @@ def fresh(tmp_path_factory: pytest.TempPathFactory, artifact_path: Path) -> Runn
 
 def test_a_wrong_key_is_told_and_the_right_one_leads_where_one_wanted(window: Open, lived_in: RunningServer) -> None:
     opened = window()
-    opened.go("/cases?decision=review")
-    assert opened.page.url.endswith("/login?next=%2Fcases%3Fdecision%3Dreview")
+    opened.go("/cases/log?decision=review")
+    assert opened.page.url.endswith("/login?next=%2Fcases%2Flog%3Fdecision%3Dreview")
     opened.expect(401)
     opened.page.get_by_label("Your key").fill("rsk_000000000000_" + "A" * 43)
     opened.page.get_by_role("button", name="Sign in").click()
     expect(opened.page.get_by_role("alert")).to_contain_text("unknown, revoked or expired")
     opened.page.get_by_label("Your key").fill(lived_in.key)
     opened.page.get_by_role("button", name="Sign in").click()
-    opened.page.get_by_role("heading", name="Cases").wait_for()
-    assert opened.page.url == f"{lived_in.url}/cases?decision=review"
+    opened.page.get_by_role("heading", name="Log of answers").wait_for()
+    assert opened.page.url == f"{lived_in.url}/cases/log?decision=review"
     assert set(opened.page.locator("tbody .decision").all_inner_texts()) == {"Review"}
 
 
@@ -197,7 +197,7 @@ def test_a_reviewer_judges_an_answer(window: Open, lived_in: RunningServer) -> N
     assert (review["verdict"], review["reviewer"]) == ("agree", f"a test's review key ({key[4:16]})")
     [told, *_] = lived_in.client.get("/admin/audit").json()["entries"]
     assert (told["action"], told["who"], told["address"]) == ("prediction.review", review["reviewer"], "127.0.0.1")
-    opened.go("/cases?case_id=case-1")
+    opened.go("/cases/log?case_id=case-1")
     assert opened.page.locator("tbody .verdict").inner_text() == "Agree"
 
 
@@ -212,7 +212,7 @@ def test_a_case_shows_a_picture_that_the_browser_has(window: Open, lived_in: Run
 
 def test_cases_are_filtered_sorted_compared_and_exported(window: Open, lived_in: RunningServer) -> None:
     opened = window()
-    opened.sign_in(lived_in.key, "/cases")
+    opened.sign_in(lived_in.key, "/cases/log")
     opened.page.get_by_text("Filter", exact=True).click()
     opened.page.get_by_label("Case", exact=True).fill("case-2")
     opened.page.get_by_label("Sort").select_option("highest probability first")

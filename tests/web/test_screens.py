@@ -21,8 +21,10 @@ def pages(server: RunningServer) -> dict[str, str]:
     key = server.client.get("/admin/keys").json()["keys"][-2]["id"]
     inconsistent, blank = newest(server, case_id="case-2"), newest(server, decision="not_assessable")
     return {
-        "cases": "/cases?sort=deviation",
+        "cases": "/cases",
+        "cases-answers": "/cases?case_id=case-2",
         "cases-empty": "/cases?case_id=nobody",
+        "log": "/cases/log?sort=deviation",
         "case": f"/cases/{newest(server)}",
         "case-inconsistent": f"/cases/{inconsistent}",
         "case-not-assessable": f"/cases/{blank}",
@@ -82,6 +84,6 @@ def test_the_readmes_pictures(window: Open, lived_in: RunningServer) -> None:
     assert opened.page.locator(".rosette > svg").count() >= 1
     opened.page.screenshot(path=FOLDER / "readme-diagnose.png", full_page=True)
     opened = window(width=1366, theme="dark")
-    opened.sign_in(lived_in.key, "/cases?sort=deviation")
+    opened.sign_in(lived_in.key, "/cases/log?sort=deviation")
     opened.page.screenshot(path=FOLDER / "readme-cases.png")
     assert opened.page.locator("tbody tr").count() > 5

@@ -76,6 +76,12 @@ function count() {
   progress.querySelector("#counted").textContent = filled(words.progress, { done, all }) + more;
 }
 
+// The server records names of files only if it says so.
+function named(file) {
+  const name = file.name.slice(-100).toWellFormed?.() ?? "";
+  return "names" in words && name ? { "X-File-Name": encodeURIComponent(name) } : {};
+}
+
 async function ask(job) {
   const { file, item } = job;
   if (file.size > Number(words.maxBytes)) return refuse(job, filled(words.tooLarge, { size: file.size }), false);
@@ -85,7 +91,7 @@ async function ask(job) {
     try {
       response = await fetch(`${root}/diagnose?${job.query}`, {
         method: "POST",
-        headers: { "Content-Type": "application/octet-stream", "X-CSRF-Token": words.csrf },
+        headers: { "Content-Type": "application/octet-stream", "X-CSRF-Token": words.csrf, ...named(file) },
         body: file,
       });
     } catch {
