@@ -36,6 +36,7 @@ from app.api import (
 )
 from app.api.admission import Slots
 from app.api.edge import Edge
+from app.api.v2 import infer, metadata
 from app.prefix import Prefix
 from app.records.audit_head import log_head
 from app.records.retention import keep_no_longer
@@ -46,7 +47,7 @@ from app.web import pages, paths
 from app.web.errors import refused
 from model_zoo.notice import NOTICE
 
-OPEN_PATHS = ("/livez", "/readyz")
+OPEN_PATHS = ("/livez", "/readyz", *metadata.OPEN_PATHS)
 
 # FastAPI would export to collectors that the environment names; Rosette calls nobody.
 _SILENT: TelemetryConfig = {
@@ -120,6 +121,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=f"Classifies histopathology patches on an ordinary CPU. {NOTICE}",
         lifespan=lifespan,
         telemetry=_SILENT,
+        generate_unique_id_function=lambda route: route.name,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -146,6 +148,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         health,
         slides,
         runs,
+        metadata,
+        infer,
     ):
         app.include_router(module.router)
     pages.install(app)
