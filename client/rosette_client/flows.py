@@ -57,7 +57,9 @@ def exchange(request: httpx.Request, patience: Patience) -> Flow[httpx.Response]
         assert outcome is not None
         if isinstance(outcome, httpx.TransportError):
             if (seconds := patience.wait()) is None:
-                raise Unreachable(f"{request.url} did not answer: {outcome or type(outcome).__name__}") from outcome
+                raise Unreachable(
+                    f"{request.url} did not answer: {str(outcome) or type(outcome).__name__}"
+                ) from outcome
         elif outcome.status_code in PASSING:
             if (seconds := patience.wait(_retry_after(outcome))) is None:
                 raise ProblemError(problem_in(outcome))

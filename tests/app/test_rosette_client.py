@@ -18,6 +18,7 @@ from app.access.caller import Role
 from model_zoo.synthetic import synthetic_patch
 from model_zoo.turns import Patch
 from rosette_client import Answer, AsyncClient, Client, Problem, ProblemError, Unreachable
+from rosette_client import Image as AnyImage
 from tests.app.conftest import RunningServer, encoded
 from tests.processes import KEY, serving
 from tests.scale import scaled
@@ -29,7 +30,7 @@ def test_every_kind_of_image_gets_the_same_answer(
     file = tmp_path / "a.png"
     file.write_bytes(png)
     with Client(server.url, server.key) as client:
-        images = [png, file, str(file), tumour, Image.fromarray(tumour)]
+        images: list[AnyImage] = [png, file, str(file), tumour, Image.fromarray(tumour)]
         answers = [client.predict(image, rotations="none", case_id="case-7") for image in images]
         assert len({answer.logits for answer in answers}) == 1
         assert len({answer.id for answer in answers}) == len(images)
@@ -37,9 +38,9 @@ def test_every_kind_of_image_gets_the_same_answer(
         assert read == answers[0]
         assert (read.decision, read.case_id, read.quality.assessable) == (read.raw["decision"], "case-7", True)
         assert read.consistency.source.count("not_measured") == len(read.consistency.angles_deg) - 1
-        assert [each.id for each in client.page(5, case="case-7").answers] == [each.id for each in answers[::-1]]
+        assert [each.id for each in client.page(5, case_id="case-7").answers] == [each.id for each in answers[::-1]]
         with pytest.raises(ValueError, match=r"float64 \[96, 96, 3\], expected uint8"):
-            client.predict(tumour.astype(np.float64))  # type: ignore[arg-type]
+            client.predict(tumour.astype(np.float64))
 
 
 def test_batches_report_progress_and_problems_in_place(server: RunningServer, png: bytes) -> None:
@@ -79,7 +80,7 @@ def test_the_asynchronous_client_does_the_same(server: RunningServer, png: bytes
                 client.predict_batch([png] * 3, batch=2, rotations="none", slide_id="slide-async"),
             )
             assert {each.logits for each in results if isinstance(each, Answer)} == {answer.logits}
-            listed = [each.id async for each in client.predictions(slide="slide-async")]
+            listed = [each.id async for each in client.predictions(slide_id="slide-async")]
             assert listed == [each.id for each in results[::-1] if isinstance(each, Answer)]
             with pytest.raises(ProblemError):
                 await client.prediction("no-id")
