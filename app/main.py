@@ -109,6 +109,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 tasks.start_soon(services.shadow.run)
                 tasks.start_soon(log_head, services.audit)
                 tasks.start_soon(keep_no_longer, services.retention)
+                tasks.start_soon(services.webhooks.run)
                 yield
                 tasks.cancel_scope.cancel()
         finally:

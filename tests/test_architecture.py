@@ -86,6 +86,7 @@ INNER = {
     "records": {"diagnosis"},
     "registry": {"diagnosis", "records"},
     "slides": {"access", "records", "registry"},
+    "webhooks": {"records"},
     "web": {"access", "api", "diagnosis", "records", "registry", "slides"},
 }
 
