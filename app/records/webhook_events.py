@@ -89,7 +89,7 @@ class WebhookEvents:
 
 def _predictions(connection: Connection, after: str, before: str, most: int) -> list[WebhookEvent]:
     columns = predictions.c
-    rows: list[Row[Any]] = []
+    rows: list[Row[Any, Any, Any, Any, Any]] = []
     for decision in DECISIONS:  # each by its index
         query = select(columns.id, columns.created_at, columns.decision, columns.reason_codes, columns.model_sha256)
         query = query.where(columns.decision == decision, columns.id > after, columns.id < before)
