@@ -11,13 +11,15 @@ KERNELS := scripts/hatch_build.py model_zoo/_kernels.c
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test coverage soak nightly lint lock env images bundle backup restore monitor docker-test format clean
+.PHONY: help serve train-env test coverage soak nightly lint lock env images bundle backup restore monitor docker-test format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 serve: .venv/.serve ## Install the server with locked versions, migrate its database, create the first key, serve
 	@exec $(BIN)/rosette serve
+
+train-env: .venv/.test ## Install the training side and the tests' packages, and run nothing
 
 test: lint coverage ## Install everything, check style and types, run the tests with coverage
 

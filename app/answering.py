@@ -9,6 +9,7 @@ from functools import partial
 from math import inf
 from time import perf_counter
 
+from app.diagnosis.raw import RawPixels, as_files
 from app.diagnosis.scale import Mpp
 from app.inference.model import Model, Prediction
 from app.inference.pool import MAX_BATCH, Pool
@@ -31,7 +32,7 @@ class PredictionRequest:
     """One patch, and what is asked about it.
 
     Attributes:
-        image: the image file's bytes.
+        image: the image file's bytes, or raw pixels.
         key_id: whose key asks.
         idempotency_key: the caller's name for the request, if it may be sent again.
         mpp: what the caller says of the patch's scale.
@@ -58,6 +59,8 @@ class PredictionRequest:
         later = shifts if self.mpp is None else [*shifts, f"mpp={self.mpp}"]
         if self.occlusion is not Occlusion.NONE:
             later = [*later, f"occlusion={self.occlusion}"]
+        if isinstance(self.image, RawPixels):
+            later = [*later, "raw"]
         print_ = fingerprint(self.image, self.rotations, self.case_id, self.slide_id, *later)
         return Repeatable(self.key_id, self.idempotency_key, print_)
 
@@ -132,7 +135,10 @@ class PredictionService:
         return outcome
 
     async def answer_all(
-        self, asked: Sequence[PredictionRequest], gone: Callable[[], bool] = lambda: False
+        self,
+        asked: Sequence[PredictionRequest],
+        gone: Callable[[], bool] = lambda: False,
+        model: Model | None = None,
     ) -> list[Recorded | Problem]:
         """Answer patches of one request, each by itself: a problem of one leaves the others alone.
 
@@ -142,7 +148,7 @@ class PredictionService:
         Raises:
             NoModel, Busy, ClientGone: as their names say.
         """
-        model = self.check_ready()
+        model = model or self.check_ready()
         results: list[Recorded | Problem | None] = [None] * len(asked)
         requests: list[Repeatable | None] = [None] * len(asked)
         if any(each.idempotency_key for each in asked):
@@ -193,6 +199,11 @@ class PredictionService:
         except RecordsUnavailable:  # the answer will go to the journal
             return request, None
 
+    async def _kept(self, files: Sequence[bytes]) -> Sequence[bytes]:
+        """The image files that are stored; raw pixels are encoded in a thread."""
+        raw = any(isinstance(file, RawPixels) for file in files)
+        return await self._io.resume(partial(as_files, files)) if raw else files
+
     async def _answered(
         self,
         model: Model,
@@ -210,12 +221,13 @@ class PredictionService:
         self._pool.enter(len(asked))
         try:
             answers = await self._pool.run(job)
+            kept: Sequence[bytes | None] = await self._kept(files) if self._store else [None] * len(files)
             answered, entries = perf_counter(), []
-            for (each, repeatable), answer in zip(asked, answers, strict=True):
+            for (each, repeatable), answer, file in zip(asked, answers, kept, strict=True):
                 if isinstance(answer, Prediction):
                     name = each.file_name if self._names else None
                     row = {**answer.values, "key_id": each.key_id, "file_name": name}
-                    entries.append(LogEntry(row, repeatable, each.image if self._store else None))
+                    entries.append(LogEntry(row, repeatable, file))
             recorded = await self._writer.write(entries)
         finally:
             self._pool.leave(len(asked))

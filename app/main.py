@@ -37,6 +37,7 @@ from app.api import (
 )
 from app.api.admission import Slots
 from app.api.edge import Edge
+from app.api.v2 import infer, metadata
 from app.prefix import Prefix
 from app.records.audit_head import log_head
 from app.records.retention import keep_no_longer
@@ -47,7 +48,7 @@ from app.web import pages, paths
 from app.web.errors import refused
 from model_zoo.notice import NOTICE
 
-OPEN_PATHS = ("/livez", "/readyz")
+OPEN_PATHS = ("/livez", "/readyz", *metadata.OPEN_PATHS)
 
 # FastAPI would export to collectors that the environment names; Rosette calls nobody.
 _SILENT: TelemetryConfig = {
@@ -109,6 +110,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 tasks.start_soon(services.shadow.run)
                 tasks.start_soon(log_head, services.audit)
                 tasks.start_soon(keep_no_longer, services.retention)
+                tasks.start_soon(services.webhooks.run)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
@@ -121,6 +123,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=f"Classifies histopathology patches on an ordinary CPU. {NOTICE}",
         lifespan=lifespan,
         telemetry=_SILENT,
+        generate_unique_id_function=lambda route: route.name,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -148,6 +151,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         slides,
         runs,
         worklist,
+        metadata,
+        infer,
     ):
         app.include_router(module.router)
     pages.install(app)

@@ -6,7 +6,7 @@ models are named by administrators.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 from prometheus_client import (
@@ -50,10 +50,12 @@ class Metrics:
         serving: whose model is shown.
         shadow: whose losses are shown.
         writer: whose journal is shown.
-        slides: figures of runs.
+        others: figures of slides and of webhooks.
     """
 
-    def __init__(self, pool: Pool, serving: Serving, shadow: ShadowScorer, writer: Writer, slides: Collector) -> None:
+    def __init__(
+        self, pool: Pool, serving: Serving, shadow: ShadowScorer, writer: Writer, others: Sequence[Collector]
+    ) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("rosette_requests", "Requests.", ("route", "method", "status"), registry=registry)
         self._series: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
@@ -92,7 +94,8 @@ class Metrics:
         self._problems = Counter("rosette_problems", "Problems answered.", ("problem",), registry=registry)
         ProcessCollector(registry=registry)
         registry.register(_State(pool, serving, shadow, writer))
-        registry.register(slides)
+        for each in others:
+            registry.register(each)
 
     def request(self, route: str | None, method: str, status: int | None, seconds: float) -> None:
         """Count a request.

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 MEDIA_TYPE = "application/problem+json"
 STATE = "problem"
+INFERENCE_PROTOCOL = "/v2"  # whose clients read ``error``
 
 
 class ProblemBody(BaseModel):
@@ -72,6 +73,10 @@ class InvalidForm(Problem):
 
 class InvalidJson(Problem):
     status, slug, title = 422, "invalid-json", "The body is not the JSON that was expected"
+
+
+class InvalidInference(Problem):
+    status, slug, title = 400, "invalid-inference", "The body is no inference request that can be answered"
 
 
 class EmptyBody(Problem):
@@ -211,6 +216,10 @@ class ModelInUse(Problem):
     status, slug, title = 409, "model-in-use", "The model's state does not permit this"
 
 
+class ModelNotServing(Problem):
+    status, slug, title = 409, "model-not-serving", "The model does not serve"
+
+
 class ModelUnusable(Problem):
     status, slug, title = 409, "model-unusable", "The model cannot be loaded on this server"
 
@@ -302,10 +311,16 @@ class ProblemResponse(Response):
 
     def __init__(self, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         super().__init__(json.dumps(body, ensure_ascii=False).encode(), status_code=body["status"], headers=headers)
+        self._problem = body
         self._name = body["type"].rpartition("/")[2]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope.setdefault("state", {})[STATE] = self._name
+        path: str = scope["path"]
+        if path == INFERENCE_PROTOCOL or path.startswith(f"{INFERENCE_PROTOCOL}/"):
+            body = {"error": self._problem["detail"]} | self._problem
+            self.body = json.dumps(body, ensure_ascii=False).encode()
+            self.headers["content-length"] = str(len(self.body))
         await super().__call__(scope, receive, send)
 
 

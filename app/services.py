@@ -30,6 +30,7 @@ from app.records.reviews import Reviews
 from app.records.settings_audit import record_settings
 from app.records.shadow_scores import ShadowScores
 from app.records.slide_runs import SlideRuns
+from app.records.webhook_events import WebhookEvents
 from app.records.worklist import Worklist
 from app.records.writer import Writer
 from app.registry import release
@@ -41,12 +42,14 @@ from app.signatures import TrustedKeys
 from app.slides.service import SlideService
 from app.telemetry import Tracing
 from app.threads import Threads
+from app.webhooks.sender import Webhooks
 from model_zoo.opening import ModelError
 
 IO_THREADS = 4
 # Connections of the thread that follows activations, of the shadow's, of an upload, of the readiness check, of the
-# retention, of drift's count, of the writer and of its keeper; of the threads that serve slides, open and score them.
-_OTHERS = 13
+# retention, of drift's count, of webhooks, of the writer and its keeper; of the threads that serve slides, open and
+# score them.
+_OTHERS = 14
 
 log = logging.getLogger("rosette.models")
 
@@ -89,7 +92,8 @@ class Services:
         )
         self.shadow_scores = ShadowScores(self.database)
         self.shadow = ShadowScorer(self.shadow_scores, self.serving, self.pool)
-        self.metrics = Metrics(self.pool, self.serving, self.shadow, self.writer, self.slides.figures)
+        self.webhooks = Webhooks(settings.webhook_target(), WebhookEvents(self.database), self._all_is_recorded)
+        self.metrics = Metrics(self.pool, self.serving, self.shadow, self.writer, [self.slides.figures, self.webhooks])
         self.tracing = Tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
         self.answering = PredictionService(
             self.pool,
@@ -151,6 +155,9 @@ class Services:
         assert self.tracing is not None
         self.metrics.answered(answer, record_s)
         self.tracing.answered(answer, record_s)
+
+    def _all_is_recorded(self) -> bool:
+        return not (self.writer.trouble or self.writer.backlog.size)
 
     @property
     def model(self) -> Model:

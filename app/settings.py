@@ -10,7 +10,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -18,12 +18,13 @@ from app import variables
 from app.cores import usable_cores
 from app.logs import Format, Level
 from app.signatures import TrustedKeys
+from app.webhooks.settings import WebhookSettings
 
 ADMIN_KEY_MIN_LENGTH = 32
 ROOT_PATH = re.compile(r"(/[A-Za-z0-9_-]{1,64}){1,8}")
 # First parts of the server's paths, which a prefix must not equal.
 OWN_PATHS = {"admin", "audit", "cases", "diagnose", "docs", "drift", "keys", "livez", "login", "logout"} | {
-    "metrics", "models", "predict", "predictions", "readyz", "runs", "slides", "static", "status", "ui",
+    "metrics", "models", "predict", "predictions", "readyz", "runs", "slides", "static", "status", "ui", "v2",
 }  # fmt: skip
 
 
@@ -38,7 +39,7 @@ def _share_of_cores(settings: dict[str, Any]) -> int:
     return max(1, usable_cores() // workers)
 
 
-class Settings(BaseSettings):
+class Settings(WebhookSettings):
     """The server's settings; an empty variable counts as unset.
 
     Attributes:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 COMMANDS = "rosette.commands"
+PROGRAM, PACKAGE = "rosette", "rosette-pathology"
 
 
 def main() -> None:
     """Run the subcommand that the arguments name; only that one's module is imported."""
-    application(sys.argv[1:])(prog_name="rosette")
+    application(_completing() or sys.argv[1:])(prog_name=PROGRAM)
 
 
 def application(arguments: list[str]) -> typer.Typer:
@@ -25,10 +29,14 @@ def application(arguments: list[str]) -> typer.Typer:
     Raises:
         SystemExit: naming what to install, if the command needs a package that is not installed.
     """
-    rosette = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    rosette = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
     @rosette.callback()
-    def describe() -> None:
+    def describe(
+        _: Annotated[
+            bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and exit.")
+        ] = False,
+    ) -> None:
         """Rosette classifies histopathology patches on a clinic's CPU. Research use only."""
 
     def not_loaded() -> None:
@@ -44,6 +52,20 @@ def application(arguments: list[str]) -> typer.Typer:
         else:
             rosette.command(entry.name, help=summary(entry) if wanted is None else "")(not_loaded)
     return rosette
+
+
+def _completing() -> list[str]:
+    """The words of a command line that a shell wants completed; empty if none does."""
+    if f"_{PROGRAM.upper()}_COMPLETE" not in os.environ:
+        return []
+    line = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
+    return line.split()[1:]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{PROGRAM} {metadata.version(PACKAGE)}")
+        raise typer.Exit
 
 
 def _load(entry: EntryPoint) -> typer.Typer | Callable[..., object]:

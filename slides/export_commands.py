@@ -9,11 +9,10 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.table import Table
 
+from model_zoo.listing import AsJson, show, show_json
 from slides.products import EXPORT_FILES, Format, Map, write
-from slides.regions import Deviation, Rule
+from slides.regions import Deviation, Region, Rule
 from slides.runfile import write_atomically
 
 commands = typer.Typer(no_args_is_help=True)
@@ -33,18 +32,21 @@ def regions(
     min_area: MinArea = _DEFAULT.min_area_mm2,
     high: High = _DEFAULT.high,
     low: Low = _DEFAULT.low,
+    as_json: AsJson = False,
 ) -> None:
     """Find regions again by another rule; rewrites regions.geojson, heatmap.png and report.html."""
     with _readable_errors():
         made = write(folder, _rule(prevalence, min_area, high, low))
     _warn(made)
+    if as_json:
+        show_json([_figures(region) for region in made.regions])
+        return
     if not made.regions:
         typer.echo("No region. This does not say that the slide holds no metastasis.")
         return
     names = ("region", "mm²", "cells", "mean", "largest", "turns", "shifts", "not judged")
-    table = Table(*names, title=f"{made.run.slide.name} at prevalence {prevalence:g}")
-    for region in made.regions:
-        table.add_row(
+    rows = [
+        (
             str(region.number),
             f"{region.area_mm2:.3f}",
             str(len(region.rows)),
@@ -54,7 +56,9 @@ def regions(
             _deviation(region.shifts),
             f"{region.not_judged_inside} inside, {region.not_judged_beside} beside",
         )
-    Console().print(table)
+        for region in made.regions
+    ]
+    show(names, rows, title=f"{made.run.slide.name} at prevalence {prevalence:g}")
 
 
 @commands.command()
@@ -87,6 +91,20 @@ def _warn(made: Map) -> None:
 
 def _rule(prevalence: float, min_area: float, high: float, low: float) -> Rule:
     return Rule(prevalence=prevalence, min_area_mm2=min_area, high=high, low=low)
+
+
+def _figures(region: Region) -> dict[str, object]:
+    return {
+        "number": region.number,
+        "area_mm2": region.area_mm2,
+        "cells": len(region.rows),
+        "mean": region.mean_moved,
+        "largest": region.largest_moved,
+        "turns": region.turns.largest,
+        "shifts": region.shifts.largest,
+        "not_judged_inside": region.not_judged_inside,
+        "not_judged_beside": region.not_judged_beside,
+    }
 
 
 def _deviation(deviation: Deviation) -> str:

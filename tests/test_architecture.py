@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import ROOT
 
 FORBIDDEN = {
+    "client": {"app", "model_zoo", "slides", "training", "torch", "onnxruntime"},
     "app": {"training", "torch", "e2cnn", "lightning"},
     "model_zoo": {"app", "slides", "training", "torch", "e2cnn", "lightning"},
     "slides": {"app", "training", "torch", "e2cnn", "lightning"},
@@ -87,6 +88,7 @@ INNER = {
     "records": {"diagnosis"},
     "registry": {"diagnosis", "inference", "records"},
     "slides": {"access", "inference", "records", "registry"},
+    "webhooks": {"records"},
     "web": {"access", "api", "diagnosis", "records", "registry", "slides"},
 }
 

@@ -228,8 +228,13 @@ def publish(
     test: Annotated[bool, typer.Option(help="Also measure on test; only for a published table.")] = False,
     licence: Annotated[str, typer.Option(help="Licence of the training data.")] = "CC0-1.0",
     encoding: Annotated[str, typer.Option(help="Encoding of the training patches.")] = "JPEG, quality 75",
+    hub: Annotated[
+        Path | None,
+        typer.Option("--hub-folder", help="Also write a model folder for the Hugging Face Hub; nothing is uploaded."),
+    ] = None,
 ) -> None:
     """Calibrate, measure, verify and write a quantized run's artifacts and model card."""
+    from training.hub import hub_folder
     from training.publish import PublishError, Release
     from training.publish import publish as publish_run
 
@@ -237,11 +242,14 @@ def publish(
     _check("version", version)
     out.mkdir(parents=True, exist_ok=True)
     try:
-        files = publish_run(run, Release(name, version, licence, encoding), data, out, read_test=test)
+        release = Release(name, version, licence, encoding)
+        files = publish_run(run, release, data, out, read_test=test)
     except (PublishError, DataError, FileNotFoundError) as error:
         typer.secho(f"rosette publish: {error}", err=True, fg="red")
         raise typer.Exit(1) from error
     typer.echo("\n".join(f"Wrote {file}" for file in files))
+    if hub is not None:
+        typer.echo(f"Wrote {hub_folder(*files, release.file(out, 'md'), hub)}")
 
 
 def reference(

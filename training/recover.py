@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from model_zoo.artifact import parse
+from model_zoo.manifest import Manifest
 from training.layers import EquivariantConv
 from training.mobilenetv2 import ConvNormAct, MobileNetV2, Topology
 
@@ -41,6 +42,19 @@ def recover(file: Path, patches: npt.NDArray[np.uint8]) -> MobileNetV2:
         RecoveryError: if the artifact is not float32, or its filters are not in the topology's basis.
         ArtifactError: if the file is not an artifact.
     """
+    network, _ = folded_network(file)
+    with torch.no_grad():
+        _restore_statistics(network, torch.from_numpy(patches[:MEASURED_PATCHES]).permute(0, 3, 1, 2).float() / 255)
+    return network
+
+
+def folded_network(file: Path) -> tuple[MobileNetV2, Manifest]:
+    """The network of a float32 artifact with batch norms that are the identity, in evaluation mode; and its manifest.
+
+    Raises:
+        RecoveryError: if the artifact is not float32, or its filters are not in the topology's basis.
+        ArtifactError: if the file is not an artifact.
+    """
     model, manifest = parse(file.read_bytes())
     if manifest.precision != "float32":
         raise RecoveryError(f"{file} is an {manifest.precision} artifact: name its float twin, *.fp32.onnx")
@@ -52,8 +66,7 @@ def recover(file: Path, patches: npt.NDArray[np.uint8]) -> MobileNetV2:
             _take_over(name, unit, stored)
         network.classifier.weight.copy_(stored["classifier.weight"])
         network.classifier.bias.copy_(stored["classifier.bias"])
-        _restore_statistics(network, torch.from_numpy(patches[:MEASURED_PATCHES]).permute(0, 3, 1, 2).float() / 255)
-    return network
+    return network, manifest
 
 
 def _tensor(tensor: onnx.TensorProto) -> Tensor:

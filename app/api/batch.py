@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app import problems
@@ -49,6 +50,8 @@ _BODY: dict[str, Any] = {
 
 
 class RefusedPatch(ProblemBody):
+    model_config = ConfigDict(title="RefusedPatch")
+
     index: int = Field(description="Which patch of the request it was, from 0.")
 
 
@@ -80,14 +83,12 @@ async def predict_batch(
     services: Services = state.services
     caller: Caller = request.state.caller
     parameters = parameters_of(request.scope["query_string"])
-    idempotency_key = idempotency_key_of(request)
-    if idempotency_key and len(idempotency_key) > KEY_LENGTH:
-        raise InvalidParameter(f"The Idempotency-Key of a batch has more than {KEY_LENGTH} characters.")
+    idempotency_keys(request, ())
     try:
         images, mpp = await admit(request, services, state.batch_reader, caller, parameters.mpp, state.batches)
         results: list[Recorded | Problem | None] = [_unfit(image, services.settings.max_body_bytes) for image in images]
         fit = [index for index, result in enumerate(results) if result is None]
-        keys = [f"{idempotency_key} {index}" if idempotency_key else None for index in fit]
+        keys = idempotency_keys(request, fit)
         asked = [
             prediction_request(images[index], caller, parameters, key, mpp)
             for index, key in zip(fit, keys, strict=True)
@@ -99,6 +100,18 @@ async def predict_batch(
         results[index] = answer
     parts = ",".join(_json(index, result) for index, result in enumerate(results) if result is not None)
     return Response(f'{{"results":[{parts}]}}', media_type="application/json")
+
+
+def idempotency_keys(request: Request, indices: Iterable[int]) -> list[str | None]:
+    """A key for each of these patches, if the request has one.
+
+    Raises:
+        InvalidParameter: if it does not fit.
+    """
+    key = idempotency_key_of(request)
+    if key and len(key) > KEY_LENGTH:
+        raise InvalidParameter(f"The Idempotency-Key of a batch has more than {KEY_LENGTH} characters.")
+    return [f"{key} {index}" if key else None for index in indices]
 
 
 def batch_reader(settings: Settings) -> BatchReader:

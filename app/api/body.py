@@ -55,7 +55,7 @@ class BoundedReader:
         found = content_type(request)
         media_type = found.media_type
         if media_type not in self._media_types:
-            expected = " or ".join(self._media_types)
+            expected = " or ".join(filter(None, self._media_types))
             raise UnsupportedContentType(f"The content type is {media_type or 'missing'}, expected {expected}.")
         encoding = request.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":

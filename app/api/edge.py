@@ -17,7 +17,8 @@ from app.telemetry import Tracing
 log = logging.getLogger("rosette.access")
 # What these answer is in the database, with its time, key and duration; a line for each would cost as much as parsing.
 # That they were busy is counted.
-RECORDED = frozenset({"/predict", "/predict/batch"})
+_INFER = ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
+RECORDED = frozenset({"/predict", "/predict/batch", *_INFER})
 
 failures = logging.getLogger("rosette.failures")
 

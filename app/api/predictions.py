@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
@@ -14,9 +15,10 @@ from starlette.responses import Response
 from app import problems
 from app.access.caller import Caller
 from app.access.dependencies import MayRead
-from app.api import errors
+from app.api import errors, fhir
 from app.api.filters import NAMES, Wanted
 from app.api.query import KnownParameters
+from app.diagnosis.past import read
 from app.diagnosis.report import Answer
 from app.services import Services, services_of
 
@@ -30,6 +32,7 @@ _IMAGE: dict[int | str, dict[str, Any]] = {
         "content": {f"image/{name}": _BINARY for name in ("png", "jpeg", "tiff")},
     }
 }
+_FHIR: dict[int | str, dict[str, Any]] = {200: {"content": {fhir.MEDIA_TYPE: {"schema": {"type": "object"}}}}}
 
 
 class PredictionPage(BaseModel):
@@ -64,13 +67,14 @@ async def list_predictions(
     "/{prediction_id}",
     summary="Read one recorded answer",
     response_model=Answer,
-    responses=errors.responses(*problems.ALWAYS, problems.UnknownPrediction, problems.NotYetReadable),
+    responses=_FHIR | errors.responses(*problems.ALWAYS, problems.UnknownPrediction, problems.NotYetReadable),
 )
 async def read_prediction(
     caller: MayRead,
-    _: Annotated[None, Depends(KnownParameters())],
+    _: Annotated[None, Depends(KnownParameters("format"))],
     services: Annotated[Services, Depends(services_of)],
     prediction_id: UUID,
+    form: Annotated[Literal["json", "fhir"], Query(alias="format", description="`fhir`: a FHIR R4 Bundle.")] = "json",
 ) -> Response:
     """The JSON that was answered; that of earlier versions in today's shape."""
     find = partial(services.predictions.find, prediction_id, caller.scope)
@@ -81,6 +85,8 @@ async def read_prediction(
     text = text or await services.io.run(find)
     if text is None:
         raise problems.UnknownPrediction(f"There is no prediction {prediction_id} that this key may read.")
+    if form == "fhir":
+        return Response(json.dumps(fhir.bundle(read(text))), media_type=fhir.MEDIA_TYPE)
     return Response(text, media_type="application/json")
 
 

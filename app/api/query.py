@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import Request
@@ -50,10 +50,24 @@ def query_parser(model: type[Parameters]) -> Callable[[bytes], Parameters]:
     def parse(text: bytes) -> Parameters:
         pairs = parse_qsl(text.decode("latin-1"), keep_blank_values=True)
         check_names((name for name, _ in pairs), model.model_fields)
-        try:
-            return model.model_validate(dict(pairs))
-        except ValidationError as error:
-            found = [f"query.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-            raise InvalidParameter("; ".join(found)) from error
+        return _validated(model, dict(pairs), "query")
 
     return parse
+
+
+def parsed(model: type[Parameters], given: dict[str, Any]) -> Parameters:
+    """Parameters that stood in a body.
+
+    Raises:
+        InvalidParameter: if one is unknown or does not fit.
+    """
+    check_names(list(given), model.model_fields)
+    return _validated(model, given, "parameters")
+
+
+def _validated(model: type[Parameters], given: dict[str, Any], where: str) -> Parameters:
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        found = [f"{where}.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        raise InvalidParameter("; ".join(found)) from error

@@ -27,7 +27,7 @@ NoParameters = Annotated[None, Depends(KnownParameters())]
 TheServices = Annotated[Services, Depends(services_of)]
 
 
-class Figure(BaseModel):
+class RunFigure(BaseModel):
     name: str
     value: float
     low: float | None
@@ -37,7 +37,7 @@ class Figure(BaseModel):
 class Scope(BaseModel):
     verdict: Literal["in_scope", "out_of_scope", "unknown"]
     cells: int = Field(description="Cells that were compared.")
-    figures: list[Figure] = Field(description="Each with the bounds within which it is usual.")
+    figures: list[RunFigure] = Field(description="Each with the bounds within which it is usual.")
     reference: str
     text: str = Field(description="The verdict in a sentence.")
 

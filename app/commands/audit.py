@@ -12,6 +12,7 @@ from app.records.audit import AuditRow, AuditTrail, TrailHead
 from app.records.database import open_database, without_password
 from app.records.tables import audit as table
 from app.settings import Settings
+from model_zoo.listing import AsJson, show_json
 
 audit = typer.Typer(help="Read and verify the audit trail.", no_args_is_help=True)
 
@@ -43,11 +44,17 @@ def print_head() -> None:
 
 
 @audit.command("list")
-def list_rows(limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows.")] = 50) -> None:
+def list_rows(
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows.")] = 50, as_json: AsJson = False
+) -> None:
     """Print the newest rows, newest first."""
     with readable_errors():
-        for entry in _trail().page(limit).entries:
-            typer.echo(_lines(entry))
+        entries = _trail().page(limit).entries
+    if as_json:
+        show_json(entries)
+        return
+    for entry in entries:
+        typer.echo(_lines(entry))
 
 
 def _lines(entry: AuditRow) -> str:

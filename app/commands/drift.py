@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
 from app.commands.database import the_database
 from app.commands.errors import readable_errors
 from app.records.drift import Drift, FigureDrift
+from model_zoo.listing import AsJson, show, show_json
 
 
-def drift() -> None:
+def drift(as_json: AsJson = False) -> None:
     """Compare the answers of the last day and week with those that calibrated the model."""
     with readable_errors():
         report = Drift(the_database()).latest()
+    if as_json:
+        show_json(report)
+        return
     if not report.models:
         typer.echo("No model of this database has answered within the last week.")
     for model in report.models:
-        names = ("window", "figure", "predictions", "PSI", "expected", "verdict")
-        table = Table(*names, Column("meaning", overflow="fold"), title=f"{model.name} {model.version}, {model.basis}")
+        rows: list[list[str]] = []
         for window in model.windows:
-            for figure in window.figures:
-                table.add_row(window.window, *_cells(figure))
-            table.add_row(window.window, "not assessable", f"{window.not_assessable} of {window.predictions}")
-            table.add_section()
-        Console().print(table)
+            rows += [[window.window, *_cells(figure)] for figure in window.figures]
+            counted = f"{window.not_assessable} of {window.predictions}"
+            rows.append([window.window, "not assessable", counted, "", "", "", ""])
+        title = f"{model.name} {model.version}, {model.basis}"
+        typer.echo(title)
+        show(("window", "figure", "predictions", "PSI", "expected", "verdict", "meaning"), rows)
 
 
 def _cells(figure: FigureDrift) -> list[str]:

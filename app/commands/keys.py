@@ -6,9 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from app.access.caller import Role
 from app.access.keys import Keys
@@ -16,6 +13,7 @@ from app.commands.database import shell_actor, the_database
 from app.commands.errors import readable_errors
 from app.records.audit import AuditTrail
 from app.settings import Settings
+from model_zoo.listing import AsJson, show, show_json
 
 keys = typer.Typer(help="Create, list and revoke the server's keys.", no_args_is_help=True)
 
@@ -35,14 +33,19 @@ def add_key(
 
 
 @keys.command("list")
-def list_keys() -> None:
+def list_keys(as_json: AsJson = False) -> None:
     """List the keys' ids, roles, names and times (UTC)."""
     with readable_errors():
-        table = Table("id", "role", "name", "made", "expires", "last used", "revoked")
-        for key in _keys().listing():
-            times = (key.created_at, key.expires_at, key.last_used_at, key.revoked_at)
-            table.add_row(key.id, key.role, escape(key.name), *map(_minute, times))
-        Console().print(table)
+        found = _keys().listing()
+    if as_json:
+        names = ("id", "role", "name", "created_at", "expires_at", "last_used_at", "revoked_at")
+        show_json([{name: getattr(key, name) for name in names} for key in found])
+        return
+    rows = [
+        (key.id, key.role, key.name, *map(_minute, (key.created_at, key.expires_at, key.last_used_at, key.revoked_at)))
+        for key in found
+    ]
+    show(("id", "role", "name", "made", "expires", "last used", "revoked"), rows)
 
 
 @keys.command("revoke")

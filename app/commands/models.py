@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from app.api.models import summary
 from app.commands.database import shell_actor, the_database
 from app.commands.errors import readable_errors
 from app.diagnosis.engine import Engine
@@ -22,6 +21,7 @@ from app.registry.registry import Registry, Upload
 from app.settings import Settings
 from app.signatures import TrustedKeys, new_private_key, public_key, sign
 from model_zoo.commands import show_files, verify_files
+from model_zoo.listing import AsJson, show, show_json
 from model_zoo.opening import ModelError
 from model_zoo.proof import Step
 
@@ -34,23 +34,19 @@ Artifact = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=
 
 
 @models.command("list")
-def list_models() -> None:
+def list_models(as_json: AsJson = False) -> None:
     """List the registry's models, newest first."""
     with readable_errors():
         entries, active = _registry().listing()
-        if not entries:
-            typer.echo(
-                "There are no models: `rosette serve` registers the shipped ones, `rosette models upload` adds others."
-            )
-            return
-        table = Table("id", "name", "version", "state", "signed", "by", "uploaded")
-        for entry in entries:
-            state = "retired" if entry.retired_at else "shadow" if entry.shadow_since else "vetted"
-            state = "active" if active and active.model_id == entry.id else state
-            signed = "yes" if entry.signature else "no"
-            at = f"{entry.uploaded_at:%Y-%m-%d %H:%M}"
-            table.add_row(entry.id[:12], entry.name, entry.version, state, signed, entry.uploaded_by, at)
-        Console().print(table)
+    found = [summary(entry, active) for entry in entries]
+    if as_json:
+        show_json(found)
+    elif not found:
+        typer.echo(
+            "There are no models: `rosette serve` registers the shipped ones, `rosette models upload` adds others."
+        )
+    else:
+        show(("id", "name", "version", "state", "signed", "by", "uploaded"), map(_row, found))
 
 
 @models.command("upload")
@@ -146,6 +142,11 @@ def sign_file(
         signature = sign(sha256(file.read_bytes()).hexdigest(), key.read_text(encoding="ascii"))
         Path(f"{file}.sig").write_text(signature + "\n", encoding="ascii")
         typer.echo(signature)
+
+
+def _row(model: dict[str, Any]) -> tuple[str, ...]:
+    signed, at = "yes" if model["signed"] else "no", f"{model['uploaded_at']:%Y-%m-%d %H:%M}"
+    return (model["id"][:12], model["name"], model["version"], model["state"], signed, model["uploaded_by"], at)
 
 
 def _registry() -> Registry:

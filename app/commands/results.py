@@ -49,7 +49,7 @@ def write_table(results: Iterable[Result], out: TextIO) -> None:
     """A table of the terminal's width."""
     decision = Column("decision", min_width=len("not_assessable"))
     figures = ("probability", "consistent", "deviation", "shifted", "reasons")
-    table = Table(Column("file", overflow="fold"), decision, *figures)
+    table = Table(Column("file", overflow="fold"), decision, *(Column(name, overflow="fold") for name in figures))
     for result in results:
         table.add_row(result.file, *_cells(result))
     Console(file=out).print(table)

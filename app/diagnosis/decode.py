@@ -15,6 +15,7 @@ from PIL.ImageFile import ImageFile
 
 from app.diagnosis import directory, jpeg, png, tiff
 from app.diagnosis.plain_jpeg import plain_pixels
+from app.diagnosis.raw import RawPixels
 from app.diagnosis.refusals import (
     check_size,
     damaged,
@@ -29,7 +30,7 @@ from app.diagnosis.scale import Mpp, Scale, checked
 from app.problems import ImageTooLarge, Problem
 from model_zoo.turns import SIDE, Patch
 
-Format = Literal["PNG", "JPEG", "TIFF"]
+Format = Literal["PNG", "JPEG", "TIFF", "RAW"]
 
 GRAY_RANGE = 32  # grey levels; what varies less is empty, and its quality says so
 
@@ -49,7 +50,7 @@ class DecodedPatch:
     Attributes:
         pixels: uint8 [96, 96, 3], RGB.
         sha256: of the pixels' bytes.
-        format: ``"PNG"``, ``"JPEG"`` or ``"TIFF"``.
+        format: ``"PNG"``, ``"JPEG"`` or ``"TIFF"``; ``"RAW"`` if it came as pixels.
         microns_per_pixel: the scale that the file, or else the caller, states; None if neither does.
     """
 
@@ -65,18 +66,23 @@ def decode(data: bytes, model_mpp: float | None = None, mpp: Mpp = None) -> Deco
     EXIF orientation, ICC profiles and gamma are ignored, never applied: the pixels are taken as stored.
 
     Args:
-        data: the image file's bytes.
+        data: the image file's bytes, or raw pixels.
         model_mpp: the model's microns per pixel; without it the scale is not checked.
         mpp: what the caller says of the scale.
 
     Raises:
         ImageProblem: whose subclass says what is wrong with the file.
     """
-    file_format, kept, scales = _essential(data)
-    plain = plain_pixels(kept) if file_format == "JPEG" else None
-    pixels = _opaque(_loaded(kept, file_format, data)) if plain is None else plain
-    content = pixels.tobytes()
-    if _is_gray(content):
+    if isinstance(data, RawPixels):
+        file_format: Format = "RAW"
+        scales: list[Scale] = []
+        pixels, content = data.array(), bytes(data)
+    else:
+        file_format, kept, scales = _essential(data)
+        plain = plain_pixels(kept) if file_format == "JPEG" else None
+        pixels = _opaque(_loaded(kept, file_format, data)) if plain is None else plain
+        content = pixels.tobytes()
+    if is_gray(content):
         raise gray()
     stated = checked(scales, model_mpp, mpp) if model_mpp else scales[0].microns_per_pixel if scales else None
     return DecodedPatch(pixels, sha256(content).hexdigest(), file_format, stated)
@@ -140,7 +146,7 @@ def _opaque(image: Image.Image) -> Patch:
     return pixels
 
 
-def _is_gray(content: bytes) -> bool:
+def is_gray(content: bytes) -> bool:
     """Whether red, green and blue are equal in every pixel, and the patch is not empty."""
     row = content[: 3 * SIDE]
     if row[::3] != row[1::3]:  # as in nearly every patch

@@ -45,7 +45,7 @@ class QualityReport(_Part):
 
 class PatchReport(_Part):
     sha256: str = Field(description="Of the decoded RGB bytes.")
-    format: Literal["PNG", "JPEG", "TIFF"]
+    format: Literal["PNG", "JPEG", "TIFF", "RAW"] = Field(description="`RAW`: it came as pixels, not as a file.")
     microns_per_pixel: float | None = Field(
         None, description="The scale that the request's `mpp` or else the file states; null if the scale is not stated."
     )

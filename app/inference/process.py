@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from app.diagnosis.engine import Engine
 from app.diagnosis.prediction_row import row
+from app.diagnosis.raw import RawPixels
 from app.diagnosis.report import Answer
 from app.diagnosis.scale import Mpp
 from app.inference.frames import Header, Message, frame, read
@@ -60,12 +61,14 @@ class Inference:
         self._engines: dict[str, Engine] = {}
         self._helpers = Helpers(helpers)
 
-    def answer(self, header: Header, files: Sequence[bytes]) -> Message:
+    def answer(self, header: Header, files: list[bytes]) -> Message:
         """One outcome for each file: a row of the log with its times, or a problem."""
         try:
             engine = self._engines[header["model"]]
             measured = Rotations(header["rotations"]), Shifts(header["shifts"]), Occlusion(header["occlusion"])
             self._helpers.idle = header["spare"]
+            for index in header.get("raw", ()):
+                files[index] = RawPixels(files[index])
             mpps = [mpp for _, _, mpp in header["names"]]
             answers = self._answers(engine, files, measured, header["prevalence"], mpps)
             outcomes, texts = [], []

@@ -18,6 +18,7 @@ from operator import attrgetter
 from time import monotonic
 from typing import cast
 
+from app.diagnosis.raw import RawPixels
 from app.diagnosis.scale import Mpp
 from app.inference.frames import FrameError, Frames, Header, frame, read
 from app.inference.model import Model, Prediction
@@ -45,7 +46,7 @@ class Job:
     """Patches of one request that go to one process; made in the event loop.
 
     Args:
-        files: image files.
+        files: image files, or raw pixels.
         names: of each, its case's and its slide's pseudonym and what the caller says of its scale.
         gone: whether whoever asked has left; asked just before the job would begin.
         deadline_s: seconds for which the job may wait; then it is refused without having begun.
@@ -187,6 +188,8 @@ class Worker(asyncio.Protocol):
             "spare": spare,
             "names": list(chain.from_iterable(map(_names_of, jobs))),
         }
+        if raw := [index for index, file in enumerate(files) if type(file) is RawPixels]:
+            header["raw"] = raw
         self._sizes.append(len(files))
         self._transport.write(frame(header, files))
 

@@ -75,7 +75,9 @@ class PredictionLog:
             query = query.where(scope.condition())
         with transaction(self._engine) as connection:
             row = connection.execute(query.select_from(predictions.outerjoin(patches))).one_or_none()
-        return StoredPatch(*row) if row else None
+        if row is None:
+            return None
+        return StoredPatch("PNG" if row.patch_format == "RAW" else row.patch_format, row.data)
 
     def page(self, limit: int, wanted: Filter = EVERYTHING, cursor: str | None = None) -> Page:
         """At most ``limit`` answers older than ``cursor``, newest first."""

@@ -246,6 +246,17 @@ clock = Table(
     Column("trusted_at", UtcTime()),
 )
 
+# The one row says behind what webhooks go on, and which server may send them until when.
+webhook_cursor = Table(
+    "webhook_cursor",
+    metadata,
+    Column("id", Integer(), primary_key=True, autoincrement=False),
+    Column("prediction_id", String(36), nullable=False),
+    Column("audit_number", BigInteger(), nullable=False),
+    Column("holder", String(32), nullable=False),
+    Column("held_until", UtcTime(), nullable=False),
+)
+
 # Ids of slides are HMACs of their paths under the one row's secret.
 slide_secret = Table(
     "slide_secret",

@@ -79,6 +79,7 @@ async def status_page(
         dropped=services.shadow.dropped,
         database=without_password(services.settings.sqlalchemy_url()) if may(caller) else "",
         degraded=readiness.degraded,
+        webhooks=services.webhooks,
         journalled=services.writer.backlog.size,
         drift=drift,
         queue=queue,

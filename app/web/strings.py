@@ -658,6 +658,11 @@ STRINGS = {
     "status.shadow.none": "none",
     "status.shadow.dropped": "Patches not scored for lack of time",
     "status.version": "Version",
+    "status.webhooks": "Webhooks",
+    "status.webhooks.sent": "Events sent",
+    "status.webhooks.failed": "Failed tries",
+    "status.webhooks.dropped": "Events dropped",
+    "status.webhooks.trouble": "The last webhook failed: {why}.",
     "status.records.journal": "Answers go to the journal on the server's disk, {n} so far. They move to the database by themselves.",
     # Drift, on the page of the status
     "drift.title": "Drift",

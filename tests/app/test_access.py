@@ -14,7 +14,17 @@ from app.access.caller import Role
 from app.web.paths import is_page
 from tests.app.conftest import RunningServer, assert_problem
 
-OPEN = {"/livez", "/readyz", "/docs", "/openapi.json", "/docs/assets/{name}", "/login", "/static/{name}"}
+OPEN = {
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/livez",
+    "/readyz",
+    "/docs",
+    "/openapi.json",
+    "/docs/assets/{name}",
+    "/login",
+    "/static/{name}",
+}
 
 
 def routes(router: Any) -> Iterator[tuple[str, str]]:

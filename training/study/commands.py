@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_zoo.listing import AsJson, show, show_json
 from training.commands import Data, RunFolder
 
 if TYPE_CHECKING:
@@ -36,11 +37,8 @@ def _study() -> None:
 
 
 @study.command()
-def plan(data: Data, tier: Tier = "cpu", runs: Runs = RUNS) -> None:
+def plan(data: Data, tier: Tier = "cpu", runs: Runs = RUNS, as_json: AsJson = False) -> None:
     """Print the cost of each experiment, in patch-epochs and hours on this machine; train nothing."""
-    from rich.console import Console
-    from rich.table import Table
-
     from training.data import load
     from training.study import cells
     from training.study.experiments import best_equivariant
@@ -49,16 +47,17 @@ def plan(data: Data, tier: Tier = "cpu", runs: Runs = RUNS) -> None:
 
     budget = cells.TIERS[_known(tier)]
     best = best_equivariant(budget, runs, load(data, "valid"))
-    shown = Table("experiment", "networks", "to train", "patch-epochs", "hours", title=f"tier {tier}: {budget}")
     costs = costs_of(experiments(budget, best), runs, len(load(data, "train")))
-    for cost in costs:
-        shown.add_row(
-            cost.experiment, str(cost.networks), str(cost.todo), f"{cost.patch_epochs:,}", f"{cost.hours:.1f}"
-        )
+    if as_json:
+        show_json(costs)
+        return
+    rows = [
+        (cost.experiment, str(cost.networks), str(cost.todo), f"{cost.patch_epochs:,}", f"{cost.hours:.1f}")
+        for cost in costs
+    ]
     total = sum(cost.hours for cost in costs)
-    shown.add_section()
-    shown.add_row("all", "", "", f"{sum(cost.patch_epochs for cost in costs):,}", f"{total:.1f}")
-    Console().print(shown)
+    rows.append(("all", "", "", f"{sum(cost.patch_epochs for cost in costs):,}", f"{total:.1f}"))
+    show(("experiment", "networks", "to train", "patch-epochs", "hours"), rows, title=f"tier {tier}: {budget}")
     typer.echo("A network that two experiments share is counted in the first. Times are for one network at a time.")
 
 

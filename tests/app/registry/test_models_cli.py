@@ -42,7 +42,7 @@ def test_a_running_server_follows_the_shell(
         assert server.services.serving.follow().model is not None
         assert serving_now(server) == id_of(fast)
         table = rosette("models", "list")
-        assert [line.split()[7] for line in table.splitlines() if "shell:" in line] == ["active"]
+        assert [line.split()[3] for line in table.splitlines() if "shell:" in line] == ["active"]
         assert "is active" in rosette("models", "rollback")
         server.services.serving.follow()
         assert serving_now(server) == id_of(accurate)

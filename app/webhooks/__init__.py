@@ -1,0 +1,1 @@
+"""Tells one address, which the settings name, of answers that need a person and of changed models."""
