@@ -18,6 +18,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.access.dependencies import may_predict
 from app.access.gate import Gate
 from app.api import (
+    acceptance,
     audit,
     batch,
     docs,
@@ -139,6 +140,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         predictions,
         reviews,
         models,
+        acceptance,
         keys,
         audit,
         drift,

@@ -8,7 +8,8 @@ from rich.table import Column, Table
 
 from app.commands.database import the_database
 from app.commands.errors import readable_errors
-from app.records.drift import Drift, FigureDrift
+from app.records.drift import Drift
+from model_zoo.drift import FigureDrift
 
 
 def drift() -> None:

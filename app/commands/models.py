@@ -15,9 +15,11 @@ from app.commands.database import shell_actor, the_database
 from app.commands.errors import readable_errors
 from app.diagnosis.engine import Engine
 from app.problems import ArtifactRefused
+from app.records.acceptances import Acceptances
 from app.records.audit import AuditTrail
 from app.records.models import ModelEntry
 from app.registry import release
+from app.registry.advice import activation_warnings
 from app.registry.registry import Registry, Upload
 from app.registry.signatures import TrustedKeys, new_private_key, public_key, sign
 from app.settings import Settings
@@ -85,7 +87,11 @@ def activate_model(model_id: ModelId) -> None:
         registry = _registry()
         entry = _resolved(registry, model_id)
         _prove(registry, entry, "it was not activated")
+        database = the_database()
+        warnings = activation_warnings(registry, Acceptances(database, AuditTrail(database)), entry)
         registry.activate(entry.id, shell_actor())
+        for warning in warnings:
+            typer.secho(f"Warning: {warning}", err=True, fg="yellow")
         typer.echo(f"{_named(entry)} is active.")
 
 

@@ -10,8 +10,10 @@ from app.access.caller import Caller, Role
 LOGIN, STATIC = "/login", "/static/"
 OPEN_PATHS = (LOGIN, STATIC)
 
-_PAGES = frozenset({"/", "/diagnose", "/logout", "/cases", "/models", "/keys", "/audit", "/status", "/ui/slides"})
-_BELOW = ("/cases/", "/models/", "/keys/", "/ui/slides/")
+_PAGES = frozenset(
+    {"/", "/diagnose", "/logout", "/cases", "/models", "/acceptance", "/keys", "/audit", "/status", "/ui/slides"}
+)
+_BELOW = ("/cases/", "/models/", "/acceptance/", "/keys/", "/ui/slides/")
 _LOCAL = re.compile(r"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-STRINGS = {
+from app.web.figure_strings import FIGURE_STRINGS
+
+STRINGS = FIGURE_STRINGS | {
     "brand": "Rosette",
     "skip": "Skip to the content",
     "utc": "UTC",
