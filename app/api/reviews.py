@@ -16,7 +16,7 @@ from app.access.dependencies import MayReview
 from app.api import errors
 from app.api.json_body import JsonReader, described
 from app.api.query import KnownParameters
-from app.records.reviews import Verdict
+from app.records.verdicts import Verdict
 from app.services import Services, services_of
 
 router = APIRouter(prefix="/predictions/{prediction_id}/reviews", tags=["predictions"])

@@ -67,7 +67,8 @@ class LogEntry:
 
 
 def _completed(values: dict[str, Any]) -> dict[str, Any]:
-    """A row that may have been journalled before 0006, with the columns that came then."""
+    """A row that may have been journalled before 0006 or 0010, with the columns that came then."""
+    values = {"file_name": None} | values
     if "basis" in values:
         return values
     added: dict[str, Any] = dict.fromkeys(

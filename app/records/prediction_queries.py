@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, Engine, Select, and_, func, nulls_last, se
 
 from app.records.database import transaction
 from app.records.filters import Filter, first_id
-from app.records.reviews import Verdict
 from app.records.tables import keys, predictions, reviews
+from app.records.verdicts import Verdict
 
 AMONG = 10_000
 

@@ -45,4 +45,5 @@ def row(answer: Answer, rotations: Rotations, key_id: str) -> dict[str, Any]:
         "shifts": (Shifts.REPORT if answer.shifts else Shifts.NONE).value,
         "shift_deviation": answer.shifts.max_deviation if answer.shifts else None,
         "microns_per_pixel": answer.patch.microns_per_pixel,
+        "file_name": None,
     }

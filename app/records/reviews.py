@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import Engine, insert, select
@@ -13,20 +11,7 @@ from uuid_utils.compat import uuid7
 from app.records.audit import Actor, AuditTrail, Event
 from app.records.database import transaction
 from app.records.tables import predictions, reviews
-
-Verdict = Literal["agree", "disagree", "unsure"]
-
-
-@dataclass(frozen=True)
-class Review:
-    """A person's verdict on a prediction."""
-
-    id: str
-    prediction_id: str
-    reviewer: str
-    reviewed_at: datetime
-    verdict: Verdict
-    note: str
+from app.records.verdicts import Review, Verdict, reviews_of, settle
 
 
 class Reviews:
@@ -47,12 +32,12 @@ class Reviews:
             if (decision := found.scalar_one_or_none()) is None:
                 return None
             connection.execute(insert(reviews), vars(review))
+            settle(connection, review.prediction_id)
             after = {"review": review.id, "decision": decision, "verdict": verdict, "note": note}
             self._audit.append(connection, actor, Event("prediction.review", review.prediction_id, after=after))
         return review
 
     def of(self, prediction_id: UUID) -> list[Review]:
         """A prediction's reviews, oldest first."""
-        query = select(reviews).where(reviews.c.prediction_id == str(prediction_id)).order_by(reviews.c.id)
         with transaction(self._engine) as connection:
-            return [Review(**row._mapping) for row in connection.execute(query)]
+            return reviews_of(connection, str(prediction_id))

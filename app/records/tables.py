@@ -98,6 +98,7 @@ predictions = Table(
     Column("shifts", String(8), nullable=False, server_default="none"),
     Column("shift_deviation", Double()),
     Column("microns_per_pixel", Double()),
+    Column("file_name", String(200)),
     Index(None, "key_id", "id"),
     Index(None, "key_id", "decision", "id"),
     Index(None, "label", "id"),
@@ -191,6 +192,18 @@ reviews = Table(
     Column("verdict", String(16), nullable=False),
     Column("note", Text(), nullable=False),
     Index(None, "prediction_id"),
+    Index(None, "reviewer", "prediction_id"),
+)
+
+# The state of each answer that was reviewed, from its reviews: see app/records/verdicts.py.
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("prediction_id", String(36), ForeignKey("predictions.id"), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("verdict", String(16)),
+    Column("readers", Integer(), nullable=False),
+    Index(None, "state", "prediction_id"),
 )
 
 # Browser sessions. ``id`` is the SHA-256 of the cookie's token.

@@ -18,7 +18,7 @@ from app.api.reviews import MAX_NOTE
 from app.problems import InvalidParameter, UnknownPrediction
 from app.records.exports import CSV, JSONL, Format
 from app.records.prediction_queries import AMONG, Order
-from app.records.reviews import Verdict
+from app.records.verdicts import Verdict
 from app.services import Services, services_of
 from app.web.case_query import FILTERS, NAMES, CaseQuery, case_query
 from app.web.errors import PageRoute

@@ -26,7 +26,7 @@ from app.records.predictions import PredictionLog
 from app.records.retention import ACTION, MAX_ROWS, Retention, keep_no_longer
 from app.records.reviews import Reviews
 from app.records.shadow_scores import Score, ShadowScores
-from app.records.tables import idempotency, models, patches, predictions, reviews, shadow_scores
+from app.records.tables import idempotency, models, patches, predictions, reviews, shadow_scores, verdicts
 from app.settings import Settings
 from model_zoo.orbit import Rotations
 from tests.app.conftest import RunningServer, answer_of, entry_of, write
@@ -73,9 +73,9 @@ def test_what_is_too_old_goes_with_all_that_hangs_on_it(database: Engine) -> Non
     with database.connect() as connection:
         hanging = [
             connection.execute(select(table.c.prediction_id).order_by(table.c.prediction_id.desc())).scalars().all()
-            for table in (patches, reviews, shadow_scores, idempotency)
+            for table in (patches, reviews, verdicts, shadow_scores, idempotency)
         ]
-    assert hanging == [[json.loads(text)["id"] for text in kept.answers]] * 4
+    assert hanging == [[json.loads(text)["id"] for text in kept.answers]] * 5
     [deletion] = told(database)
     oldest, newest = (datetime.fromisoformat(deletion.pop(end)) for end in ("oldest", "newest"))
     assert deletion == {"deleted": 2, "retention_days": 30}
