@@ -19,6 +19,7 @@ from app.access.dependencies import may_predict
 from app.access.gate import Gate
 from app.api import (
     acceptance,
+    agreement,
     audit,
     batch,
     docs,
@@ -144,6 +145,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         keys,
         audit,
         drift,
+        agreement,
         metrics,
         health,
         slides,

@@ -289,3 +289,12 @@ acceptances = Table(
     Column("report", Text(), nullable=False),
     Index(None, "model_sha256", "id"),
 )
+
+# Answers that were drawn at random to be judged.
+samples = Table(
+    "samples",
+    metadata,
+    Column("prediction_id", String(36), ForeignKey("predictions.id"), primary_key=True),
+    Column("drawn_at", UtcTime(), nullable=False),
+    Column("drawn_by", String(240), nullable=False),
+)

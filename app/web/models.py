@@ -18,6 +18,7 @@ from app.problems import Busy, NothingToRollBackTo, Problem
 from app.records.models import ModelEntry
 from app.registry.advice import activation_warnings, metrics_of
 from app.services import Services, services_of
+from app.web.agreement import months_of
 from app.web.errors import PageRoute
 from app.web.forms import check_script, read_form
 from app.web.rendering import HEADERS, fragment, page
@@ -109,7 +110,8 @@ async def one_model(
         return detail(services, services.registry.find(model_id)), names
 
     model, names = await services.io.run(read)
-    return page(request, "model.html", model=model, names=names)
+    months = await months_of(services, model.id)
+    return page(request, "model.html", model=model, names=names, months=months)
 
 
 @router.get("/{model_id}/file")

@@ -129,12 +129,11 @@ def test_a_folder_without_classes_says_how_to_name_them(tmp_path: Path, artifact
 
 def a_report(**changes: object) -> AcceptanceReport:
     figure = SiteFigure(name="auc", n=200, value=0.9, low=0.85, high=0.95, method="a test")
+    counts = {"positive": 100, "negative": 100, "not_assessable": 0, "refused": 0}
     example = {
         "site": "A",
         "model": {"name": "accurate", "version": "1.0.0", "sha256": "ab" * 32},
-        "data": dict(
-            source="x", sha256="cd" * 32, patches=200, positive=100, negative=100, not_assessable=0, refused=0
-        ),
+        "data": {"source": "x", "sha256": "cd" * 32, "patches": 200} | counts,
         "basis": "single",
         "outcome": "passed",
         "rule": ("a",),
@@ -187,5 +186,5 @@ def test_a_figure_that_could_not_be_measured_is_not_met(artifact_path: Path) -> 
 
 def test_unknown_tests_and_other_roles(server: RunningServer) -> None:
     assert_problem(server.client.get("/admin/acceptance/none"), 404, "unknown-acceptance")
-    assert_problem(server.client.get("/admin/acceptance?x=1"), 400, "invalid-parameter")
+    assert_problem(server.client.get("/admin/acceptance?x=1"), 422, "invalid-parameter")
     assert id_of(b"") not in server.client.get("/admin/acceptance").text
