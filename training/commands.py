@@ -227,8 +227,14 @@ def publish(
     test: Annotated[bool, typer.Option(help="Also measure on test; only for a published table.")] = False,
     licence: Annotated[str, typer.Option(help="Licence of the training data.")] = "CC0-1.0",
     encoding: Annotated[str, typer.Option(help="Encoding of the training patches.")] = "JPEG, quality 75",
+    against: Annotated[
+        Path | None, typer.Option(help="The artifact in service; by default the shipped one.", exists=True)
+    ] = None,
 ) -> None:
-    """Calibrate, measure, verify and write a quantized run's artifacts and model card."""
+    """Calibrate, measure, verify and write a quantized run's artifacts and model card; prints the figures."""
+    from model_zoo.artifact import ArtifactError, parse
+    from model_zoo.comparison import described, warnings
+    from model_zoo.opening import shipped_artifacts
     from training.publish import PublishError, Release
     from training.publish import publish as publish_run
 
@@ -236,10 +242,16 @@ def publish(
     _check("version", version)
     out.mkdir(parents=True, exist_ok=True)
     try:
+        before = parse((against or shipped_artifacts()[0]).read_bytes())[1]
         files = publish_run(run, Release(name, version, licence, encoding), data, out, read_test=test)
-    except (PublishError, DataError, FileNotFoundError) as error:
+    except (ArtifactError, PublishError, DataError, FileNotFoundError) as error:
         typer.secho(f"rosette publish: {error}", err=True, fg="red")
         raise typer.Exit(1) from error
+    metrics = parse(files[0].read_bytes())[1].metrics
+    for metric in metrics:
+        typer.echo(f"{described(metric)}, n = {metric.n}")
+    for warning in warnings(metrics, before.metrics, f"{before.name} {before.version}"):
+        typer.secho(f"Warning: {warning}", err=True, fg="yellow")
     typer.echo("\n".join(f"Wrote {file}" for file in files))
 
 

@@ -21,6 +21,7 @@ from app.services import Services, services_of
 from app.web.agreement import months_of
 from app.web.errors import PageRoute
 from app.web.forms import check_script, read_form
+from app.web.plots import plots_of
 from app.web.rendering import HEADERS, fragment, page
 from app.web.strings import metric_name, t
 from app.web.vetting import LiveVetting
@@ -111,7 +112,8 @@ async def one_model(
 
     model, names = await services.io.run(read)
     months = await months_of(services, model.id)
-    return page(request, "model.html", model=model, names=names, months=months)
+    context = {"model": model, "names": names, "months": months, "plots": plots_of(model.manifest)}
+    return page(request, "model.html", **context)
 
 
 @router.get("/{model_id}/file")

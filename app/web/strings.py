@@ -144,7 +144,6 @@ STRINGS = FIGURE_STRINGS | {
     "result.tissue": "Tissue in the disc",
     "result.tissue.value": "{found} %, at least {bound} %",
     "result.sharpness": "Sharpness",
-    "result.sharpness.value": "{found}, at least {bound}",
     "result.stain": "Distance of the stain",
     "result.stain.value": "{found}, at most {bound}",
     "result.unlimited": "{found}",
