@@ -79,9 +79,8 @@ def reason(code: Code, value: float | None = None, limit: Limit = None) -> Reaso
     else:
         found, bound = outward(value, limit)
         excess = f"{abs(value - limit):.2g}"
-    return Reason(
-        code=code, value=value, limit=limit, text=_TEXTS[code].format(value=found, limit=bound, excess=excess)
-    )
+    text = _TEXTS[code].format(value=found, limit=bound, excess=excess)
+    return Reason(code=code, value=value, limit=limit, text=text)
 
 
 def outward(value: float, limit: float) -> tuple[str, str]:
@@ -94,7 +93,8 @@ def _rounded(value: float, up: bool) -> str:
     if not exact:
         return "0"
     step = Decimal(1).scaleb(exact.adjusted() - 2)
-    return f"{float(exact.quantize(step, ROUND_CEILING if up else ROUND_FLOOR)):.3g}"
+    rounded = float(exact.quantize(step, ROUND_CEILING if up else ROUND_FLOOR))
+    return f"{rounded:.0f}" if abs(rounded) >= 1000 else f"{rounded:.3g}"
 
 
 def codes(reasons: Iterable[Reason]) -> str:

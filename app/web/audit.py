@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -46,5 +46,5 @@ async def audit_page(
     wanted = AuditFilter(action.strip(), who.strip(), subject.strip())
     entries = await services.io.run(partial(services.audit.page, PAGE_SIZE, cursor, wanted))
     query = urlencode({name: value for name, value in vars(wanted).items() if value})
-    context = {"entries": entries, "cursor": cursor, "found": found, "head": head.strip()}
+    context: dict[str, Any] = {"entries": entries, "cursor": cursor, "found": found, "head": head.strip()}
     return page(request, "audit.html", wanted=wanted, query=query, **context)

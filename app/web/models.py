@@ -112,7 +112,7 @@ async def one_model(
 
     model, names = await services.io.run(read)
     months = await months_of(services, model.id)
-    context = {"model": model, "names": names, "months": months, "plots": plots_of(model.manifest)}
+    context: dict[str, Any] = {"model": model, "names": names, "months": months, "plots": plots_of(model.manifest)}
     return page(request, "model.html", **context)
 
 

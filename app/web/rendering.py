@@ -79,11 +79,11 @@ _environment.globals.update(
     t=t,
     titled=titled,
     metric_name=metric_name,
-    outward=outward,
     asset=url,
     notice=NOTICE,
     version=version(),
 )
+_environment.globals["outward"] = outward
 _environment.filters.update(minute=_minute, pretty=_pretty, megabytes=_megabytes, gigabytes=_gigabytes)
 
 

@@ -88,9 +88,10 @@ def test_json_lines_are_the_answers_word_for_word(asked: tuple[RunningServer, li
 
 def test_verdicts_and_the_keys_name_are_exported(asked: tuple[RunningServer, list[dict[str, Any]]]) -> None:
     server, answers = asked
-    for client in (server.client, server.new_client(Role.REVIEW)):
-        said = {"verdict": "disagree"}
-        assert client.post(f"/predictions/{answers[0]['id']}/reviews", json=said).status_code == 201
+    with server.new_client(Role.REVIEW) as reviewer:
+        for client in (server.client, reviewer):
+            said = {"verdict": "disagree"}
+            assert client.post(f"/predictions/{answers[0]['id']}/reviews", json=said).status_code == 201
     read = list(csv.DictReader(io.StringIO(server.client.get("/predictions/export.csv").text, newline="")))
     assert [(line["review_state"], line["verdict"], line["readers"]) for line in read] == [
         ("judged", "disagree", "2"),

@@ -45,7 +45,7 @@ def skin(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     slide = openslide.OpenSlide(shared / "slides" / "CMU-1-Small-Region.svs")
     side = round(96 * 0.97 / 0.499)
     width, height = slide.dimensions
-    rows = []
+    rows: list[tuple[str, str]] = []
     for y in range(0, height - side, side):
         for x in range(0, width - side, side):
             tile = slide.read_region((x, y), 0, (side, side)).convert("RGB").resize((96, 96))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 from tests.app.conftest import RunningServer
@@ -38,7 +39,7 @@ def test_a_model_near_chance_is_warned_of_and_its_worse_values_are_marked(
         bad = upload(client, with_manifest(fast, metrics=metrics, curves=[CURVES]))
         assert bad.status_code == 201, bad.text
         model = bad.json()["id"]
-        with signed_in(server, server.key) as browser:
+        with closing(signed_in(server, server.key)) as browser:
             asked = browser.get(f"/models/{model}/activate").text
             assert "Near chance: AUC" in asked
             assert "There is no acceptance test of this model" in asked
