@@ -18,6 +18,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.access.dependencies import may_predict
 from app.access.gate import Gate
 from app.api import (
+    acceptance,
+    agreement,
     audit,
     batch,
     docs,
@@ -143,9 +145,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         predictions,
         reviews,
         models,
+        acceptance,
         keys,
         audit,
         drift,
+        agreement,
         metrics,
         health,
         slides,

@@ -212,6 +212,10 @@ class UnknownModel(Problem):
     status, slug, title = 404, "unknown-model", "There is no such model"
 
 
+class UnknownAcceptance(Problem):
+    status, slug, title = 404, "unknown-acceptance", "There is no such acceptance test"
+
+
 class ModelInUse(Problem):
     status, slug, title = 409, "model-in-use", "The model's state does not permit this"
 

@@ -18,6 +18,8 @@ from app.inference.pool import Pool
 from app.inference.processes import Processes
 from app.memory import use_few_arenas
 from app.metrics import Metrics
+from app.records.acceptances import Acceptances
+from app.records.agreement import Agreement
 from app.records.audit import AuditTrail
 from app.records.backlog import Backlog
 from app.records.database import open_database
@@ -85,6 +87,8 @@ class Services:
         self.pool = Pool(self.processes, settings.queue, settings.deadline_s, settings.prevalence)
         self.io = Threads(IO_THREADS, settings.queue, settings.deadline_s, name="io")
         self.reviews = Reviews(self.database, self.audit)
+        self.agreement = Agreement(self.database, self.audit)
+        self.acceptances = Acceptances(self.database, self.audit)
         self.registry = Registry(self.database, self.audit, TrustedKeys.parse(settings.trusted_keys or ""))
         self.serving = Serving(self.database, self.registry, self.processes)
         self.slides = SlideService(

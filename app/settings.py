@@ -113,6 +113,8 @@ class Settings(WebhookSettings):
     store_names: bool = False
     blind_review: bool = False
     slides: str | None = None
+    backups: Path | None = None
+    certificate: Path | None = None
     prevalence: float | None = Field(default=None, gt=0, lt=1)
     docs: bool = True
     workers: int = Field(default=1, ge=1, le=256)
@@ -160,7 +162,7 @@ class Settings(WebhookSettings):
                 raise ValueError("names a folder that does not begin with a slash: give absolute paths with : between")
         return slides
 
-    @field_validator("home", "journal")
+    @field_validator("home", "journal", "backups", "certificate")
     @classmethod
     def _absolute(cls, folder: Path | None) -> Path | None:
         return folder and folder.expanduser().absolute()

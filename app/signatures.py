@@ -94,7 +94,8 @@ class TrustedKeys:
             SignatureRefusedError: if keys are trusted and none of them made this signature.
         """
         if not self.keys:
-            return "not required: ROSETTE_TRUSTED_KEYS is not set"
+            missing = "not signed" if signature is None else "signature not checked"
+            return f"{missing}: none is required, because ROSETTE_TRUSTED_KEYS is not set"
         if signature is None:
             raise SignatureRefusedError("the artifact is not signed, and this server accepts signed artifacts only")
         for key in self.keys:

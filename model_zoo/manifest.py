@@ -25,6 +25,7 @@ Triple = tuple[float, float, float]
 Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(check_printable)]
 Text = Annotated[str, Field(max_length=4000), AfterValidator(check_printable)]
 Freeform = Annotated[dict[str, JsonValue], AfterValidator(check_freeform)]
+Point = tuple[Probability, Probability]
 Basis = Literal["single", "orbit"]
 
 
@@ -229,6 +230,42 @@ class Metric(_Part):
         return self
 
 
+class ReliabilityBin(_Part):
+    """Patches of similar probability: its mean, and the share of positive patches among them."""
+
+    probability: Probability
+    positive: Probability
+    n: Count
+
+
+class Curves(_Part):
+    """Curves of the answers to a split, thinned to a few points for plots.
+
+    Attributes:
+        threshold: above which a patch is called positive.
+        roc: 1 - specificity and sensitivity, rising.
+        operating_point: the same at the threshold.
+        reliability: by rising probability.
+        risk_coverage: share of patches that are answered, the most confident first, and share of wrong answers.
+    """
+
+    split: Name
+    basis: Basis
+    n: int = Field(gt=0, le=10**9)
+    threshold: Probability
+    roc: tuple[Point, ...] = Field(min_length=2, max_length=64)
+    operating_point: Point
+    reliability: tuple[ReliabilityBin, ...] = Field(min_length=1, max_length=20)
+    risk_coverage: tuple[Point, ...] = Field(min_length=1, max_length=64)
+
+    @model_validator(mode="after")
+    def _points_rise(self) -> Self:
+        for name in ("roc", "risk_coverage"):
+            if any(left[0] > right[0] for left, right in pairwise(getattr(self, name))):
+                raise ValueError(f"the points of {name} do not rise")
+        return self
+
+
 class GoldenCase(_Part):
     """A stored patch and the bits that the graph must return.
 
@@ -260,6 +297,7 @@ class Manifest(_Part):
         dense: None if the network is not dense.
         reference: None in artifacts that were published without one.
         orbit: None if the patch as given always decides.
+        curves: for plots; empty in artifacts that were published without them.
         latency_limit_ms: the publisher's bound on the median milliseconds for one patch on one thread.
     """
 
@@ -285,6 +323,7 @@ class Manifest(_Part):
     quantization: Freeform
     training_data: TrainingData
     metrics: tuple[Metric, ...] = Field(max_length=200)
+    curves: tuple[Curves, ...] = Field(default=(), max_length=8)
     intended_use: Text
     graph_sha256: Sha256
     golden_cases: tuple[GoldenCase, ...] = Field(min_length=8, max_length=8)

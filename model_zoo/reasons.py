@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,8 +25,8 @@ DECISION_OF: dict[str, str] = {
 _TEXTS: dict[Code, str] = {
     "review_band": "The probability {value} lies in the review band from {limit}, where the model errs too often to "
     "decide alone.",
-    "turning": "Turning the patch moves the probability by up to {value} from its mean, more than the {limit} that "
-    "counts as consistent.",
+    "turning": "Turning the patch moves the probability by up to {value} from its mean, {excess} more than the {limit} "
+    "that counts as consistent.",
     "tissue": "Tissue covers a share of {value} of the disc; at least {limit} is needed.",
     "no_tissue": "There is no tissue whose stain could be measured.",
     "sharpness": "The patch is out of focus: its sharpness is {value}, and at least {limit} is needed.",
@@ -72,8 +73,28 @@ def reason(code: Code, value: float | None = None, limit: Limit = None) -> Reaso
         value: what was found.
         limit: the bound that it does not meet, or both ends of the review band.
     """
-    bound = " to ".join(map(_figure, limit)) if isinstance(limit, tuple) else _figure(limit)
-    return Reason(code=code, value=value, limit=limit, text=_TEXTS[code].format(value=_figure(value), limit=bound))
+    if isinstance(limit, tuple) or limit is None or value is None:
+        found, excess = _figure(value), ""
+        bound = " to ".join(map(_figure, limit)) if isinstance(limit, tuple) else _figure(limit)
+    else:
+        found, bound = outward(value, limit)
+        excess = f"{abs(value - limit):.2g}"
+    text = _TEXTS[code].format(value=found, limit=bound, excess=excess)
+    return Reason(code=code, value=value, limit=limit, text=text)
+
+
+def outward(value: float, limit: float) -> tuple[str, str]:
+    """Both with three digits, each rounded away from the other: a value beyond its limit never reads like the limit."""
+    return _rounded(value, value >= limit), _rounded(limit, limit > value)
+
+
+def _rounded(value: float, up: bool) -> str:
+    exact = Decimal(repr(value))
+    if not exact:
+        return "0"
+    step = Decimal(1).scaleb(exact.adjusted() - 2)
+    rounded = float(exact.quantize(step, ROUND_CEILING if up else ROUND_FLOOR))
+    return f"{rounded:.0f}" if abs(rounded) >= 1000 else f"{rounded:.3g}"
 
 
 def codes(reasons: Iterable[Reason]) -> str:

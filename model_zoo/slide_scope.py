@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Self
@@ -86,6 +87,31 @@ def measured(patches: Iterable[Patch]) -> tuple[Floats, Floats]:
             textures.append(found)
             densities.append(density)
     return np.array(textures).reshape(-1, 5), np.array(densities).reshape(-1, 3)
+
+
+@dataclass(frozen=True)
+class ScopeDistances:
+    """How far the patches of a slide lie from the training patches, by medians over the patches."""
+
+    texture: float
+    stain: float
+    bounds: Bounds
+
+    @property
+    def outside(self) -> list[str]:
+        """Which of the two lie outside their bounds."""
+        texture, stain = self.texture > self.bounds.max_texture_distance, self.stain > self.bounds.max_stain_distance
+        return [name for name, far in (("texture", texture), ("stain", stain)) if far]
+
+
+def scope_distances(textures: Floats, densities: Floats, reference: SlideReference) -> ScopeDistances | None:
+    """Distances of what :func:`measured` gives; None for fewer patches than any bounds are for."""
+    bounds = reference.bounds_for(len(textures))
+    if bounds is None:
+        return None
+    stain = float(np.median(stain_distances(densities, reference.stain_mean, reference.stain_precision)))
+    texture = float(texture_distance(np.median(textures, axis=0)[None], bounds)[0])
+    return ScopeDistances(texture, stain, bounds)
 
 
 def stain_distances(densities: Floats, mean: Triple, precision: tuple[Triple, Triple, Triple]) -> Floats:

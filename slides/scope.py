@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from model_zoo.slide_scope import SlideReference, measured, slide_reference, stain_distances, texture_distance
+from model_zoo.slide_scope import SlideReference, measured, scope_distances, slide_reference
 from model_zoo.turns import Patch
 from slides.cells import Cells, State
 from slides.runfile import Scope, ScopeFigure
@@ -38,16 +38,15 @@ def verdict(patches: Iterable[Patch], reference: SlideReference) -> Scope:
     """The verdict on a slide of these assessable patches, uint8 [96, 96, 3] each."""
     textures, densities = measured(patches)
     count = len(textures)
-    bounds = reference.bounds_for(count)
-    if bounds is None:
+    found = scope_distances(textures, densities, reference)
+    if found is None:
         least = reference.bounds[0].patches
         text = f"Only {count} cells can be compared with the training patches; at least {least} are needed."
         return Scope(verdict="unknown", cells=count, text=text, reference=reference.training_patches)
-    stain = float(np.median(stain_distances(densities, reference.stain_mean, reference.stain_precision)))
-    texture = float(texture_distance(np.median(textures, axis=0)[None], bounds)[0])
+    texture_bound, stain_bound = found.bounds.max_texture_distance, found.bounds.max_stain_distance
     figures = (
-        ScopeFigure(name="texture distance", value=round(texture, 4), high=round(bounds.max_texture_distance, 4)),
-        ScopeFigure(name="stain distance", value=round(stain, 4), high=round(bounds.max_stain_distance, 4)),
+        ScopeFigure(name="texture distance", value=round(found.texture, 4), high=round(texture_bound, 4)),
+        ScopeFigure(name="stain distance", value=round(found.stain, 4), high=round(stain_bound, 4)),
     )
     outside = [figure.name.partition(" ")[0] for figure in figures if not figure.inside]
     if outside:

@@ -232,8 +232,14 @@ def publish(
         Path | None,
         typer.Option("--hub-folder", help="Also write a model folder for the Hugging Face Hub; nothing is uploaded."),
     ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="The artifact in service; by default the shipped one.", exists=True)
+    ] = None,
 ) -> None:
-    """Calibrate, measure, verify and write a quantized run's artifacts and model card."""
+    """Calibrate, measure, verify and write a quantized run's artifacts and model card; prints the figures."""
+    from model_zoo.artifact import ArtifactError, parse
+    from model_zoo.comparison import described, warnings
+    from model_zoo.opening import shipped_artifacts
     from training.hub import hub_folder
     from training.publish import PublishError, Release
     from training.publish import publish as publish_run
@@ -242,11 +248,17 @@ def publish(
     _check("version", version)
     out.mkdir(parents=True, exist_ok=True)
     try:
+        before = parse((against or shipped_artifacts()[0]).read_bytes())[1]
         release = Release(name, version, licence, encoding)
         files = publish_run(run, release, data, out, read_test=test)
-    except (PublishError, DataError, FileNotFoundError) as error:
+    except (ArtifactError, PublishError, DataError, FileNotFoundError) as error:
         typer.secho(f"rosette publish: {error}", err=True, fg="red")
         raise typer.Exit(1) from error
+    metrics = parse(files[0].read_bytes())[1].metrics
+    for metric in metrics:
+        typer.echo(f"{described(metric)}, n = {metric.n}")
+    for warning in warnings(metrics, before.metrics, f"{before.name} {before.version}"):
+        typer.secho(f"Warning: {warning}", err=True, fg="yellow")
     typer.echo("\n".join(f"Wrote {file}" for file in files))
     if hub is not None:
         typer.echo(f"Wrote {hub_folder(*files, release.file(out, 'md'), hub)}")

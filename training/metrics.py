@@ -5,52 +5,54 @@ The intervals resample patches, not slides: if slides are unknown, they are too 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import logit
-from scipy.stats import rankdata
 
+from model_zoo import classification
+from model_zoo.classification import (
+    RESAMPLES,
+    Figure,
+    Floats,
+    Interval,
+    Labels,
+    ScoredAnswers,
+    accuracy,
+    auc,
+    brier,
+    expected_calibration_error,
+    mean_of,
+    resample,
+    sensitivity,
+    sensitivity_at_95_specificity,
+    specificity,
+)
 from model_zoo.manifest import Basis, Metric
 
-Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
+__all__ = [
+    "FIGURES",
+    "PAIRED_FIGURES",
+    "RESAMPLES",
+    "Interval",
+    "ScoredAnswers",
+    "accuracy",
+    "area_under_risk_coverage",
+    "auc",
+    "brier",
+    "difference",
+    "expected_calibration_error",
+    "measure",
+    "measure_seeds",
+    "risk_coverage",
+    "sensitivity_at_95_specificity",
+    "served",
+]
 
-RESAMPLES = 1000
 METHOD = "percentile bootstrap over patches, 1000 resamples; slides unknown: too narrow"
 SEEDS_METHOD = "percentile bootstrap over seeds and patches, 1000 resamples; slides unknown: too narrow"
 ECE_METHOD = "ece: corrected for the bootstrap's bias, basic interval"
-ECE_BINS = 15
-
-
-def accuracy(probability: Floats, labels: Labels, threshold: float) -> float:
-    return float(((probability >= threshold) == labels).mean())
-
-
-def auc(probability: Floats, labels: Labels, _threshold: float = 0.5) -> float:
-    """Area under the ROC curve: the probability that a positive patch ranks above a negative one."""
-    positives = int(labels.sum())
-    rank_sum = rankdata(probability)[labels == 1].sum()
-    return float((rank_sum - positives * (positives + 1) / 2) / (positives * (len(labels) - positives)))
-
-
-def sensitivity_at_95_specificity(probability: Floats, labels: Labels, _threshold: float = 0.5) -> float:
-    """Sensitivity at the threshold just above the highest that more than 5 % of the negative patches reach."""
-    negatives = np.sort(probability[labels == 0])[::-1]
-    return float((probability[labels == 1] > negatives[int(0.05 * len(negatives))]).mean())
-
-
-def brier(probability: Floats, labels: Labels, _threshold: float = 0.5) -> float:
-    return float(((probability - labels) ** 2).mean())
-
-
-def expected_calibration_error(probability: Floats, labels: Labels, _threshold: float = 0.5) -> float:
-    """Expected calibration error over 15 bins of equal count (Nixon et al. 2019, adaptive)."""
-    bins = np.array_split(np.argsort(probability, kind="stable"), ECE_BINS)
-    gaps = [len(b) * abs(float(probability[b].mean() - labels[b].mean())) for b in bins if len(b)]
-    return sum(gaps) / len(probability)
 
 
 def risk_coverage(probability: Floats, labels: Labels, threshold: float) -> Floats:
@@ -69,7 +71,6 @@ def area_under_risk_coverage(probability: Floats, labels: Labels, threshold: flo
     return float(risk_coverage(probability, labels, threshold).mean())
 
 
-Figure = Callable[[Floats, Labels, float], float]
 FIGURES: dict[str, Figure] = {
     "accuracy": accuracy,
     "auc": auc,
@@ -77,30 +78,10 @@ FIGURES: dict[str, Figure] = {
     "brier": brier,
     "ece": expected_calibration_error,
     "area_under_risk_coverage": area_under_risk_coverage,
+    "sensitivity": sensitivity,
+    "specificity": specificity,
 }
 PAIRED_FIGURES = {name: figure for name, figure in FIGURES.items() if name != "ece"}
-
-
-@dataclass(frozen=True)
-class ScoredAnswers:
-    """One network's answers to a split.
-
-    Attributes:
-        probability: calibrated probability of the positive class, [N].
-        threshold: at or above which a patch is called positive.
-    """
-
-    probability: Floats
-    threshold: float
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 def measure(
@@ -149,16 +130,7 @@ def measure_seeds(
     seeds: Sequence[ScoredAnswers], labels: Labels, figures: Mapping[str, Figure] = FIGURES
 ) -> dict[str, Interval]:
     """The mean of each figure over networks with different seeds; seeds and patches are resampled."""
-    (resampled,) = _resample([seeds], labels, figures)
-    intervals = {}
-    for name, figure in figures.items():
-        low, high = np.percentile(resampled[name], [2.5, 97.5]).tolist()
-        value = _mean(figure, seeds, labels)
-        if name == "ece":
-            value, low, high = _debiased(value, float(np.mean(resampled[name])), low, high)
-        # If resampling biases a figure, its percentiles may exclude it.
-        intervals[name] = Interval(value, min(low, value), max(high, value))
-    return intervals
+    return classification.measure_seeds(seeds, labels, figures)
 
 
 def difference(
@@ -168,40 +140,10 @@ def difference(
     figures: Mapping[str, Figure] = PAIRED_FIGURES,
 ) -> dict[str, Interval]:
     """Difference of the means over seeds, paired over patches: each resample uses the same patches for both."""
-    first, second = _resample([minuend, subtrahend], labels, figures)
+    first, second = resample([minuend, subtrahend], labels, figures)
     intervals = {}
     for name, figure in figures.items():
         low, high = np.percentile(np.subtract(first[name], second[name]), [2.5, 97.5]).tolist()
-        value = _mean(figure, minuend, labels) - _mean(figure, subtrahend, labels)
+        value = mean_of(figure, minuend, labels) - mean_of(figure, subtrahend, labels)
         intervals[name] = Interval(value, low, high)
     return intervals
-
-
-def _mean(figure: Figure, seeds: Sequence[ScoredAnswers], labels: Labels) -> float:
-    return float(np.mean([figure(answers.probability, labels, answers.threshold) for answers in seeds]))
-
-
-def _resample(
-    systems: Sequence[Sequence[ScoredAnswers]], labels: Labels, figures: Mapping[str, Figure]
-) -> list[dict[str, list[float]]]:
-    """Every figure of every system over resampled seeds and patches; all systems use the same patches."""
-    rng = np.random.default_rng(0)
-    count = len(labels)
-    resampled: list[dict[str, list[float]]] = [{name: [] for name in figures} for _ in systems]
-    for _ in range(RESAMPLES):
-        chosen = rng.integers(count, size=count)
-        y = labels[chosen]
-        drawn = [[seeds[i] for i in rng.integers(len(seeds), size=len(seeds))] for seeds in systems]
-        if not 0 < y.sum() < count:
-            continue
-        for values, seeds in zip(resampled, drawn, strict=True):
-            again = [ScoredAnswers(answers.probability[chosen], answers.threshold) for answers in seeds]
-            for name, figure in figures.items():
-                values[name].append(_mean(figure, again, y))
-    return resampled
-
-
-def _debiased(value: float, mean: float, low: float, high: float) -> tuple[float, float, float]:
-    """Value and basic bootstrap interval of a figure in [0, 1] that resampling inflates, clipped to that range."""
-    corrected, lowest, highest = np.clip([2 * value - mean, 2 * value - high, 2 * value - low], 0.0, 1.0).tolist()
-    return corrected, lowest, highest

@@ -16,6 +16,7 @@ from model_zoo.artifact import graph_sha256, parse, write
 from model_zoo.golden import golden_cases
 from model_zoo.manifest import (
     Calibration,
+    Curves,
     DenseSpec,
     GroupSpec,
     InputSpec,
@@ -42,7 +43,7 @@ from training.data import (
     require_distinct,
     require_enough_to_validate,
 )
-from training.figures import figures
+from training.figures import figures_and_curves
 from training.mobilenetv2 import Topology
 from training.recipe import NOT_QUANTIZED, Recipe, Run
 from training.score import Scorer
@@ -134,8 +135,9 @@ def _artifact(
     temperature, quality = operating.temperature, evidence.quality
     orbit = fit_orbit_decision(scorer, group, calibrating.images, calibrating.labels, temperature, quality)
     measured: tuple[Metric, ...] = ()
+    drawn: tuple[Curves, ...] = ()
     for split, patches in evidence.splits():
-        measured += figures(
+        found, curves = figures_and_curves(
             scorer,
             group,
             patches,
@@ -145,6 +147,7 @@ def _artifact(
             orbit=orbit,
             quality=quality,
         )
+        measured, drawn = (*measured, *found), (*drawn, curves)
     manifest = Manifest(
         name=release.name,
         version=release.version,
@@ -164,6 +167,7 @@ def _artifact(
         quantization=recipe,
         training_data=evidence.training,
         metrics=measured,
+        curves=drawn,
         intended_use=INTENDED_USE,
         graph_sha256=graph_sha256(graph),
         golden_cases=golden_cases(scorer.logits),

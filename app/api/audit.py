@@ -12,11 +12,13 @@ from app import problems
 from app.access.dependencies import RequireRole
 from app.api import errors
 from app.api.query import KnownParameters
-from app.records.audit import TrailHead, TrailPage
+from app.records.audit import AuditFilter, TrailHead, TrailPage
 from app.services import Services, services_of
 
 MAX_LIMIT = 200
 MAX_NUMBER = 2**63 - 1
+
+Part = Annotated[str, Field(max_length=240, pattern=r"^[^\x00]*$")]  # PostgreSQL compares no NUL
 
 router = APIRouter(
     prefix="/admin/audit",
@@ -68,13 +70,17 @@ class AuditVerification(AuditHead):
 
 @router.get("", summary="List the audit trail", response_model=AuditPage)
 async def list_audit(
-    _: Annotated[None, Depends(KnownParameters("limit", "cursor"))],
+    _: Annotated[None, Depends(KnownParameters("limit", "cursor", "action", "who", "subject"))],
     services: Annotated[Services, Depends(services_of)],
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
     cursor: Annotated[int | None, Query(ge=1, le=MAX_NUMBER, description="`next` of the page before.")] = None,
+    action: Annotated[Part, Query(description="How the action begins, such as `model`.")] = "",
+    who: Annotated[Part, Query(description="What the actor contains.")] = "",
+    subject: Annotated[Part, Query(description="What the subject contains.")] = "",
 ) -> TrailPage:
     """Rows of the audit trail, newest first."""
-    return await services.io.run(partial(services.audit.page, limit, cursor))
+    wanted = AuditFilter(action, who, subject)
+    return await services.io.run(partial(services.audit.page, limit, cursor, wanted))
 
 
 @router.get("/head", summary="Read the audit trail's head")

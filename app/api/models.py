@@ -16,10 +16,12 @@ from starlette.responses import Response
 from app import problems
 from app.access.dependencies import MayAdminister
 from app.api import errors
+from app.api.acceptance import ListedAcceptance
 from app.api.body import MULTIPART
 from app.api.query import KnownParameters
 from app.api.upload import RAW, SIGNATURE_HEADER, ArtifactReader
 from app.records.models import Activation, ModelEntry
+from app.registry.advice import activation_warnings
 from app.registry.registry import UploadResult
 from app.registry.sandbox import SandboxUnavailable
 from app.services import Services, services_of
@@ -104,6 +106,7 @@ class ModelDetail(ListedModel):
     shadow: list[ShadowDisagreement] = Field(
         description="One entry for each model that it was compared with, and each basis."
     )
+    acceptance: ListedAcceptance | None = Field(description="Its last acceptance test; null without one.")
 
 
 class Activated(BaseModel):
@@ -113,6 +116,9 @@ class Activated(BaseModel):
     activated_at: datetime
     serves_here: bool = Field(description="Whether the server that answers this serves it already.")
     error: str = Field(description="Why it does not; empty if it does.")
+    warnings: list[str] = Field(
+        [], description="Figures near chance, or worse than the previous model's; no acceptance test on this site."
+    )
 
 
 _HERE_ALREADY: dict[int | str, dict[str, Any]] = {
@@ -213,8 +219,9 @@ async def activate_model(caller: MayAdminister, _: NoParameters, services: TheSe
 
     Requests in flight finish with the model before.
     """
+    warnings = await services.io.run(partial(warnings_about, services, model_id))
     activation = await services.io.run(partial(services.serving.activate, model_id, caller.actor))
-    return await followed(services, activation)
+    return (await followed(services, activation)).model_copy(update={"warnings": warnings})
 
 
 @router.post(
@@ -248,6 +255,11 @@ async def stop_shadow(caller: MayAdminister, _: NoParameters, services: TheServi
     await services.io.run(partial(services.serving.stop_shadow, caller.actor))
 
 
+def warnings_about(services: Services, model_id: str) -> list[str]:
+    """What to know before this model is activated."""
+    return activation_warnings(services.registry, services.acceptances, services.registry.find(model_id))
+
+
 async def followed(services: Services, activation: Activation) -> Activated:
     """Load here what was activated, and say whether it serves."""
     state = await services.io.run(services.serving.follow)
@@ -266,11 +278,13 @@ def detail(services: Services, entry: ModelEntry) -> ModelDetail:
     """What a model says of itself, how it was vetted, and how it disagreed with others."""
     _, active = services.registry.listing()
     disagreements = services.shadow_scores.disagreements(entry.id)
+    accepted = services.acceptances.last(entry.id)
     return ModelDetail(
         **summary(entry, active),
         manifest=json.loads(entry.manifest),
         report=VettingReport.model_validate_json(entry.report),
         shadow=[ShadowDisagreement(**asdict(found)) for found in disagreements],
+        acceptance=ListedAcceptance.of(accepted) if accepted else None,
     )
 
 

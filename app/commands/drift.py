@@ -6,7 +6,8 @@ import typer
 
 from app.commands.database import the_database
 from app.commands.errors import readable_errors
-from app.records.drift import Drift, FigureDrift
+from app.records.drift import Drift
+from model_zoo.drift import FigureDrift
 from model_zoo.listing import AsJson, show, show_json
 
 

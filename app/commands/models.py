@@ -14,9 +14,11 @@ from app.commands.database import shell_actor, the_database
 from app.commands.errors import readable_errors
 from app.diagnosis.engine import Engine
 from app.problems import ArtifactRefused
+from app.records.acceptances import Acceptances
 from app.records.audit import AuditTrail
 from app.records.models import ModelEntry
 from app.registry import release
+from app.registry.advice import activation_warnings
 from app.registry.registry import Registry, Upload
 from app.settings import Settings
 from app.signatures import TrustedKeys, new_private_key, public_key, sign
@@ -81,7 +83,11 @@ def activate_model(model_id: ModelId) -> None:
         registry = _registry()
         entry = _resolved(registry, model_id)
         _prove(registry, entry, "it was not activated")
+        database = the_database()
+        warnings = activation_warnings(registry, Acceptances(database, AuditTrail(database)), entry)
         registry.activate(entry.id, shell_actor())
+        for warning in warnings:
+            typer.secho(f"Warning: {warning}", err=True, fg="yellow")
         typer.echo(f"{_named(entry)} is active.")
 
 
@@ -181,6 +187,6 @@ def _named(entry: ModelEntry) -> str:
 
 
 def _tell(step: Step) -> None:
-    typer.echo(
-        f"  {'ok    ' if step.passed else 'FAILED'}  {step.name:<16}  {step.milliseconds:7.1f} ms  {step.detail}"
-    )
+    unsigned = step.name == "signature" and not step.detail.startswith("signed")
+    word = "FAILED" if not step.passed else "-" if unsigned else "ok"
+    typer.echo(f"  {word:<6}  {step.name:<16}  {step.milliseconds:7.1f} ms  {step.detail}")

@@ -40,7 +40,7 @@ _IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
 _WRITERS = {Style.JSON: write_json, Style.TABLE: write_table, Style.CSV: write_csv}
 
 
-def _mpp(text: str | None) -> Mpp:
+def stated_mpp(text: str | None) -> Mpp:
     try:
         return None if text is None else parse_mpp(text)
     except ValueError as error:
@@ -88,7 +88,7 @@ def predict(
     Exits with 0 if every file was answered, with 1 if a file was refused or the command failed, with 2 if the command
     line is invalid.
     """
-    stated = _mpp(mpp)
+    stated = stated_mpp(mpp)
     with readable_errors():
         settings = Settings()
         engine = Engine.load(model or settings.model or shipped_artifacts()[0])

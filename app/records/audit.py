@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, insert, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, insert, select, text
 
 from app.records.database import WRITE_FIRST, transaction
 from app.records.tables import audit
@@ -123,6 +123,28 @@ class TrailPage:
     next: int | None
 
 
+@dataclass(frozen=True)
+class AuditFilter:
+    """Which rows are shown; an empty text is no condition.
+
+    Attributes:
+        action: how the action begins, such as ``model`` or ``model.activate``.
+        who, subject: what they contain, whatever the case of its letters.
+    """
+
+    action: str = ""
+    who: str = ""
+    subject: str = ""
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The conditions in SQL."""
+        found = [audit.c.action.startswith(self.action, autoescape=True)] if self.action else []
+        for column, part in ((audit.c.who, self.who), (audit.c.subject, self.subject)):
+            if part:
+                found.append(column.icontains(part, autoescape=True))
+        return found
+
+
 class AuditTrail:
     """Appends to the trail, one writer at a time across all servers of a database; reads and verifies it.
 
@@ -169,11 +191,13 @@ class AuditTrail:
         with transaction(self._engine) as connection:
             return _head(connection)
 
-    def page(self, limit: int, before: int | None = None) -> TrailPage:
-        """At most ``limit`` rows with numbers below ``before``, newest first."""
+    def page(self, limit: int, before: int | None = None, wanted: AuditFilter | None = None) -> TrailPage:
+        """At most ``limit`` rows with numbers below ``before``, newest first; of all rows or of those that fit."""
         query = select(audit).order_by(audit.c.number.desc()).limit(limit + 1)
         if before is not None:
             query = query.where(audit.c.number < before)
+        for condition in wanted.conditions() if wanted else ():
+            query = query.where(condition)
         with transaction(self._engine) as connection:
             entries = [AuditRow(*row) for row in connection.execute(query)]
         shown = entries[:limit]

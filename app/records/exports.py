@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,13 +15,16 @@ from sqlalchemy import Column
 from app.diagnosis.past import current
 from app.records.filters import Filter
 from app.records.predictions import PredictionLog
-from app.records.tables import predictions
+from app.records.tables import keys, predictions, verdicts
 
 Values = tuple[Any, ...]
 
 MAX_ROWS = 500
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-CSV_COLUMNS = tuple(column for column in predictions.columns if column.name != "answer")
+_RECORD: tuple[Column[Any], ...] = (keys.c.name, verdicts.c.state, verdicts.c.verdict, verdicts.c.readers)
+CSV_COLUMNS = (*(column for column in predictions.columns if column.name != "answer"), *_RECORD)
+_NAMES = {keys.c.name: "key_name", verdicts.c.state: "review_state"}
+CSV_NAMES = tuple(_NAMES.get(column, column.name) for column in CSV_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,19 @@ def cell(value: object) -> object:
 
 
 def _lines(rows: Sequence[Values]) -> str:
-    return "".join(f"{current(answer)}\n" for (answer,) in rows)
+    return "".join(f"{_line(*row)}\n" for row in rows)
 
 
-CSV = Format("csv", "text/csv", CSV_COLUMNS, ",".join(column.name for column in CSV_COLUMNS) + "\r\n", _csv)
-JSONL = Format("jsonl", "application/x-ndjson", (predictions.c.answer,), "", _lines)
+def _line(
+    answer: str, key_id: str, file_name: str | None, key_name: str | None, state: str | None, *said: str | int | None
+) -> str:
+    """The answer word for word, with the key, the file's name and the standing of its reviews in ``record``."""
+    verdict, readers = said
+    review = {"state": state or "open", "verdict": verdict, "readers": readers or 0}
+    record = {"key_id": key_id, "key_name": key_name, "file_name": file_name, "review": review}
+    return f'{current(answer)[:-1]},"record":{json.dumps(record, ensure_ascii=False)}}}'
+
+
+_LINE_COLUMNS = (predictions.c.answer, predictions.c.key_id, predictions.c.file_name, *_RECORD)
+CSV = Format("csv", "text/csv", CSV_COLUMNS, ",".join(CSV_NAMES) + "\r\n", _csv)
+JSONL = Format("jsonl", "application/x-ndjson", _LINE_COLUMNS, "", _lines)

@@ -19,7 +19,7 @@ from app.records.entry import Recorded
 from app.records.filters import EVERYTHING, Filter, Scope
 from app.records.idempotency import Repeatable, first_answer
 from app.records.journal import check_writable as check_room
-from app.records.tables import patches, predictions
+from app.records.tables import keys, patches, predictions, verdicts
 
 PROBE_BYTES = 16 * 1024
 
@@ -88,8 +88,11 @@ class PredictionLog:
     def rows(
         self, columns: Sequence[Column[Any]], limit: int, wanted: Filter, cursor: str | None = None
     ) -> Sequence[Row[Any]]:
-        """Columns of at most ``limit`` predictions older than ``cursor``, newest first."""
-        query = select(*columns).where(*wanted.conditions(before=cursor)).order_by(predictions.c.id.desc()).limit(limit)
+        """Columns of at most ``limit`` predictions older than ``cursor``, newest first; also of key and verdict."""
+        joined = predictions.outerjoin(keys, keys.c.id == predictions.c.key_id)
+        joined = joined.outerjoin(verdicts, verdicts.c.prediction_id == predictions.c.id)
+        query = select(*columns).select_from(joined).where(*wanted.conditions(before=cursor))
+        query = query.order_by(predictions.c.id.desc()).limit(limit)
         with transaction(self._engine) as connection:
             return connection.execute(query).all()
 

@@ -16,7 +16,7 @@ from app.records.clock import ClockJumpedError
 from app.records.database import transaction
 from app.records.filters import first_id
 from app.records.idempotency import forget_expired
-from app.records.tables import idempotency, patches, predictions, reviews, shadow_scores, verdicts
+from app.records.tables import idempotency, patches, predictions, reviews, samples, shadow_scores, verdicts
 
 ACTION = "predictions.retention"
 CONFIRMED = "clock.confirm"
@@ -93,7 +93,7 @@ class Retention:
             if not found:
                 return 0
             # These are the oldest ids, so the dependent rows are those with ids up to the last.
-            for table in (patches, verdicts, reviews, shadow_scores, idempotency):
+            for table in (patches, samples, verdicts, reviews, shadow_scores, idempotency):
                 connection.execute(delete(table).where(table.c.prediction_id <= found[-1].id))
             connection.execute(delete(predictions).where(columns.id <= found[-1].id))
             oldest, newest = (found[end].created_at.isoformat() for end in (0, -1))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 
 from sqlalchemy import Engine, case, func, insert, select
 
 from app.records.database import transaction
 from app.records.tables import shadow_scores
 from model_zoo.basis import Basis
-
-_Z95 = 1.959964
+from model_zoo.intervals import wilson
 
 
 @dataclass(frozen=True)
@@ -88,13 +86,3 @@ class ShadowScores:
                 Disagreement(active_id, basis, patches, int(differing), *wilson(int(differing), patches), mean, largest)
                 for active_id, basis, patches, differing, mean, largest in connection.execute(query)
             ]
-
-
-def wilson(successes: int, n: int) -> tuple[float | None, float | None]:
-    """The 95 % interval of a share (Wilson 1927); None for n = 0."""
-    if n == 0:
-        return None, None
-    share, spread = successes / n, _Z95**2 / n
-    centre = (share + spread / 2) / (1 + spread)
-    half = sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)

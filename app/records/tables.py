@@ -290,3 +290,27 @@ slide_runs = Table(
     Index(None, "key_id", "id"),
     Index(None, "state", "place"),
 )
+
+# Acceptance tests of models on a site's labelled patches; ``report`` is JSON.
+acceptances = Table(
+    "acceptances",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("model_sha256", String(64), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("site", String(120), nullable=False),
+    Column("patches", Integer(), nullable=False),
+    Column("tested_by", String(240), nullable=False),
+    Column("tested_at", UtcTime(), nullable=False),
+    Column("report", Text(), nullable=False),
+    Index(None, "model_sha256", "id"),
+)
+
+# Answers that were drawn at random to be judged.
+samples = Table(
+    "samples",
+    metadata,
+    Column("prediction_id", String(36), ForeignKey("predictions.id"), primary_key=True),
+    Column("drawn_at", UtcTime(), nullable=False),
+    Column("drawn_by", String(240), nullable=False),
+)

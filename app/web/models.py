@@ -16,12 +16,17 @@ from app.api.query import KnownParameters
 from app.api.upload import ArtifactReader
 from app.problems import Busy, NothingToRollBackTo, Problem
 from app.records.models import ModelEntry
+from app.registry.advice import activation_warnings, metrics_of
 from app.services import Services, services_of
+from app.web.agreement import months_of
 from app.web.errors import PageRoute
 from app.web.forms import check_script, read_form
+from app.web.plots import plots_of
 from app.web.rendering import HEADERS, fragment, page
 from app.web.strings import metric_name, t
 from app.web.vetting import LiveVetting
+from model_zoo.comparison import compared
+from model_zoo.manifest import Metric
 
 DONE = ("activated", "pending", "retired", "shadow", "unshadow")
 
@@ -32,11 +37,12 @@ NoParameters = Annotated[None, Depends(KnownParameters())]
 
 @dataclass(frozen=True)
 class Line:
-    """A figure of two models; empty if a model does not state it."""
+    """A figure of two models; empty if a model does not state it. ``mark``: worse, beyond (the intervals), or empty."""
 
     name: str
     old: str
     new: str
+    mark: str = ""
 
 
 @router.get("")
@@ -105,7 +111,9 @@ async def one_model(
         return detail(services, services.registry.find(model_id)), names
 
     model, names = await services.io.run(read)
-    return page(request, "model.html", model=model, names=names)
+    months = await months_of(services, model.id)
+    context: dict[str, Any] = {"model": model, "names": names, "months": months, "plots": plots_of(model.manifest)}
+    return page(request, "model.html", **context)
 
 
 @router.get("/{model_id}/file")
@@ -160,12 +168,13 @@ async def start_shadow(
 
 
 async def _confirm(request: Request, services: Services, deed: str, new: ModelEntry, moved: bool = False) -> Response:
-    def read() -> tuple[ModelDetail | None, ModelDetail]:
+    def read() -> tuple[ModelDetail | None, ModelDetail, list[str]]:
         entries, active = services.registry.listing()
         old = next((entry for entry in entries if active and entry.id == active.model_id), None)
-        return detail(services, old) if old else None, detail(services, new)
+        warnings = activation_warnings(services.registry, services.acceptances, new)
+        return detail(services, old) if old else None, detail(services, new), warnings
 
-    old, chosen = await services.io.run(read)
+    old, chosen, warnings = await services.io.run(read)
     beside = [each for each in chosen.shadow if old and each.active_id == old.id]
     return page(
         request,
@@ -177,6 +186,7 @@ async def _confirm(request: Request, services: Services, deed: str, new: ModelEn
         new=chosen,
         lines=_lines(old.manifest if old else None, chosen.manifest),
         beside=beside,
+        warnings=warnings,
     )
 
 
@@ -195,8 +205,19 @@ async def _earlier(services: Services) -> ModelEntry:
 def _lines(old: dict[str, Any] | None, new: dict[str, Any]) -> list[Line]:
     """The limits and figures of two models."""
     sides = [_figures(manifest) if manifest else {} for manifest in (old, new)]
+    marks = _marks(metrics_of(old), metrics_of(new)) if old else {}
     names = list(dict.fromkeys([*sides[1], *sides[0]]))
-    return [Line(name, *(side.get(name, "") for side in sides)) for name in names]
+    return [Line(name, sides[0].get(name, ""), sides[1].get(name, ""), marks.get(name, "")) for name in names]
+
+
+def _marks(old: list[Metric], new: list[Metric]) -> dict[str, str]:
+    """By the figures' names, those of the new model that are worse."""
+    pairs = compared(old, new).values()
+    return {_title(each.new): "beyond" if each.beyond else "worse" for each in pairs if each.worse}
+
+
+def _title(metric: Metric) -> str:
+    return f"{metric_name(metric.name, metric.basis)}, {metric.split}"
 
 
 def _figures(manifest: dict[str, Any]) -> dict[str, str]:
@@ -209,9 +230,8 @@ def _figures(manifest: dict[str, Any]) -> dict[str, str]:
         t("model.limit"): f"{manifest['consistency']['limit']:.3f}",
         t("model.floor"): f"{manifest['consistency']['interpolation_floor']:.3f}",
     }
-    for metric in manifest["metrics"]:
-        name = f"{metric_name(metric['name'], metric.get('basis', 'single'))}, {metric['split']}"
-        found[name] = f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"
+    for metric in metrics_of(manifest):
+        found[_title(metric)] = f"{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
     return found
 
 

@@ -10,14 +10,15 @@ from app.access.caller import Caller, Role
 LOGIN, STATIC = "/login", "/static/"
 OPEN_PATHS = (LOGIN, STATIC)
 
-_PAGES = frozenset({"/", "/diagnose", "/logout", "/cases", "/models", "/keys", "/audit", "/status", "/ui/slides"})
-_BELOW = ("/cases/", "/models/", "/keys/", "/ui/slides/")
+_PAGES = frozenset({"/", "/diagnose", "/logout", "/cases", "/models", "/acceptance", "/keys", "/audit", "/status"})
+_UI = frozenset({"/ui/slides", "/ui/agreement"})
+_BELOW = ("/cases/", "/models/", "/acceptance/", "/keys/", "/ui/slides/")
 _LOCAL = re.compile(r"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?")
 
 
 def is_page(path: str) -> bool:
     """Whether a path is a page, which needs a session."""
-    return path in _PAGES or path.startswith(_BELOW)
+    return path in _PAGES or path in _UI or path.startswith(_BELOW)
 
 
 def local(target: str) -> str | None:

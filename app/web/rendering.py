@@ -19,6 +19,7 @@ from app.version import version
 from app.web.assets import url
 from app.web.strings import metric_name, t, titled
 from model_zoo.notice import NOTICE
+from model_zoo.reasons import outward
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -52,6 +53,10 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:.2f} MB"
 
 
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
+
+
 class Rooted(Extension):
     """Prefixes every path in a template's attributes with the proxy's prefix, including computed paths."""
 
@@ -70,9 +75,16 @@ _environment = Environment(
     extensions=[Rooted],
 )
 _environment.globals.update(
-    root=ROOT.get, t=t, titled=titled, metric_name=metric_name, asset=url, notice=NOTICE, version=version()
+    root=ROOT.get,
+    t=t,
+    titled=titled,
+    metric_name=metric_name,
+    asset=url,
+    notice=NOTICE,
+    version=version(),
 )
-_environment.filters.update(minute=_minute, pretty=_pretty, megabytes=_megabytes)
+_environment.globals["outward"] = outward
+_environment.filters.update(minute=_minute, pretty=_pretty, megabytes=_megabytes, gigabytes=_gigabytes)
 
 
 def render(template: str, **context: Any) -> str:

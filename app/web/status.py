@@ -19,6 +19,7 @@ from app.records.database import without_password
 from app.records.prediction_queries import Hour
 from app.services import Services, services_of
 from app.web.errors import PageRoute
+from app.web.machine import Machine, machine
 from app.web.rendering import may, page
 
 HOURS, TIMES = 24, 200
@@ -62,13 +63,19 @@ async def status_page(
     hours: list[Hour] = []
     times: list[float] = []
     drift = None
+    host: Machine | None = None
+    head = ""
     if "records" not in failed and not readiness.degraded:
         drift = await to_thread.run_sync(services.drift.latest, limiter=services.counting)
 
-        def read() -> tuple[list[Hour], list[float]]:
-            return services.browsing.hours(starts, now + timedelta(minutes=1)), services.browsing.last_times_ms(TIMES)
+        def read() -> tuple[list[Hour], list[float], Machine | None, str]:
+            found = services.browsing.hours(starts, now + timedelta(minutes=1)), services.browsing.last_times_ms(TIMES)
+            if not may(caller):
+                return *found, None, ""
+            head = services.audit.head()
+            return *found, machine(services.settings, services.database), str(head) if head else ""
 
-        hours, times = await services.io.run(read)
+        hours, times, host, head = await services.io.run(read)
     return page(
         request,
         "status.html",
@@ -82,6 +89,9 @@ async def status_page(
         webhooks=services.webhooks,
         journalled=services.writer.backlog.size,
         drift=drift,
+        host=host,
+        head=head,
+        now=now,
         queue=queue,
         hours=hours,
         bars=_bars(hours),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-STRINGS = {
+from app.web.figure_strings import FIGURE_STRINGS
+
+STRINGS = FIGURE_STRINGS | {
     "brand": "Rosette",
     "skip": "Skip to the content",
     "utc": "UTC",
@@ -158,7 +160,6 @@ STRINGS = {
     "result.tissue": "Tissue in the disc",
     "result.tissue.value": "{found} %, at least {bound} %",
     "result.sharpness": "Sharpness",
-    "result.sharpness.value": "{found}, at least {bound}",
     "result.stain": "Distance of the stain",
     "result.stain.value": "{found}, at most {bound}",
     "result.unlimited": "{found}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from math import log10
 from typing import Any
 
 from app.diagnosis import past
@@ -50,6 +51,15 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Gauge:
+    """A figure on a logarithmic scale of 100 drawing units, its bound, and a word for it."""
+
+    at: float
+    bound: float
+    word: str
+
+
+@dataclass(frozen=True)
 class View:
     """An answer with its drawings, which are None if there is no probability.
 
@@ -65,6 +75,7 @@ class View:
     rosette: Rosette | None
     shifts: tuple[GridCell, ...] | None
     occlusion: tuple[Square, ...] | None
+    sharpness: Gauge | None = None
 
 
 def view(services: Services, text: str) -> View:
@@ -85,6 +96,7 @@ def view(services: Services, text: str) -> View:
             if answer.probability is None
             else rosette(answer.consistency, limits.turn_threshold if limits else None)
         ),
+        sharpness=_sharpness(answer.quality.sharpness, limits.min_sharpness) if limits else None,
         shifts=None if answer.probability is None or answer.shifts is None else shift_grid(answer.shifts),
         occlusion=None if answer.probability is None or answer.occlusion is None else squares(answer.occlusion),
     )
@@ -100,6 +112,13 @@ def _bar(answer: Answer, probability: float, limits: Limits | None) -> Bar:
         low=_x(limits.low) if limits else 0,
         high=_x(limits.high) if limits else 0,
     )
+
+
+def _sharpness(found: float, bound: float) -> Gauge:
+    """From 1 to 100,000 grey levels squared; four times the bound is clear of it: half the contrast."""
+    word = "blurred" if found < bound else "near" if found < 4 * bound else "clear"
+    at, least = (round(min(100.0, 20 * log10(max(1.0, value))), 1) for value in (found, bound))
+    return Gauge(at, least, word)
 
 
 def _x(share: float) -> float:

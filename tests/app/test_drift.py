@@ -17,10 +17,11 @@ from app.access.caller import Role
 from app.commands.drift import drift
 from app.diagnosis.prediction_row import row
 from app.problems import RecordsUnavailable
-from app.records.drift import FRESH_S, Drift, FigureDrift, ModelDrift, WindowDrift, compare, psi
+from app.records.drift import FRESH_S, Drift, ModelDrift, WindowDrift
 from app.records.migrations import migrate
 from app.records.tables import models, predictions
 from model_zoo.artifact import parse
+from model_zoo.drift import FigureDrift, compare, psi
 from model_zoo.manifest import Bins, Manifest, Reference
 from model_zoo.orbit import Rotations
 from tests.app.conftest import Clock, RunningServer, answer_of, assert_problem

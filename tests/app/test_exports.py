@@ -21,7 +21,7 @@ from app.access.caller import Role
 from app.api.exports import ACTION
 from app.diagnosis.prediction_row import row
 from app.records.audit import AuditRow
-from app.records.exports import CSV, CSV_COLUMNS, JSONL, MAX_ROWS, piece
+from app.records.exports import CSV, CSV_NAMES, JSONL, MAX_ROWS, piece
 from app.records.filters import EVERYTHING, Filter
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
@@ -78,7 +78,30 @@ def test_json_lines_are_the_answers_word_for_word(asked: tuple[RunningServer, li
     assert response.headers["content-type"] == "application/x-ndjson"
     assert response.headers["content-disposition"] == 'attachment; filename="predictions.jsonl"'
     lines = response.text.splitlines()
-    assert lines == [server.client.get(f"/predictions/{answer['id']}").text for answer in answers]
+    for line, answer in zip(lines, answers, strict=True):
+        text = server.client.get(f"/predictions/{answer['id']}").text
+        assert line.startswith(text[:-1] + ',"record":{')
+        record = json.loads(line)["record"]
+        assert (record["key_id"], record["file_name"]) == (server.key[4:16], None)
+        assert record["review"] == {"state": "open", "verdict": None, "readers": 0}
+
+
+def test_verdicts_and_the_keys_name_are_exported(asked: tuple[RunningServer, list[dict[str, Any]]]) -> None:
+    server, answers = asked
+    with server.new_client(Role.REVIEW) as reviewer:
+        for client in (server.client, reviewer):
+            said = {"verdict": "disagree"}
+            assert client.post(f"/predictions/{answers[0]['id']}/reviews", json=said).status_code == 201
+    read = list(csv.DictReader(io.StringIO(server.client.get("/predictions/export.csv").text, newline="")))
+    assert [(line["review_state"], line["verdict"], line["readers"]) for line in read] == [
+        ("judged", "disagree", "2"),
+        ("", "", ""),
+        ("", "", ""),
+    ]
+    assert {line["key_name"] for line in read} == {"first admin key"}
+    first = json.loads(server.client.get("/predictions/export.jsonl").text.splitlines()[0])
+    assert first["record"]["review"] == {"state": "judged", "verdict": "disagree", "readers": 2}
+    assert first["record"]["key_name"] == "first admin key"
 
 
 def test_the_table_holds_what_was_answered(asked: tuple[RunningServer, list[dict[str, Any]]]) -> None:
@@ -108,7 +131,7 @@ def test_the_columns_are_documented_in_their_order() -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     table = page.partition("| column | what |")[2].partition("\n\n")[0]
     named = [name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.partition(" | ")[0])]
-    assert named == [column.name for column in CSV_COLUMNS]
+    assert named == list(CSV_NAMES)
 
 
 def test_text_is_no_formula_and_numbers_are_numbers(database: Engine) -> None:

@@ -76,6 +76,22 @@ def test_published_artifacts_pass_verification(line: dict[str, Path], data: Path
     assert manifest.calibration.prevalence == calibrating.labels.mean()
     splits = {(metric.split, metric.n) for metric in manifest.metrics}
     assert splits == {("valid", 48), ("valid, calibrating half", len(calibrating))}
+    assert [(each.split, each.basis, each.n) for each in manifest.curves] == [
+        ("valid", "orbit", 48),
+        ("valid, calibrating half", "orbit", len(calibrating)),
+    ]
+    for curves in manifest.curves:
+        assert (curves.roc[0], curves.roc[-1]) == ((0, 0), (1, 1))
+        assert sum(each.n for each in curves.reliability) == curves.n
+        sensitivity = next(
+            metric.value
+            for metric in manifest.metrics
+            if (metric.name, metric.split, metric.basis) == ("sensitivity", curves.split, "orbit")
+        )
+        assert curves.operating_point[1] == pytest.approx(sensitivity, abs=1e-4)
+    said = str(line["publish"])
+    assert "AUC, all turns, on valid is " in said
+    assert "Warning: Worse than accurate" in said, "48 patches teach little"
 
 
 @pytest.mark.parametrize("suffix", ["int8", "fp32"])

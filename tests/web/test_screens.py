@@ -7,12 +7,22 @@ from typing import Literal
 import pytest
 
 from model_zoo.synthetic import Kind
-from tests.app.conftest import RunningServer
+from tests.app.acceptance.test_acceptance import a_report
+from tests.app.conftest import TESTER, RunningServer
 from tests.conftest import ROOT
 from tests.web.conftest import MAX_PAGE_BYTES, THEMES, WIDTHS, Open, newest, payload, png_of
 
 README_PATCHES: list[tuple[Kind, int]] = [("tumour", 11), ("normal", 2), ("tumour", 9)]
 FOLDER = ROOT / "build" / "screenshots"
+
+
+def accepted(server: RunningServer) -> str:
+    """The id of a recorded acceptance test that failed."""
+    checks = ({"text": "sensitivity: lower 95 % bound at least 0.778", "found": "0.7 [0.6, 0.8]", "passed": False},)
+    shadow = next(each for each in server.client.get("/admin/models").json()["models"] if each["state"] == "shadow")
+    model = {name: shadow[name] for name in ("name", "version")} | {"sha256": shadow["id"]}
+    report = a_report(outcome="failed", checks=checks, model=model, site="Ward 7")
+    return server.services.acceptances.add(report, TESTER).id
 
 
 def pages(server: RunningServer) -> dict[str, str]:
@@ -33,9 +43,13 @@ def pages(server: RunningServer) -> dict[str, str]:
         "model": f"/models/{model['id']}",
         "activate": f"/models/{model['id']}/activate",
         "retire": f"/models/{model['id']}/retire",
+        "acceptance": "/acceptance",
+        "acceptance-report": f"/acceptance/{accepted(server)}",
+        "agreement": "/ui/agreement",
         "keys": "/keys",
         "revoke": f"/keys/{key}/revoke",
         "audit": "/audit?verify=1",
+        "audit-filtered": "/audit?action=model.",
         "status": "/status",
     }
 

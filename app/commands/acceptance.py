@@ -1,0 +1,116 @@
+"""``rosette acceptance``: does a model hold on a site's own labelled patches?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from app.commands.database import shell_actor, the_database
+from app.commands.errors import readable_errors
+from app.commands.predict import stated_mpp
+from app.diagnosis.acceptance import acceptance_rule, check_amount, run_acceptance
+from app.diagnosis.engine import Engine
+from app.diagnosis.labelled import LabelledFile, labelled_files
+from app.records.acceptances import Acceptances
+from app.records.audit import AuditTrail
+from app.registry import release
+from app.registry.registry import Registry
+from app.settings import Settings
+from app.signatures import TrustedKeys
+from model_zoo.acceptance import AcceptanceReport
+
+
+def acceptance(
+    patches: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER|CSV",
+            exists=True,
+            help="100 to 500 labelled patches: a folder with one folder for each class, such as normal and tumour, or "
+            "a CSV file with the columns file and label.",
+        ),
+    ],
+    model: Annotated[Path | None, typer.Option(help="The artifact; by default the active model's.")] = None,
+    site: Annotated[str, typer.Option(help="The site's name, for the report.")] = "",
+    mpp: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER|ignore", help="The patches' microns per pixel; or ignore, as in rosette predict."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write a report to print to this file.")] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON to this file.")] = None,
+    record: Annotated[
+        bool, typer.Option("--record/--no-record", help="Record the test in the server's database.")
+    ] = True,
+) -> None:
+    """Test a model on a site's own labelled patches, by a rule that is printed first.
+
+    Exits with 0 if the model passed, with 1 if it failed, is out of scope, or the command failed.
+    """
+    stated = stated_mpp(mpp)
+    with readable_errors():
+        if len(site) > 120 or not site.isprintable():
+            raise ValueError("the site's name has control characters or over 120 characters: shorten it")
+        engine = _engine(model)
+        rule = acceptance_rule(engine)
+        typer.echo(f"Model {engine.manifest.name} {engine.manifest.version}. The rule, stated before a patch is read:")
+        for text in rule.texts:
+            typer.echo(f"  - {text}")
+        files = labelled_files(patches)
+        check_amount(files)
+        report = run_acceptance(engine, files, site=site, source=patches.name, mpp=stated, track=_tracked)
+        _tell(report)
+        if as_json is not None:
+            as_json.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        if record:
+            database = the_database()
+            found = Acceptances(database, AuditTrail(database)).add(report, shell_actor())
+            typer.echo(f"Recorded as acceptance test {found.id}; the page is /acceptance/{found.id}")
+        if html is not None:
+            from app.web.acceptance_file import acceptance_file
+
+            html.write_text(acceptance_file(report), encoding="utf-8")
+    if report.outcome != "passed":
+        raise typer.Exit(1)
+
+
+def _engine(model: Path | None) -> Engine:
+    """The given artifact, or the database's active model, proved on this machine."""
+    if model is not None:
+        return Engine.load(model)
+    settings, database = Settings(), the_database()
+    registry = Registry(database, AuditTrail(database), TrustedKeys.parse(settings.trusted_keys or ""))
+    release.recognize(registry, settings.model)
+    _, active = registry.listing()
+    if active is None:
+        raise ValueError("no model is active in this database: start the server once, or name an artifact with --model")
+    return Engine.open(registry.checked_data(active.model_id)[1])
+
+
+def _tracked(files: Sequence[LabelledFile]) -> Iterable[LabelledFile]:
+    """The files, with a progress bar on standard error if that is a terminal."""
+    quiet = not sys.stderr.isatty()
+    return track(files, "patches", total=len(files), console=Console(stderr=True), disable=quiet)
+
+
+def _tell(report: AcceptanceReport) -> None:
+    data = report.data
+    typer.echo(
+        f"{data.patches} patches, {data.positive} positive and {data.negative} negative; {data.not_assessable} not "
+        f"assessable, {data.refused} refused. Data {data.sha256[:12]}."
+    )
+    for figure in report.figures:
+        stated = "" if figure.stated is None else f"; the manifest states {figure.stated:.3f} on {figure.split}"
+        interval = f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+        typer.echo(f"  {figure.name}: {interval}, n = {figure.n}{stated}")
+    for each in report.drift:
+        psi = "" if each.psi is None else f", PSI {each.psi:.3f}"
+        typer.echo(f"  drift of {each.figure.replace('_', ' ')}: {each.verdict.replace('_', ' ')}{psi}")
+    for check in report.checks:
+        typer.echo(f"  {'met    ' if check.passed else 'NOT MET'}  {check.text}: {check.found}")
+    typer.echo(report.verdict)

@@ -1,0 +1,98 @@
+"""Recorded acceptance tests of models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import Engine, insert, select
+from uuid_utils.compat import uuid7
+
+from app.problems import UnknownAcceptance
+from app.records.audit import Actor, AuditTrail, Event
+from app.records.database import transaction
+from app.records.tables import acceptances
+from model_zoo.acceptance import AcceptanceReport
+
+MAX_LISTED = 200
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """A recorded acceptance test without its report; ``outcome`` is the report's."""
+
+    id: str
+    model_sha256: str
+    outcome: str
+    site: str
+    patches: int
+    tested_by: str
+    tested_at: datetime
+
+
+_COLUMNS = [column for column in acceptances.columns if column.name != "report"]
+
+
+class Acceptances:
+    """Writes and reads acceptance tests; each is written in one transaction with its audit row.
+
+    Every method raises RecordsUnavailable when the database fails.
+    """
+
+    def __init__(self, engine: Engine, audit: AuditTrail) -> None:
+        self._engine = engine
+        self._audit = audit
+
+    def add(self, report: AcceptanceReport, actor: Actor) -> Acceptance:
+        """Store a report."""
+        found = Acceptance(
+            id=str(uuid7()),
+            model_sha256=report.model.sha256,
+            outcome=report.outcome,
+            site=report.site,
+            patches=report.data.patches,
+            tested_by=actor.who,
+            tested_at=datetime.now(UTC),
+        )
+        text = report.model_dump_json()
+        after = {"acceptance": found.id, "outcome": found.outcome, "site": found.site, "data": report.data.sha256}
+        figures = {each.name: [each.value, each.low, each.high] for each in report.figures}
+        with self._audit.transaction() as connection:
+            connection.execute(insert(acceptances), vars(found) | {"report": text})
+            event = Event("model.acceptance", found.model_sha256, after=after | {"figures": figures})
+            self._audit.append(connection, actor, event)
+        return found
+
+    def listing(self, model_id: str | None = None) -> list[Acceptance]:
+        """At most 200 acceptance tests, newest first, of one model or of all."""
+        query = select(*_COLUMNS).order_by(acceptances.c.id.desc()).limit(MAX_LISTED)
+        if model_id is not None:
+            query = query.where(acceptances.c.model_sha256 == model_id)
+        with transaction(self._engine) as connection:
+            return [Acceptance(**row._mapping) for row in connection.execute(query)]
+
+    def last(self, model_id: str) -> Acceptance | None:
+        """A model's newest acceptance test; None if it has none."""
+        return next(iter(self.listing(model_id)), None)
+
+    def find(self, acceptance_id: str) -> tuple[Acceptance, AcceptanceReport]:
+        """An acceptance test and its report.
+
+        Raises:
+            UnknownAcceptance: if there is none.
+        """
+        try:
+            wanted = str(UUID(acceptance_id))
+        except ValueError:
+            raise _unknown(acceptance_id) from None
+        with transaction(self._engine) as connection:
+            row = connection.execute(select(acceptances).where(acceptances.c.id == wanted)).one_or_none()
+        if row is None:
+            raise _unknown(acceptance_id)
+        described = {name: value for name, value in row._mapping.items() if name != "report"}
+        return Acceptance(**described), AcceptanceReport.model_validate_json(row.report)
+
+
+def _unknown(acceptance_id: str) -> UnknownAcceptance:
+    return UnknownAcceptance(f"There is no acceptance test {acceptance_id!r}: GET /admin/acceptance lists them.")
