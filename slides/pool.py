@@ -20,6 +20,7 @@ from model_zoo.network import Network, check_golden_cases
 from slides.cells import State
 from slides.errors import SlideError
 from slides.grid import Chunk
+from slides.opened import Model
 from slides.raster import Plan, Raster
 from slides.reader import Reader
 from slides.score import CellArray, Measures, Scorer, nothing, put
@@ -124,17 +125,17 @@ class Pool:
         return executor
 
 
-_network: Network
+_model: Model
 _scorers: dict[Job, Scorer] = {}
 
 
 def _begin(model: bytes) -> None:
     """In a new process: open the model, and end with the process that started it."""
-    global _network
+    global _model
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _network = Network(model)
-    check_golden_cases(_network)
+    _model = Model(model, Network(model))
+    check_golden_cases(_model.network)
 
 
 def _end_with_parent() -> None:
@@ -153,5 +154,5 @@ def _score(job: Job, task: Task) -> CellArray:
         for scorer in _scorers.values():
             scorer.raster.reader.close()
         _scorers.clear()
-        _scorers[job] = Scorer(Raster(Reader(job.slide), job.plan), _network, job.measures)
+        _scorers[job] = Scorer(Raster(Reader(job.slide), job.plan), _model, job.measures)
     return _scorers[job].score(task.chunk, task.candidates)
