@@ -42,7 +42,9 @@ def _slide() -> None:
 
 @slide.command()
 def score(
-    slides: Annotated[list[Path], typer.Argument(metavar="SLIDE...", help="Files of slides.")],
+    slides: Annotated[
+        list[Path], typer.Argument(metavar="SLIDE...", help="Files of slides, or folders of DICOM files.")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where a folder is made for each slide.")],
     model: _Model = None,
     mpp: _Mpp = None,
@@ -130,7 +132,7 @@ def _scored(
     heard = Heard(say, lambda cells: bar.update(task, total=cells), lambda cells: bar.advance(task, cells))
     try:
         with open_slide(path, model.manifest, mpp) as opened:
-            folder = score_slide(path, out, opened, model, measures, pool, heard)
+            folder = score_slide(opened.reader.path, out, opened, model, measures, pool, heard)
         say(f"{path.name}: {_counted(folder)}; {folder}")
     except (ValueError, OSError, MemoryError) as error:
         say(f"rosette: {path}: {str(error) or type(error).__name__}")
