@@ -30,6 +30,7 @@ from app.api import (
     models,
     predict,
     predictions,
+    region_reviews,
     reviews,
     runs,
     slides,
@@ -146,6 +147,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         health,
         slides,
         runs,
+        region_reviews,
     ):
         app.include_router(module.router)
     pages.install(app)

@@ -25,6 +25,7 @@ from app.records.drift import Drift
 from app.records.migrations import migrate
 from app.records.prediction_queries import PredictionQueries
 from app.records.predictions import PredictionLog
+from app.records.region_reviews import RegionReviews
 from app.records.retention import Retention
 from app.records.reviews import Reviews
 from app.records.settings_audit import record_settings
@@ -37,6 +38,7 @@ from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
 from app.registry.signatures import TrustedKeys
 from app.settings import Settings
+from app.slides.judging import RegionJudging
 from app.slides.service import SlideService
 from app.telemetry import Tracing
 from app.threads import Threads
@@ -85,6 +87,7 @@ class Services:
         self.slides = SlideService(
             settings, SlideRuns(self.database, self.audit), self.registry, self.serving, self.retention
         )
+        self.regions = RegionJudging(self.slides, RegionReviews(self.database, self.audit))
         self.shadow_scores = ShadowScores(self.database)
         self.shadow = ShadowScorer(self.shadow_scores, self.serving, self.pool)
         self.metrics = Metrics(self.pool, self.serving, self.shadow, self.writer, self.slides.figures)

@@ -261,3 +261,17 @@ slide_runs = Table(
     Index(None, "key_id", "id"),
     Index(None, "state", "place"),
 )
+
+# Verdicts on the regions of a run; rows are only added. ``region`` is the number in its regions.geojson.
+region_reviews = Table(
+    "region_reviews",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("run_id", String(36), ForeignKey("slide_runs.id"), nullable=False),
+    Column("region", Integer(), nullable=False),
+    Column("reviewer", String(240), nullable=False),
+    Column("reviewed_at", UtcTime(), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("note", Text(), nullable=False),
+    Index(None, "run_id"),
+)
