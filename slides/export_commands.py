@@ -35,8 +35,8 @@ def regions(
     low: Low = _DEFAULT.low,
 ) -> None:
     """Find regions again by another rule; rewrites regions.geojson, heatmap.png and report.html."""
-    with _readable_errors():
-        made = write(folder, _rule(prevalence, min_area, high, low))
+    with readable_errors():
+        made = write(folder, rule_of(prevalence, min_area, high, low))
     _warn(made)
     if not made.regions:
         typer.echo("No region. This does not say that the slide holds no metastasis.")
@@ -71,8 +71,8 @@ def export(
     """Write a run in the format of another program."""
     if tiles and to is not Format.QUPATH:
         raise typer.BadParameter("only --to qupath knows tiles", param_hint="--tiles")
-    with _readable_errors():
-        made = Map.read(folder, _rule(prevalence, min_area, high, low))
+    with readable_errors():
+        made = Map.read(folder, rule_of(prevalence, min_area, high, low))
         path = out or folder / EXPORT_FILES[to]
         write_atomically(path, made.export(to, tiles=tiles))
     _warn(made)
@@ -85,7 +85,7 @@ def _warn(made: Map) -> None:
         typer.echo(f"Scope: {scope.text}", err=True)
 
 
-def _rule(prevalence: float, min_area: float, high: float, low: float) -> Rule:
+def rule_of(prevalence: float, min_area: float, high: float, low: float) -> Rule:
     return Rule(prevalence=prevalence, min_area_mm2=min_area, high=high, low=low)
 
 
@@ -94,7 +94,7 @@ def _deviation(deviation: Deviation) -> str:
 
 
 @contextmanager
-def _readable_errors() -> Iterator[None]:
+def readable_errors() -> Iterator[None]:
     try:
         yield
     except ValidationError as error:

@@ -53,6 +53,9 @@ class Pool:
         processes: how many.
     """
 
+    _died: type[Exception] = BrokenProcessPool  # what a future raises whose process ended
+    _patience: float | None = None  # seconds to wait for a chunk
+
     def __init__(self, model: bytes, processes: int) -> None:
         self._model = model
         self._processes = processes
@@ -84,14 +87,20 @@ class Pool:
                 while waiting and not suspects and len(running) < 2 * self._processes:
                     task = waiting.popleft()
                     running[self._submit(job, task)] = task
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                done = wait(running, self._patience, FIRST_COMPLETED).done
+                if not done:
+                    raise SlideError(f"no chunk came back within {self._patience:g} s: check the workers, start again")
+                for future in done:
                     task = running.pop(future)
                     try:
-                        yield task.chunk, future.result()
-                    except BrokenProcessPool:
+                        yield task.chunk, self._result(future, task)
+                    except self._died:
                         suspects.append(task)
             for task in suspects:
                 yield task.chunk, self._alone(job, task)
+
+    def _result(self, future: Future[CellArray], task: Task) -> CellArray:
+        return future.result()
 
     def _alone(self, job: Job, task: Task) -> CellArray:
         """Score a chunk with nothing beside it, so that a death is its own."""
@@ -102,9 +111,7 @@ class Pool:
             except BrokenProcessPool:
                 continue
         self.close()
-        cells = nothing((task.chunk.rows, task.chunk.columns), State.GLASS)
-        put(cells, task.candidates, State.HOLE, "crashed")
-        return cells
+        return hole(task)
 
     def _submit(self, job: Job, task: Task) -> Future[CellArray]:
         if self._executor is None:
@@ -123,6 +130,13 @@ class Pool:
         except BrokenProcessPool as error:
             raise SlideError("the processes that score cannot start: see the error above") from error
         return executor
+
+
+def hole(task: Task) -> CellArray:
+    """The cells of a chunk that ended its processes."""
+    cells = nothing((task.chunk.rows, task.chunk.columns), State.GLASS)
+    put(cells, task.candidates, State.HOLE, "crashed")
+    return cells
 
 
 _model: Model

@@ -21,18 +21,17 @@ from app.registry.sandbox import SandboxUnavailable
 from app.slides.child import admit, tell
 from app.slides.confine import Bounds, confine
 from model_zoo.network import Network, check_golden_cases
-from slides.cells import State
 from slides.errors import SlideError
 from slides.grid import Chunk
 from slides.opened import Model, open_slide
-from slides.pool import MOST_DEATHS, Job, Pool, Task
+from slides.pool import MOST_DEATHS, Job, Pool, Task, hole
 from slides.products import write
 from slides.raster import Raster
 from slides.reader import Reader
 from slides.regions import Rule
 from slides.run import Heard, score_slide
 from slides.runfile import read_runfile, write_runfile
-from slides.score import CellArray, Measures, Scorer, SlideRotations, SlideShifts, nothing, put
+from slides.score import CellArray, Measures, Scorer, SlideRotations, SlideShifts
 
 MEMORY_BYTES = 4 * 2**30
 FILE_BYTES = 4 * 2**30
@@ -94,7 +93,7 @@ class Here(Pool):
                 name = f"{task.chunk.column} {task.chunk.row}"
                 again = times if name == before else 0
                 if again >= MOST_DEATHS:
-                    yield task.chunk, _hole(task)
+                    yield task.chunk, hole(task)
                     continue
                 self._tried.write_text(f"{again + 1} {name}", encoding="ascii")
                 yield task.chunk, scorer.score(task.chunk, task.candidates)
@@ -104,12 +103,6 @@ class Here(Pool):
             times, _, name = self._tried.read_text(encoding="ascii").partition(" ")
             return name, int(times)
         return "", 0
-
-
-def _hole(task: Task) -> CellArray:
-    cells = nothing((task.chunk.rows, task.chunk.columns), State.GLASS)
-    put(cells, task.candidates, State.HOLE, "crashed")
-    return cells
 
 
 def _score(path: Path, work: Path, model: Model, wanted: Header) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,10 @@ from app.records.migrations import migrate
 from app.records.region_reviews import RegionReviews
 from app.records.slide_runs import SlideRuns
 from tests.app.conftest import TESTER, RunningServer, assert_problem
+from tests.app.slides.conftest import listed
 from tests.app.slides.test_run_rows import new_run
 from tests.slides.synthetic import run_folder
+from tests.web.conftest import signed_in
 
 DRAWING = ["..9#....", "..99..8#", "......88"]
 
@@ -45,7 +50,7 @@ def run_id(offered: RunningServer) -> str:
     """A complete run with two regions, as the process that scores leaves it."""
     slides = offered.services.slides
     runs = SlideRuns(offered.services.database, offered.services.audit)
-    run = new_run()
+    run = replace(new_run(), slide_id=listed(offered)["ward 7/Ada Lovelace.svs"]["id"])
     assert runs.add(run, slides._workplace.name, TESTER, 100)
     folder = run_folder(slides._workplace.make(run.id) / "slide-00000000", DRAWING)
     _write(folder)
@@ -93,3 +98,22 @@ def test_verdicts_are_added_and_told(offered: RunningServer, run_id: str) -> Non
             answer = client.post(f"{run}/regions/1/reviews", json={"verdict": "agree"})
             assert_problem(answer, 403, "forbidden")
             assert_problem(client.get(f"{run}/reviews"), 403, "forbidden")
+
+
+def test_the_page_stores_a_verdict_of_a_reviewer(offered: RunningServer, run_id: str) -> None:
+    page = f"/ui/slides/runs/{run_id}"
+    with closing(signed_in(offered, offered.new_key(Role.REVIEW))) as client:
+        shown = client.get(page, params={"map": "shown"}).text
+        assert shown.count('class="judging"') == 2
+        token = re.findall(r'data-csrf="([^"]+)"', shown)[0]
+        form = {"csrf": token, "verdict": "disagree"}
+        stored = client.post(f"{page}/regions/2/review", data=form)
+        assert stored.json()["verdict"] == "disagree"
+        assert client.post(f"{page}/regions/2/review", data=form | {"verdict": ""}).status_code == 422
+        assert client.post(f"{page}/regions/2/review", data=form | {"csrf": "x"}).status_code == 403
+        assert client.post(f"{page}/regions/9/review", data=form).status_code == 404
+        again = client.get(page, params={"map": "shown"}).text
+        assert again.count('<span class="verdict disagree">') == 1
+        assert stored.json()["reviewer"] in again
+    with closing(signed_in(offered, offered.new_key(Role.READ))) as client:
+        assert "judging" not in client.get(page, params={"map": "shown"}).text
