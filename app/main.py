@@ -32,6 +32,7 @@ from app.api import (
     models,
     predict,
     predictions,
+    region_reviews,
     reviews,
     runs,
     slides,
@@ -157,6 +158,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         worklist,
         metadata,
         infer,
+        region_reviews,
     ):
         app.include_router(module.router)
     pages.install(app)

@@ -27,6 +27,7 @@ from app.records.drift import Drift
 from app.records.migrations import migrate
 from app.records.prediction_queries import PredictionQueries
 from app.records.predictions import PredictionLog
+from app.records.region_reviews import RegionReviews
 from app.records.retention import Retention
 from app.records.reviews import Reviews
 from app.records.settings_audit import record_settings
@@ -41,6 +42,7 @@ from app.registry.serving import Serving
 from app.registry.shadow import ShadowScorer
 from app.settings import Settings
 from app.signatures import TrustedKeys
+from app.slides.judging import RegionJudging
 from app.slides.service import SlideService
 from app.telemetry import Tracing
 from app.threads import Threads
@@ -94,6 +96,7 @@ class Services:
         self.slides = SlideService(
             settings, SlideRuns(self.database, self.audit), self.registry, self.serving, self.retention
         )
+        self.regions = RegionJudging(self.slides, RegionReviews(self.database, self.audit))
         self.shadow_scores = ShadowScores(self.database)
         self.shadow = ShadowScorer(self.shadow_scores, self.serving, self.pool)
         self.webhooks = Webhooks(settings.webhook_target(), WebhookEvents(self.database), self._all_is_recorded)

@@ -2,30 +2,113 @@
 
     python -m benchmarks.slides SLIDE ARTIFACT...
 
-All stages and the bare network run alternately in the same process, and the least CPU time of the rounds counts.
+A dense artifact is measured twice: in passes over regions, and patchwise. All stages of all artifacts and the bare
+networks run alternately in the same process, and the least CPU time of the rounds counts.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from time import thread_time
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
-from model_zoo.network import Network
+from model_zoo.network import BATCH, Network
 from model_zoo.turns import SIDE, Patch
 from slides.cells import STATES, State
 from slides.grid import STRIDE, Chunk, chunks, pixels_of
-from slides.opened import open_slide
+from slides.opened import Model, open_slide
 from slides.quality import qualities
-from slides.score import BATCH, Measures, Scorer, SlideRotations, SlideShifts
+from slides.raster import Raster
+from slides.reader import Pixels
+from slides.score import Measures, Scorer, SlideRotations, SlideShifts
 from slides.tissue import candidates
 
 ROUNDS = 5
+STAGES = ("read", "quality", "inference", "all", "onnxruntime")
+MEASURES = Measures(SlideRotations.NONE, SlideShifts.NONE)
+
+
+class Patchwise(Model):
+    """Answers each window as a patch, whatever the artifact."""
+
+    @property
+    def dense_pass(self) -> None:
+        return None
+
+
+class Case:
+    """An artifact on a slide: what is measured, and the least time of each stage.
+
+    Args:
+        slide: the slide's file.
+        name: of the row.
+        model: answers.
+    """
+
+    def __init__(self, slide: Path, name: str, model: Model) -> None:
+        self.slide, self.name, self.model = slide, name, model
+        self.least = dict.fromkeys(STAGES, np.inf)
+        with open_slide(slide, model.manifest, None) as opened:
+            scorer = Scorer(opened.raster, model, MEASURES)
+            wanted = candidates(opened.reader, opened.plan)
+            self.parts: list[Chunk] = list(chunks(opened.plan))
+            self.areas = [wanted[c.row : c.row + c.rows, c.column : c.column + c.columns] for c in self.parts]
+            self.corners, patches = [], []
+            for part, area in zip(self.parts, self.areas, strict=True):
+                scored = scorer.score(part, area)["state"] == STATES.index(State.SCORED)
+                block, _ = opened.raster.read(pixels_of(part))
+                patches.append(sliding_window_view(block, (SIDE, SIDE, 3))[::STRIDE, ::STRIDE, 0][scored])
+                self.corners.append(STRIDE * np.argwhere(scored))
+        self.patches: Patch = np.concatenate(patches)
+
+    def measure(self) -> None:
+        """One round."""
+        with open_slide(self.slide, self.model.manifest, None) as cold:
+            self._time("all", lambda: self._score(cold.raster))
+        with open_slide(self.slide, self.model.manifest, None) as cold:
+            blocks = self._time("read", lambda: [cold.raster.read(pixels_of(part))[0] for part in self.parts])
+        self._time("quality", lambda: self._judge(blocks))
+        self._time("inference", lambda: self._answer(blocks))
+        self._time("onnxruntime", self._bare)
+
+    def row(self) -> str:
+        """A line of the table: milliseconds for each assessable patch."""
+        cost = {name: 1e3 * value / len(self.patches) for name, value in self.least.items()}
+        figures = [f"{cost[name]:.2f}" for name in STAGES]
+        figures += [f"{cost['onnxruntime'] / cost['all']:.2f}", f"{cost['all'] - cost['onnxruntime']:.2f}"]
+        return f"| {self.name} | {len(self.patches)} | " + " | ".join(figures) + " |"
+
+    def _time(self, stage: str, work: Callable[[], list[Pixels]]) -> list[Pixels]:
+        start = thread_time()
+        found = work()
+        self.least[stage] = min(self.least[stage], thread_time() - start)
+        return found
+
+    def _score(self, raster: Raster) -> list[Pixels]:
+        scorer = Scorer(raster, self.model, MEASURES)
+        for part, area in zip(self.parts, self.areas, strict=True):
+            scorer.score(part, area)
+        return []
+
+    def _judge(self, blocks: list[Pixels]) -> list[Pixels]:
+        for part, block in zip(self.parts, blocks, strict=True):
+            qualities(block, part.rows, part.columns, self.model.manifest.quality)
+        return []
+
+    def _answer(self, blocks: list[Pixels]) -> list[Pixels]:
+        for block, corners in zip(blocks, self.corners, strict=True):
+            if len(corners):
+                self.model.logits(block, corners)
+        return []
+
+    def _bare(self) -> list[Pixels]:
+        for first in range(0, len(self.patches), BATCH):
+            self.model.network.logits(self.patches[first : first + BATCH])
+        return []
 
 
 def main() -> None:
@@ -34,59 +117,20 @@ def main() -> None:
     parser.add_argument("artifacts", type=Path, nargs="+")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     given = parser.parse_args()
-    print("| artifact | patches | read | quality | all | onnxruntime | of it | beyond it |")
-    print("|---|---|---|---|---|---|---|---|")
+    cases = []
     for artifact in given.artifacts:
-        print(row(given.slide, artifact, given.rounds), flush=True)
-
-
-def row(slide: Path, artifact: Path, rounds: int) -> str:
-    """A line of the table: milliseconds for each assessable patch."""
-    network = Network(artifact.read_bytes())
-    measures = Measures(SlideRotations.NONE, SlideShifts.NONE)
-    with open_slide(slide, network.manifest, None) as opened:
-        scorer = Scorer(opened.raster, network, measures)
-        wanted = candidates(opened.reader, opened.plan)
-        parts = list(chunks(opened.plan))
-        areas = [wanted[c.row : c.row + c.rows, c.column : c.column + c.columns] for c in parts]
-        patches = []
-        for part, area in zip(parts, areas, strict=True):
-            scored = scorer.score(part, area)["state"] == STATES.index(State.SCORED)
-            block, _ = opened.raster.read(pixels_of(part))
-            patches.append(sliding_window_view(block, (SIDE, SIDE, 3))[::STRIDE, ::STRIDE, 0][scored])
-        every = np.concatenate(patches)
-        least = dict.fromkeys(("read", "quality", "all", "onnxruntime"), np.inf)
-        for _ in range(rounds):
-            with open_slide(slide, network.manifest, None) as cold:
-                scorer = Scorer(cold.raster, network, measures)
-                least["all"] = min(least["all"], seconds(scorer, parts, areas))
-            least["onnxruntime"] = min(least["onnxruntime"], bare(network, every))
-            with open_slide(slide, network.manifest, None) as cold:
-                start = thread_time()
-                blocks = [cold.raster.read(pixels_of(part))[0] for part in parts]
-                least["read"] = min(least["read"], thread_time() - start)
-            start = thread_time()
-            for part, block in zip(parts, blocks, strict=True):
-                qualities(block, part.rows, part.columns, network.manifest.quality)
-            least["quality"] = min(least["quality"], thread_time() - start)
-    cost = {name: 1e3 * value / len(every) for name, value in least.items()}
-    figures = [f"{cost[name]:.2f}" for name in ("read", "quality", "all", "onnxruntime")]
-    figures += [f"{cost['onnxruntime'] / cost['all']:.2f}", f"{cost['all'] - cost['onnxruntime']:.2f}"]
-    return f"| {artifact.name} | {len(every)} | " + " | ".join(figures) + " |"
-
-
-def seconds(scorer: Scorer, parts: Sequence[Chunk], areas: Sequence[NDArray[np.bool_]]) -> float:
-    start = thread_time()
-    for part, area in zip(parts, areas, strict=True):
-        scorer.score(part, area)
-    return thread_time() - start
-
-
-def bare(network: Network, patches: Patch) -> float:
-    start = thread_time()
-    for first in range(0, len(patches), BATCH):
-        network.logits(patches[first : first + BATCH])
-    return thread_time() - start
+        data = artifact.read_bytes()
+        network = Network(data)
+        cases.append(Case(given.slide, artifact.name, Model(data, network)))
+        if network.manifest.dense:
+            cases.append(Case(given.slide, f"{artifact.name}, patchwise", Patchwise(data, network)))
+    for _ in range(given.rounds):
+        for case in cases:
+            case.measure()
+    print("| artifact | patches | read | quality | inference | all | onnxruntime | of it | beyond it |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for case in cases:
+        print(case.row())
 
 
 if __name__ == "__main__":

@@ -7,14 +7,18 @@ from hashlib import sha256
 
 import numpy as np
 import onnxruntime as ort
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from model_zoo.golden import GoldenCaseError, Logits, from_bits, patch_of, to_bits
 from model_zoo.manifest import MANIFEST_KEY
 from model_zoo.reading import parse_manifest
-from model_zoo.turns import Patch
+from model_zoo.turns import SIDE, Patch
 
 FLOAT_TOLERANCE = 1e-3
+BATCH = 32
+
+Corners = NDArray[np.intp]
 
 
 class Network:
@@ -45,6 +49,20 @@ class Network:
         """Logits, float32 [N, 2], for patches, uint8 [N, 96, 96, 3]."""
         answer: Logits = self._session.run(["logits"], {"patches": np.ascontiguousarray(patches)})[0]
         return answer
+
+    def windows(self, block: Patch, corners: Corners) -> Logits:
+        """Logits, float32 [n, 2], of 96 px windows of a block, uint8 [H, W, 3], each as a patch.
+
+        Args:
+            block: the pixels.
+            corners: int [n, 2], the row and column of each window's first pixel.
+        """
+        patches = sliding_window_view(block, (SIDE, SIDE, 3))[:, :, 0]
+        answers = np.empty((len(corners), 2), np.float32)
+        for start in range(0, len(corners), BATCH):
+            part = slice(start, start + BATCH)
+            answers[part] = self.logits(patches[tuple(corners[part].T)])
+        return answers
 
     def probabilities(self, logits: Logits) -> NDArray[np.float64]:
         """Calibrated probability of metastasis, float64 [N], for logits, float32 [N, 2]."""

@@ -10,7 +10,7 @@ import numpy as np
 from slides.cells import STATES
 from slides.grid import Chunk
 from slides.runfile import write_atomically
-from slides.score import CELL, CellArray
+from slides.score import CELL, REASON_CODES, CellArray
 
 MAGIC = b"rosette chunk 1\n"
 _HASH = 32
@@ -28,25 +28,51 @@ def write(folder: Path, chunk: Chunk, cells: CellArray, identity: str) -> None:
         cells: ``CELL`` [rows, columns].
         identity: of the run.
     """
-    content = MAGIC + _bound(chunk, identity) + np.ascontiguousarray(cells).tobytes()
-    write_atomically(path_of(folder, chunk), content + sha256(content).digest())
+    write_atomically(path_of(folder, chunk), pack(chunk, cells, identity))
 
 
 def read(folder: Path, chunk: Chunk, identity: str) -> CellArray | None:
     """A chunk that was written before; None if it is missing, damaged, or of another run."""
-    path = path_of(folder, chunk)
-    head = MAGIC + _bound(chunk, identity)
-    size = len(head) + chunk.rows * chunk.columns * CELL.itemsize + _HASH
     try:
-        with path.open("rb") as file:
-            data = file.read(size + 1)
+        with path_of(folder, chunk).open("rb") as file:
+            return unpack(file.read(_size(chunk) + 1), chunk, identity)
     except FileNotFoundError:
         return None
+
+
+def pack(chunk: Chunk, cells: CellArray, identity: str) -> bytes:
+    """A chunk as bytes, with a hash over all of it.
+
+    Args:
+        cells: ``CELL`` [rows, columns].
+        identity: of what scored them.
+    """
+    content = MAGIC + _bound(chunk, identity) + np.ascontiguousarray(cells).tobytes()
+    return content + sha256(content).digest()
+
+
+def unpack(data: bytes, chunk: Chunk, identity: str) -> CellArray | None:
+    """The cells, ``CELL`` [rows, columns]; None if they are damaged, of another chunk or identity, or impossible."""
+    head = MAGIC + _bound(chunk, identity)
     content, digest = data[:-_HASH], data[-_HASH:]
-    if len(data) != size or not content.startswith(head) or sha256(content).digest() != digest:
+    if len(data) != _size(chunk) or not content.startswith(head) or sha256(content).digest() != digest:
         return None
     cells = np.frombuffer(content, CELL, offset=len(head)).reshape(chunk.rows, chunk.columns)
-    return cells if cells["state"].max() < len(STATES) else None
+    return cells if _possible(cells) else None
+
+
+def _possible(cells: CellArray) -> bool:
+    values = [cells[name] for name in ("probability", "turns", "shifts")]
+    return bool(
+        cells["state"].max() < len(STATES)
+        and cells["reasons"].max() < 1 << len(REASON_CODES)
+        and not any(((value < 0) | (value > 1)).any() for value in values)
+        and not np.isinf(cells["logits"]).any()
+    )
+
+
+def _size(chunk: Chunk) -> int:
+    return len(MAGIC) + _HASH + chunk.rows * chunk.columns * CELL.itemsize + _HASH
 
 
 def _bound(chunk: Chunk, identity: str) -> bytes:

@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +18,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from model_zoo.notice import NOTICE
 from slides.cells import State, read_run
 from slides.export_commands import commands as export_commands
+from slides.export_commands import readable_errors
 from slides.opened import Model, open_model, open_slide
 from slides.patch import patch_of, write_patch
 from slides.pool import Pool
+from slides.regions import Rule
 from slides.run import Heard, score_slide
 from slides.score import Measures, SlideRotations, SlideShifts
 from slides.verify import verify_run
@@ -42,7 +46,9 @@ def _slide() -> None:
 
 @slide.command()
 def score(
-    slides: Annotated[list[Path], typer.Argument(metavar="SLIDE...", help="Files of slides.")],
+    slides: Annotated[
+        list[Path], typer.Argument(metavar="SLIDE...", help="Files of slides, or folders of DICOM files.")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where a folder is made for each slide.")],
     model: _Model = None,
     mpp: _Mpp = None,
@@ -56,6 +62,15 @@ def score(
     processes: Annotated[
         int | None, typer.Option(min=1, max=256, help="How many processes score; by default one for each core.")
     ] = None,
+    prevalence: Annotated[
+        float | None, typer.Option(help="Share of the slide's cells that hold metastasis, between 0 and 1; 0.05.")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Score on the workers of this Dask scheduler instead.")
+    ] = None,
+    cluster_tls: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With ca.pem, cert.pem and key.pem for the cluster.")
+    ] = None,
 ) -> None:
     """Score slides: for each, a folder with its cells, regions, a map and a report.
 
@@ -66,11 +81,12 @@ def score(
     with _readable():
         opened_model = open_model(model)
         out.mkdir(parents=True, exist_ok=True)
-    measures = Measures(rotations, shifts)
-    failed = 0
-    with Pool(opened_model.data, processes or len(os.sched_getaffinity(0))) as pool, _bar() as bar:
-        for path in slides:
-            failed += not _scored(path, out, opened_model, mpp, measures, pool, bar)
+    with readable_errors():
+        rule = None if prevalence is None else Rule(prevalence=prevalence)
+        made = _pool(opened_model.data, processes, cluster, cluster_tls)
+    order = _Order(out, opened_model, mpp, Measures(rotations, shifts), rule)
+    with made as pool, _bar() as bar:
+        failed = sum(not _scored(path, order, pool, bar) for path in slides)
     typer.echo(f"Model {opened_model.manifest.name} {opened_model.manifest.version}. {NOTICE}", err=True)
     if failed:
         typer.echo(f"rosette: {failed} of {len(slides)} slides failed", err=True)
@@ -118,9 +134,28 @@ def verify(
         raise typer.Exit(1)
 
 
-def _scored(
-    path: Path, out: Path, model: Model, mpp: float | None, measures: Measures, pool: Pool, bar: Progress
-) -> bool:
+@dataclass(frozen=True)
+class _Order:
+    """How the slides of a call are scored."""
+
+    out: Path
+    model: Model
+    mpp: float | None
+    measures: Measures
+    rule: Rule | None
+
+
+def _pool(model: bytes, processes: int | None, cluster: str | None, tls: Path | None) -> Pool:
+    if cluster is None:
+        return Pool(model, processes or len(os.sched_getaffinity(0)))
+    if find_spec("distributed") is None:
+        raise ValueError("--cluster needs Dask: pip install 'rosette[cluster]'")
+    from slides.cluster import Cluster
+
+    return Cluster(model, cluster, tls)
+
+
+def _scored(path: Path, order: _Order, pool: Pool, bar: Progress) -> bool:
     """Score one slide; whether that succeeded."""
     task = bar.add_task(path.name, total=None)
 
@@ -129,8 +164,9 @@ def _scored(
 
     heard = Heard(say, lambda cells: bar.update(task, total=cells), lambda cells: bar.advance(task, cells))
     try:
-        with open_slide(path, model.manifest, mpp) as opened:
-            folder = score_slide(path, out, opened, model, measures, pool, heard)
+        with open_slide(path, order.model.manifest, order.mpp) as opened:
+            model, measures = order.model, order.measures
+            folder = score_slide(opened.reader.path, order.out, opened, model, measures, pool, heard, order.rule)
         say(f"{path.name}: {_counted(folder)}; {folder}")
     except (ValueError, OSError, MemoryError) as error:
         say(f"rosette: {path}: {str(error) or type(error).__name__}")

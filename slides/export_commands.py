@@ -35,8 +35,8 @@ def regions(
     as_json: AsJson = False,
 ) -> None:
     """Find regions again by another rule; rewrites regions.geojson, heatmap.png and report.html."""
-    with _readable_errors():
-        made = write(folder, _rule(prevalence, min_area, high, low))
+    with readable_errors():
+        made = write(folder, rule_of(prevalence, min_area, high, low))
     _warn(made)
     if as_json:
         show_json([_figures(region) for region in made.regions])
@@ -75,8 +75,8 @@ def export(
     """Write a run in the format of another program."""
     if tiles and to is not Format.QUPATH:
         raise typer.BadParameter("only --to qupath knows tiles", param_hint="--tiles")
-    with _readable_errors():
-        made = Map.read(folder, _rule(prevalence, min_area, high, low))
+    with readable_errors():
+        made = Map.read(folder, rule_of(prevalence, min_area, high, low))
         path = out or folder / EXPORT_FILES[to]
         write_atomically(path, made.export(to, tiles=tiles))
     _warn(made)
@@ -89,7 +89,7 @@ def _warn(made: Map) -> None:
         typer.echo(f"Scope: {scope.text}", err=True)
 
 
-def _rule(prevalence: float, min_area: float, high: float, low: float) -> Rule:
+def rule_of(prevalence: float, min_area: float, high: float, low: float) -> Rule:
     return Rule(prevalence=prevalence, min_area_mm2=min_area, high=high, low=low)
 
 
@@ -112,7 +112,7 @@ def _deviation(deviation: Deviation) -> str:
 
 
 @contextmanager
-def _readable_errors() -> Iterator[None]:
+def readable_errors() -> Iterator[None]:
     try:
         yield
     except ValidationError as error:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from model_zoo.golden import Logits
 from model_zoo.manifest import Manifest
-from model_zoo.network import Network
+from model_zoo.network import Corners, Network
 from model_zoo.opening import ModelError, open_proved, shipped_artifacts
+from model_zoo.proof import RefusedError
 from slides.grid import check_size
 from slides.raster import Plan, Raster, plan
-from slides.reader import Reader
+from slides.reader import Pixels, Reader
 from slides.scale import Scale, scale_of
+
+if TYPE_CHECKING:
+    from model_zoo.dense_pass import DensePass
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,30 @@ class Model:
     @property
     def manifest(self) -> Manifest:
         return self.network.manifest
+
+    def logits(self, block: Pixels, corners: Corners) -> Logits:
+        """Logits, float32 [n, 2], of 96 px windows of a block, uint8 [H, W, 3].
+
+        The bits are those of the patches; a dense artifact answers many windows in one pass.
+
+        Args:
+            block: the pixels.
+            corners: int [n, 2], the row and column of each window's first pixel.
+        """
+        return (self.dense_pass.logits if self.dense_pass else self.network.windows)(block, corners)
+
+    @cached_property
+    def dense_pass(self) -> DensePass | None:
+        """For a dense artifact; proved on this machine when it is first asked for.
+
+        Raises:
+            RefusedError: if a pass gives other bits than patches.
+        """
+        if self.manifest.dense is None:
+            return None
+        from model_zoo.dense_pass import DensePass  # loads onnx, which other artifacts do not need
+
+        return DensePass(self.data, self.network)
 
 
 @dataclass(frozen=True)
@@ -56,9 +87,11 @@ def open_model(path: Path | None) -> Model:
     path = path or (Path(named) if named else shipped_artifacts()[0])
     try:
         data = path.read_bytes()
-        return Model(data, open_proved(data)[0])
-    except (OSError, ModelError) as error:
+        model = Model(data, open_proved(data)[0])
+        _ = model.dense_pass
+    except (OSError, ModelError, RefusedError) as error:
         raise ModelError(f"the model {path} cannot be used: {error}") from error
+    return model
 
 
 def open_slide(path: Path, model: Manifest, mpp: float | None) -> OpenSlide:

@@ -20,6 +20,7 @@ from model_zoo.network import Network, check_golden_cases
 from slides.cells import State
 from slides.errors import SlideError
 from slides.grid import Chunk
+from slides.opened import Model
 from slides.raster import Plan, Raster
 from slides.reader import Reader
 from slides.score import CellArray, Measures, Scorer, nothing, put
@@ -52,6 +53,9 @@ class Pool:
         processes: how many.
     """
 
+    _died: type[Exception] = BrokenProcessPool  # what a future raises whose process ended
+    _patience: float | None = None  # seconds to wait for a chunk
+
     def __init__(self, model: bytes, processes: int) -> None:
         self._model = model
         self._processes = processes
@@ -83,14 +87,20 @@ class Pool:
                 while waiting and not suspects and len(running) < 2 * self._processes:
                     task = waiting.popleft()
                     running[self._submit(job, task)] = task
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                done = wait(running, self._patience, FIRST_COMPLETED).done
+                if not done:
+                    raise SlideError(f"no chunk came back within {self._patience:g} s: check the workers, start again")
+                for future in done:
                     task = running.pop(future)
                     try:
-                        yield task.chunk, future.result()
-                    except BrokenProcessPool:
+                        yield task.chunk, self._result(future, task)
+                    except self._died:
                         suspects.append(task)
             for task in suspects:
                 yield task.chunk, self._alone(job, task)
+
+    def _result(self, future: Future[CellArray], task: Task) -> CellArray:
+        return future.result()
 
     def _alone(self, job: Job, task: Task) -> CellArray:
         """Score a chunk with nothing beside it, so that a death is its own."""
@@ -101,9 +111,7 @@ class Pool:
             except BrokenProcessPool:
                 continue
         self.close()
-        cells = nothing((task.chunk.rows, task.chunk.columns), State.GLASS)
-        put(cells, task.candidates, State.HOLE, "crashed")
-        return cells
+        return hole(task)
 
     def _submit(self, job: Job, task: Task) -> Future[CellArray]:
         if self._executor is None:
@@ -124,17 +132,24 @@ class Pool:
         return executor
 
 
-_network: Network
+def hole(task: Task) -> CellArray:
+    """The cells of a chunk that ended its processes."""
+    cells = nothing((task.chunk.rows, task.chunk.columns), State.GLASS)
+    put(cells, task.candidates, State.HOLE, "crashed")
+    return cells
+
+
+_model: Model
 _scorers: dict[Job, Scorer] = {}
 
 
 def _begin(model: bytes) -> None:
     """In a new process: open the model, and end with the process that started it."""
-    global _network
+    global _model
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _network = Network(model)
-    check_golden_cases(_network)
+    _model = Model(model, Network(model))
+    check_golden_cases(_model.network)
 
 
 def _end_with_parent() -> None:
@@ -153,5 +168,5 @@ def _score(job: Job, task: Task) -> CellArray:
         for scorer in _scorers.values():
             scorer.raster.reader.close()
         _scorers.clear()
-        _scorers[job] = Scorer(Raster(Reader(job.slide), job.plan), _network, job.measures)
+        _scorers[job] = Scorer(Raster(Reader(job.slide), job.plan), _model, job.measures)
     return _scorers[job].score(task.chunk, task.candidates)

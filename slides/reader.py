@@ -12,6 +12,7 @@ import openslide
 from numpy.typing import NDArray
 from openslide import lowlevel
 
+from slides import dicom
 from slides.errors import SlideError
 
 GLASS = 255  # what lies beyond the slide, and where nothing was scanned
@@ -50,7 +51,11 @@ class Level:
 class Reader:
     """An open slide; of one thread at a time.
 
+    Args:
+        path: the slide's file, or a folder of DICOM files.
+
     Attributes:
+        path: the file that is open.
         levels: the largest first.
         properties: OpenSlide's.
         vendor: OpenSlide's name of the format.
@@ -60,7 +65,7 @@ class Reader:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path = dicom.file_of(path)
         self._slide = _opened(path)
         self._memory = np.empty(0, np.uint32)
         slide = self._slide
@@ -70,6 +75,8 @@ class Reader:
             Level(width, height, downsample)
             for (width, height), downsample in zip(slide.level_dimensions, slide.level_downsamples, strict=True)
         )
+        if self.vendor == "dicom":
+            dicom.check_image(path, self.properties)
         largest = self.levels[0]
         if not (0 < largest.width <= MAX_PIXELS and 0 < largest.height <= MAX_PIXELS):
             raise SlideError(f"the slide has {largest.width} × {largest.height} pixels: it is empty or damaged")
@@ -164,6 +171,9 @@ def _opened(path: Path) -> openslide.OpenSlide:
         raise SlideError("there is no such file")
     if path.is_file() and path.stat().st_size == 0:
         raise SlideError("the file is empty: copy it again from where it came")
+    of_dicom = path.suffix.lower() == dicom.SUFFIX
+    if of_dicom:
+        dicom.check_sparse(path)
     try:
         if openslide.OpenSlide.detect_format(path) is None:
             raise SlideError(
@@ -174,6 +184,8 @@ def _opened(path: Path) -> openslide.OpenSlide:
     except openslide.OpenSlideUnsupportedFormatError as error:
         raise SlideError(f"OpenSlide cannot read this kind of file ({error}): convert it to tiled TIFF") from error
     except openslide.OpenSlideError as error:
+        if of_dicom:
+            raise SlideError(dicom.refusal(error)) from error
         raise SlideError(f"the file is damaged or cut off ({error}): copy it again from where it came") from error
     slide.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
     return slide

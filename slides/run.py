@@ -23,6 +23,7 @@ from slides.identity import Identity, hash_of, versions
 from slides.opened import Model, OpenSlide
 from slides.patch import patch_of
 from slides.pool import Job, Pool, Task
+from slides.regions import Rule
 from slides.runfile import RUN_FILE, Grid, Raster, Run, Slide, write_atomically, write_runfile
 from slides.runfile import Model as ModelFigures
 from slides.score import CellArray, Measures, SlideRotations, reasons_of
@@ -50,7 +51,14 @@ class Heard:
 
 
 def score_slide(
-    path: Path, out: Path, opened: OpenSlide, model: Model, measures: Measures, pool: Pool, heard: Heard
+    path: Path,
+    out: Path,
+    opened: OpenSlide,
+    model: Model,
+    measures: Measures,
+    pool: Pool,
+    heard: Heard,
+    rule: Rule | None = None,
 ) -> Path:
     """Score a slide, or go on where a run was stopped; gives the run's folder.
 
@@ -62,6 +70,7 @@ def score_slide(
         measures: which consistencies are measured.
         pool: processes that score.
         heard: who hears of it.
+        rule: what makes cells a region; None for the default, and to leave those of a complete run as they are.
 
     Raises:
         SlideError: if the slide changes meanwhile, or another process scores it.
@@ -81,6 +90,8 @@ def score_slide(
     with _locked(folder):
         if _complete(folder, identity):
             heard.say(f"{path.name}: it was scored before, the result is in {folder}")
+            if rule is not None:
+                products.write(folder, rule)
             return folder
         _say_what_changed(path, folder, identity, heard.say)
         run = _run_of(path, opened, model, measures, identity)
@@ -92,7 +103,7 @@ def score_slide(
             raise SlideError("the file was changed while it was scored: start again when it is whole")
         write_cells(folder / CELLS_FILE, cells)
         write_runfile(folder, run.model_copy(update={"state": "complete", "finished_at": datetime.now(UTC)}))
-        products.write(folder, patch_at=partial(patch_of, opened))
+        products.write(folder, rule, patch_at=partial(patch_of, opened))
         shutil.rmtree(folder / CHUNKS)
     return folder
 

@@ -41,6 +41,8 @@ def scale_of(properties: Mapping[str, str], stated: float | None = None) -> Scal
     if across is None or down is None:
         power = properties.get("openslide.objective-power")
         aside = f" (it names an objective of {power[:10]}x, which is no scale)" if power else ""
+        if properties.get("openslide.vendor") == "dicom":
+            aside = " (Pixel Spacing, (0028,0030), in the Pixel Measures Sequence of its Shared Functional Groups)"
         raise SlideError(f"the file does not state its microns per pixel{aside}: {_REMEDY}")
     if not (_plausible(across) and _plausible(down)):
         shown = f"{across:.4g}" if across == down else f"{across:.4g} across and {down:.4g} down"

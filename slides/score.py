@@ -15,7 +15,6 @@ from model_zoo.basis import ground_of
 from model_zoo.decision import consistency_report, failures
 from model_zoo.golden import Logits
 from model_zoo.manifest import Triple
-from model_zoo.network import Network
 from model_zoo.orbit import Rotations, measure_orbit
 from model_zoo.quality import Quality
 from model_zoo.shifts import DISTANCE_PX, OFFSETS_PX, shift_report
@@ -23,11 +22,11 @@ from model_zoo.symmetry import Group
 from model_zoo.turns import SIDE, Patch
 from slides.cells import STATES, State
 from slides.grid import STRIDE, Chunk, pixels_of
+from slides.opened import Model
 from slides.quality import qualities
 from slides.raster import Raster
 from slides.reader import Pixels
 
-BATCH = 32
 REASON_CODES = ("tissue", "sharpness", "no_tissue", "stain", "unreadable", "crashed")
 CELL = np.dtype(
     [
@@ -71,12 +70,13 @@ class Measures:
 
 
 class Scorer:
-    """Scores chunks of one slide with one network."""
+    """Scores chunks of one slide with one model."""
 
-    def __init__(self, raster: Raster, network: Network, measures: Measures) -> None:
+    def __init__(self, raster: Raster, model: Model, measures: Measures) -> None:
         self.raster = raster
-        self.network = network
-        self.manifest = network.manifest
+        self.model = model
+        self.network = model.network
+        self.manifest = model.manifest
         self.measures = measures
         self._group = Group.parse(self.manifest.group.name)
         self._exact_subgroup = Group.parse(self.manifest.exact_subgroup)
@@ -109,7 +109,7 @@ class Scorer:
         self._assess(cells, judged, wanted & ~holes)
         put(cells, wanted & holes, State.HOLE, "unreadable")
         scored = np.argwhere(cells["state"] == STATES.index(State.SCORED))
-        self._infer(cells, scored, sliding_window_view(inner, (SIDE, SIDE, 3))[::STRIDE, ::STRIDE, 0])
+        self._infer(cells, scored, block)
         if self._border:
             self._shift(cells, scored, block)
         return found
@@ -128,22 +128,26 @@ class Scorer:
                 *(quality.tissue_fraction, quality.sharpness, density or (nan, nan, nan)),
             )
 
-    def _infer(self, cells: CellArray, scored: NDArray[np.intp], windows: Pixels) -> None:
+    def _infer(self, cells: CellArray, scored: NDArray[np.intp], block: Pixels) -> None:
         if self.measures.rotations is SlideRotations.FULL:
-            self._turn(cells, scored, windows)
+            self._turn(cells, scored, block)
             return
-        for start in range(0, len(scored), BATCH):
-            at = tuple(scored[start : start + BATCH].T)
-            logits = self.network.logits(windows[at])
+        if len(scored):
+            at = tuple(scored.T)
+            logits = self.model.logits(block, self._corners(scored))
             cells["logits"][at] = logits
             cells["probability"][at] = self.network.probabilities(logits)
         if self.measures.rotations is SlideRotations.AUTO:
-            self._turn(cells, self._doubtful(cells, scored), windows)
+            self._turn(cells, self._doubtful(cells, scored), block)
 
-    def _turn(self, cells: CellArray, chosen: NDArray[np.intp], windows: Pixels) -> None:
-        for row, column in chosen.tolist():
+    def _corners(self, cells: NDArray[np.intp]) -> NDArray[np.intp]:
+        """First pixels of the cells' patches in a block."""
+        return STRIDE * cells + self._border
+
+    def _turn(self, cells: CellArray, chosen: NDArray[np.intp], block: Pixels) -> None:
+        for (row, column), (y, x) in zip(chosen.tolist(), self._corners(chosen).tolist(), strict=True):
             cell = cells[row, column]
-            patch = np.ascontiguousarray(windows[row, column])
+            patch = np.ascontiguousarray(block[y : y + SIDE, x : x + SIDE])
             orbit = measure_orbit(patch, self._group, self._exact_subgroup, Rotations.FULL, self._logits)
             probabilities = self.network.probabilities(orbit.logits[list(orbit.known)]).tolist()
             cell["turns"] = consistency_report(self.manifest, orbit, probabilities).max_deviation
@@ -154,11 +158,14 @@ class Scorer:
     def _shift(self, cells: CellArray, scored: NDArray[np.intp], block: Pixels) -> None:
         """The slide's own pixels lie beside a patch, so nothing is reflected at its edges."""
         chosen = self._doubtful(cells, scored) if self.measures.shifts is SlideShifts.AUTO else scored
-        for row, column in chosen.tolist():
-            y, x = STRIDE * row + self._border, STRIDE * column + self._border
-            patches = np.stack([block[y + dy : y + dy + SIDE, x + dx : x + dx + SIDE] for dx, dy in OFFSETS_PX])
-            probabilities = self.network.probabilities(self._logits(patches)).tolist()
-            cells[row, column]["shifts"] = shift_report(probabilities, self.manifest.threshold).max_deviation
+        if not len(chosen):
+            return
+        offsets = np.array([(dy, dx) for dx, dy in OFFSETS_PX])
+        corners = self._corners(chosen)[:, None] + offsets
+        probabilities = self.network.probabilities(self.model.logits(block, corners.reshape(-1, 2)))
+        nines = probabilities.reshape(-1, len(offsets)).tolist()
+        for (row, column), nine in zip(chosen.tolist(), nines, strict=True):
+            cells[row, column]["shifts"] = shift_report(nine, self.manifest.threshold).max_deviation
 
     def _doubtful(self, cells: CellArray, scored: NDArray[np.intp]) -> NDArray[np.intp]:
         logits = np.ascontiguousarray(cells["logits"][tuple(scored.T)])

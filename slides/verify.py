@@ -50,7 +50,7 @@ def verify_run(folder: Path, cells: int, slide: Path | None, model: Path | None)
     stated = run.slide.microns_per_pixel if run.slide.scale_source == "stated" else None
     opened = open_slide(path, opened_model.manifest, stated)
     with opened.reader:
-        if hash_of(path, opened.reader.vendor) != run.slide.sha256:
+        if hash_of(opened.reader.path, opened.reader.vendor) != run.slide.sha256:
             raise SlideError(f"{path} is not the file that was scored: name that one with --slide")
         _check_grid(opened, written)
         rows, columns = written.shape

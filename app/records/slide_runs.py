@@ -13,7 +13,7 @@ from sqlalchemy import Engine, Row, delete, func, insert, select, update
 
 from app.records.audit import SERVER, Actor, AuditTrail, Event
 from app.records.database import transaction
-from app.records.tables import slide_runs, slide_secret
+from app.records.tables import region_reviews, slide_runs, slide_secret
 
 RunState = Literal["queued", "running", "complete", "failed", "cancelled"]
 
@@ -158,7 +158,10 @@ class SlideRuns:
         return True
 
     def delete_before(self, first_id: str, place: str, days: int) -> list[str]:
-        """Delete the oldest finished runs of this place with ids below ``first_id``, 100 at most; gives their ids."""
+        """Delete the oldest finished runs of this place with ids below ``first_id`` and their regions' reviews.
+
+        At most 100 at a time; gives their ids.
+        """
         finished = _COLUMNS.state.not_in(UNFINISHED)
         query = (
             select(_COLUMNS.id)
@@ -169,6 +172,7 @@ class SlideRuns:
         with self._audit.transaction() as connection:
             found = list(connection.execute(query).scalars())
             if found:
+                connection.execute(delete(region_reviews).where(region_reviews.c.run_id.in_(found)))
                 connection.execute(delete(slide_runs).where(_COLUMNS.id.in_(found)))
                 after = {"deleted": len(found), "first": found[0], "last": found[-1], "retention_days": days}
                 self._audit.append(connection, SERVER, Event("slide.retention", "slide_runs", after=after))

@@ -314,3 +314,17 @@ samples = Table(
     Column("drawn_at", UtcTime(), nullable=False),
     Column("drawn_by", String(240), nullable=False),
 )
+
+# Verdicts on the regions of a run; rows are only added. ``region`` is the number in its regions.geojson.
+region_reviews = Table(
+    "region_reviews",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("run_id", String(36), ForeignKey("slide_runs.id"), nullable=False),
+    Column("region", Integer(), nullable=False),
+    Column("reviewer", String(240), nullable=False),
+    Column("reviewed_at", UtcTime(), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("note", Text(), nullable=False),
+    Index(None, "run_id"),
+)

@@ -21,18 +21,17 @@ from app.registry.sandbox import SandboxUnavailable
 from app.slides.child import admit, tell
 from app.slides.confine import Bounds, confine
 from model_zoo.network import Network, check_golden_cases
-from slides.cells import State
 from slides.errors import SlideError
 from slides.grid import Chunk
 from slides.opened import Model, open_slide
-from slides.pool import MOST_DEATHS, Job, Pool, Task
+from slides.pool import MOST_DEATHS, Job, Pool, Task, hole
 from slides.products import write
 from slides.raster import Raster
 from slides.reader import Reader
 from slides.regions import Rule
 from slides.run import Heard, score_slide
 from slides.runfile import read_runfile, write_runfile
-from slides.score import CellArray, Measures, Scorer, SlideRotations, SlideShifts, nothing, put
+from slides.score import CellArray, Measures, Scorer, SlideRotations, SlideShifts
 
 MEMORY_BYTES = 4 * 2**30
 FILE_BYTES = 4 * 2**30
@@ -50,8 +49,9 @@ def main() -> None:
     path, readable = admit(wanted)
     work = Path(wanted["work"])
     _wait_for_the_one_before(work)
-    network = Network(data)
-    check_golden_cases(network)
+    model = Model(data, Network(data))
+    check_golden_cases(model.network)
+    _ = model.dense_pass  # opened before rights are given up
     try:
         confine(
             readable,
@@ -63,7 +63,7 @@ def main() -> None:
         os._exit(0)
     tell({"confined": True})
     try:
-        _score(path, work, Model(data, network), wanted)
+        _score(path, work, model, wanted)
         tell({"finished": True})
     except (ValueError, OSError, MemoryError) as error:
         tell({"refused": str(error) or "the slide needs too much memory"})
@@ -74,12 +74,12 @@ class Here(Pool):
     """Scores in this process; a chunk that killed it three times is a hole.
 
     Args:
-        network: answers.
+        model: answers.
         tried: file that names the chunk that is scored, and how often that was begun.
     """
 
-    def __init__(self, network: Network, tried: Path) -> None:
-        self._network = network
+    def __init__(self, model: Model, tried: Path) -> None:
+        self._opened = model
         self._tried = tried
 
     def close(self) -> None:
@@ -88,12 +88,12 @@ class Here(Pool):
     def score(self, job: Job, tasks: Iterable[Task]) -> Iterator[tuple[Chunk, CellArray]]:
         before, times = self._last()
         with Reader(job.slide) as reader:
-            scorer = Scorer(Raster(reader, job.plan), self._network, job.measures)
+            scorer = Scorer(Raster(reader, job.plan), self._opened, job.measures)
             for task in tasks:
                 name = f"{task.chunk.column} {task.chunk.row}"
                 again = times if name == before else 0
                 if again >= MOST_DEATHS:
-                    yield task.chunk, _hole(task)
+                    yield task.chunk, hole(task)
                     continue
                 self._tried.write_text(f"{again + 1} {name}", encoding="ascii")
                 yield task.chunk, scorer.score(task.chunk, task.candidates)
@@ -105,17 +105,11 @@ class Here(Pool):
         return "", 0
 
 
-def _hole(task: Task) -> CellArray:
-    cells = nothing((task.chunk.rows, task.chunk.columns), State.GLASS)
-    put(cells, task.candidates, State.HOLE, "crashed")
-    return cells
-
-
 def _score(path: Path, work: Path, model: Model, wanted: Header) -> None:
     measures = Measures(SlideRotations(wanted["rotations"]), SlideShifts(wanted["shifts"]))
     heard = Heard(lambda _: None, lambda cells: tell({"total": cells}), lambda cells: tell({"done": cells}))
     with open_slide(path, model.manifest, None) as opened:
-        folder = score_slide(path, work, opened, model, measures, Here(model.network, work / TRIED_FILE), heard)
+        folder = score_slide(path, work, opened, model, measures, Here(model, work / TRIED_FILE), heard)
     run = read_runfile(folder)
     # Names of files are for few; what a run leaves is for all who may see the run.
     write_runfile(folder, run.model_copy(update={"slide": run.slide.model_copy(update={"name": wanted["slide"]})}))

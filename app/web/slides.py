@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast, get_args
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
 from app.access.caller import Caller, Role
-from app.access.dependencies import MayPredict, MayRead
+from app.access.dependencies import MayPredict, MayRead, MayReview
 from app.api.query import KnownParameters
 from app.api.runs import REPORT_POLICY
 from app.problems import InvalidForm, SlideRefused, SlidesNotInstalled, UnknownPart, UnknownRun, UnknownSlide
+from app.records.region_reviews import RegionReview
+from app.records.reviews import Verdict
 from app.services import Services, services_of
 from app.slides.entries import MEDIA_TYPES, SlideEntry
 from app.web import slide_map
@@ -129,9 +131,13 @@ async def one_run(
         trouble = problem.detail
     runs = await _call(services, services.slides.runs, caller, OTHERS + 1, None, run.slide_id)
     found: dict[str, Any] = {"about": None, "regions": None}
+    reviewer = may(caller, Role.REVIEW)
+    judged: dict[int, list[RegionReview]] = {}
     hidden = False
     if run.state == "complete":
         found = await _call(services, _read_map, services, run.id, caller)
+        for review in await _call(services, services.regions.of, run.id, caller) if reviewer else ():
+            judged.setdefault(review.region, []).append(review)
         scope = found["about"].scope
         hidden = (scope is None or scope.verdict == "out_of_scope") and map_ != "shown"
     return page(
@@ -146,6 +152,9 @@ async def one_run(
         active=run.state in ACTIVE,
         hidden=hidden,
         asker=may(caller, Role.PREDICT, Role.PATHOLOGIST),
+        reviewer=reviewer,
+        judged=judged,
+        verdicts=get_args(Verdict),
         same_model=_serves(services, found["about"]),
         products=MEDIA_TYPES,
         palette=slide_map.palette(),
@@ -169,6 +178,18 @@ async def cancel(
     await read_form(request, services.settings.body_timeout_s)
     await _call(services, services.slides.cancel, run_id, caller)
     return RedirectResponse(f"/ui/slides/runs/{run_id}", 303, headers=HEADERS)
+
+
+@router.post("/runs/{run_id}/regions/{region}/review")
+async def review_region(
+    request: Request, caller: MayReview, _: NoParameters, services: TheServices, run_id: RunId, region: Place
+) -> Response:
+    form = await read_form(request, services.settings.body_timeout_s, "verdict")
+    if form["verdict"] not in get_args(Verdict):
+        raise InvalidForm(t("case.review.missing"))
+    verdict = cast(Verdict, form["verdict"])
+    review = await _call(services, services.regions.add, run_id, region, verdict, "", caller)
+    return JSONResponse({"verdict": review.verdict, "reviewer": review.reviewer}, headers=HEADERS)
 
 
 @router.get("/runs/{run_id}/cells.bin")

@@ -1,5 +1,6 @@
 // A slide, the map over it, the walk through its regions, and the answer of a chosen place.
 import { about, cellAt, loadCells } from "./cells.js";
+import { Judging } from "./judging.js";
 import { Layers } from "./layers.js";
 import { ask } from "./place.js";
 
@@ -245,6 +246,7 @@ function walk() {
     const sign = order.value === "doubt" ? -1 : 1;
     list.append(...[...list.children].sort((a, b) => sign * (key(a) - key(b))));
   });
+  const judging = list.dataset.judged ? new Judging(list, run, words.csrf, announced) : null;
   const keys = document.querySelector("#keys");
   addEventListener("keydown", (event) => {
     const typing = event.target.closest?.("input:not([type=radio], [type=checkbox], [type=range]), select, textarea");
@@ -253,6 +255,9 @@ function walk() {
       layers.visible = !layers.visible;
       redraw();
     }
+    const current = list.querySelector("[aria-current]");
+    const verdict = { a: "agree", d: "disagree" }[event.key];
+    if (verdict && current && judging) judging.judge(current.parentElement, verdict);
     const step = { j: 1, k: -1 }[event.key];
     if (!step) return;
     const all = buttons();
