@@ -78,10 +78,7 @@ class Metrics:
             "rosette_predictions", "Predictions recorded.", ("decision", "basis", "model", "version"), registry=registry
         )
         consistency = Counter(
-            "rosette_consistency",
-            "Predictions recorded, by the consistency of their turns.",
-            ("result",),
-            registry=registry,
+            "rosette_consistency", "Predictions, by the consistency of their turns.", ("result",), registry=registry
         )
         self._consistency = {verdict: consistency.labels(name) for verdict, name in _CONSISTENCY.items()}
         reasons = Counter(
@@ -93,8 +90,7 @@ class Metrics:
         self._reasons = {code: reasons.labels(code) for code in get_args(Code)}
         self._problems = Counter("rosette_problems", "Problems answered.", ("problem",), registry=registry)
         ProcessCollector(registry=registry)
-        registry.register(_State(pool, serving, shadow, writer))
-        for each in others:
+        for each in (_State(pool, serving, shadow, writer), *others):
             registry.register(each)
 
     def request(self, route: str | None, method: str, status: int | None, seconds: float) -> None:

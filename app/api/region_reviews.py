@@ -17,7 +17,7 @@ from app.api import errors
 from app.api.json_body import JsonReader, described
 from app.api.query import KnownParameters
 from app.api.reviews import MAX_NOTE, NewReview
-from app.records.reviews import Verdict
+from app.records.verdicts import Verdict
 from app.services import Services, services_of
 
 router = APIRouter(prefix="/runs/{run_id}", tags=["slides"])

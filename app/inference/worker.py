@@ -32,13 +32,10 @@ from model_zoo.shifts import Shifts
 
 PATIENCE_S = 60.0
 END_S = 5.0
-
 Names = tuple[str | None, str | None, Mpp]
 Outcome = Prediction | ImageProblem
 _IMAGE_PROBLEMS = {kind.slug: kind for kind in ImageProblem.__subclasses__()}
-
 _files_of, _names_of = attrgetter("files"), attrgetter("names")
-
 log = logging.getLogger("rosette.inference")
 
 
@@ -188,8 +185,8 @@ class Worker(asyncio.Protocol):
             "spare": spare,
             "names": list(chain.from_iterable(map(_names_of, jobs))),
         }
-        if raw := [index for index, file in enumerate(files) if type(file) is RawPixels]:
-            header["raw"] = raw
+        if RawPixels in map(type, files):
+            header["raw"] = [index for index, file in enumerate(files) if type(file) is RawPixels]
         self._sizes.append(len(files))
         self._transport.write(frame(header, files))
 

@@ -10,8 +10,8 @@ from uuid_utils.compat import uuid7
 
 from app.records.audit import Actor, AuditTrail, Event
 from app.records.database import transaction
-from app.records.reviews import Verdict
 from app.records.tables import region_reviews, slide_runs
+from app.records.verdicts import Verdict
 
 
 @dataclass(frozen=True)

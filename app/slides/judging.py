@@ -8,7 +8,7 @@ from pathlib import Path
 from app.access.caller import Caller
 from app.problems import UnknownPart, UnknownRun
 from app.records.region_reviews import RegionReview, RegionReviews
-from app.records.reviews import Verdict
+from app.records.verdicts import Verdict
 from app.slides.service import SlideService
 
 

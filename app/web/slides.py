@@ -16,7 +16,7 @@ from app.api.query import KnownParameters
 from app.api.runs import REPORT_POLICY
 from app.problems import InvalidForm, SlideRefused, SlidesNotInstalled, UnknownPart, UnknownRun, UnknownSlide
 from app.records.region_reviews import RegionReview
-from app.records.reviews import Verdict
+from app.records.verdicts import Verdict
 from app.services import Services, services_of
 from app.slides.entries import MEDIA_TYPES, SlideEntry
 from app.web import slide_map

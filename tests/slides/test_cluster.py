@@ -111,7 +111,7 @@ def test_two_workers_with_one_killed_give_the_files_of_one_process(slide: Path, 
         victim, other = (worker(tmp_path, address, name, *tls_options(tls)) for name in ("victim", "other"))
         command = [PROGRAM, "slide", "score", str(slide), "--out", str(out), *PLAIN, "--cluster", address]
         command += ["--cluster-tls", str(tls)]
-        with other, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
+        with other, subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
             end = monotonic() + 300
             while run.poll() is None and not chunks_in(out):
                 assert monotonic() < end, "no chunk came"
