@@ -6,7 +6,7 @@ models are named by administrators.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 from prometheus_client import (
@@ -53,9 +53,7 @@ class Metrics:
         others: figures of slides and of webhooks.
     """
 
-    def __init__(
-        self, pool: Pool, serving: Serving, shadow: ShadowScorer, writer: Writer, others: Sequence[Collector]
-    ) -> None:
+    def __init__(self, pool: Pool, serving: Serving, shadow: ShadowScorer, writer: Writer, *others: Collector) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("rosette_requests", "Requests.", ("route", "method", "status"), registry=registry)
         self._series: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}

@@ -100,7 +100,7 @@ class Services:
         self.shadow_scores = ShadowScores(self.database)
         self.shadow = ShadowScorer(self.shadow_scores, self.serving, self.pool)
         self.webhooks = Webhooks(settings.webhook_target(), WebhookEvents(self.database), self._all_is_recorded)
-        self.metrics = Metrics(self.pool, self.serving, self.shadow, self.writer, [self.slides.figures, self.webhooks])
+        self.metrics = Metrics(self.pool, self.serving, self.shadow, self.writer, self.slides.figures, self.webhooks)
         self.tracing = Tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
         self.answering = PredictionService(
             self.pool,

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from huggingface_hub import ModelCard
 from wsinfer_zoo.client import ModelConfiguration, validate_config_json
@@ -19,6 +20,7 @@ from training.hub import hub_folder
 from training.score import Scorer
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated:DeprecationWarning")
 def test_wsinfer_gives_the_calibrated_probability(tmp_path: Path) -> None:
     said = rosette("export", "wsinfer", shipped_artifact("fp32"), "--out", tmp_path / "model")
     assert said.count("Wrote") == 3

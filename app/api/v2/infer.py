@@ -42,7 +42,7 @@ _INFER: dict[str, Any] = {
     "summary": "Classify patches",
     "response_model": schemas.InferenceResponse,
     "openapi_extra": schemas.REQUEST,
-    "responses": _PROBLEMS,
+    "responses": schemas.BINARY | _PROBLEMS,
     "dependencies": [_NO_PARAMETERS],
 }
 

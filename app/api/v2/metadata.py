@@ -40,7 +40,7 @@ async def live() -> ServerLive:
 @router.get(
     "/health/ready",
     summary="Can patches be answered?",
-    responses=_OPEN | {503: {"model": ServerReady, "description": "The server is not ready"}},
+    responses=_OPEN | {503: {**_OPEN[503], "model": ServerReady}},
 )
 async def ready(response: Response, readiness: Annotated[Readiness, Depends(readiness_of)]) -> ServerReady:
     """As `GET /readyz`, which says why not."""

@@ -58,6 +58,7 @@ class InferenceResponse(BaseModel):
     outputs: list[ResponseTensor]
 
 
+_BYTES = {"type": "string", "format": "binary"}
 _INPUT = {
     "type": "object",
     "required": ["name", "shape", "datatype"],
@@ -91,7 +92,8 @@ REQUEST: dict[str, Any] = {
         "description": f"JSON; or JSON and up to {MAX_PATCHES} patches in binary, with the header `{HEAD_LENGTH}`.",
         "content": {
             "application/json": {"schema": _REQUEST},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "application/octet-stream": {"schema": _BYTES},
         },
     }
 }
+BINARY: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {"schema": _BYTES}}}}
