@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from time import monotonic, sleep
 
+import numpy as np
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -23,8 +24,8 @@ from slides.errors import SlideError
 from slides.grid import Chunk
 from slides.score import nothing
 from tests.installed import PROGRAM, rosette
-from tests.slides.made import write_svs
-from tests.slides.test_resume import OPTIONS, assert_same, chunks_in, patchy
+from tests.slides.made import GLASS, tissue, write_svs
+from tests.slides.test_resume import OPTIONS, assert_same, chunks_in
 
 pytest.importorskip("distributed")
 PLAIN = OPTIONS[:4]
@@ -100,7 +101,14 @@ def worker(folder: Path, address: str, name: str, *options: str) -> ExitStack:
 
 @pytest.fixture(scope="module")
 def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_svs(tmp_path_factory.mktemp("slides") / "slide.svs", patchy(33, 33), 0.97)
+    """Six chunks of cells with some tissue in each."""
+    pixels = np.full((33 * 96, 17 * 96, 3), GLASS, np.uint8)
+    strip = tissue(["tnnt"])
+    for top in range(0, len(pixels) - 96, 480):
+        for left in (0, 960):
+            pixels[top : top + 96, left : left + strip.shape[1]] = strip
+    pixels[-480:-384, -strip.shape[1] :] = strip
+    return write_svs(tmp_path_factory.mktemp("slides") / "slide.svs", pixels, 0.97)
 
 
 def test_two_workers_with_one_killed_give_the_files_of_one_process(slide: Path, tmp_path: Path) -> None:

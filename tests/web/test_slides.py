@@ -17,25 +17,30 @@ from playwright.sync_api import Page, expect
 
 from app.access.caller import Role
 from app.web.assets import ASSETS
+from slides.reader import Reader, Rectangle
 from tests.app.conftest import RunningServer
 from tests.conftest import shipped_artifact
+from tests.slides.made import write_svs
 from tests.web.conftest import MAX_PAGE_BYTES, THEMES, WIDTHS, Open, Window, newest, signed_in
 from tests.web.test_screens import FOLDER
 
-pytest.importorskip("openslide")
-
-NAME = "CMU-1-Small-Region.svs"
+NAME = "part.svs"
+PART = Rectangle(600, 500, 1200, 1660)  # of the shared slide: 540 cells, with two regions
+GLASS = (1111, 200)  # a pixel of this part
 
 expect.set_options(timeout=120_000)
 
 
 @pytest.fixture(scope="module")
 def offering(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[RunningServer]:
-    """A server that offers the shared slide and a file that is none, on which nothing was scored yet."""
+    """A server that offers a part of the shared slide and a file that is none; nothing was scored yet."""
     folder = tmp_path_factory.mktemp("slides")
+    with Reader(shared / "slides" / "CMU-1-Small-Region.svs") as reader:
+        pixels, _ = reader.read(0, PART)
+        write_svs(folder / NAME, np.ascontiguousarray(pixels[..., 2::-1]), 0.499)
     (folder / "damaged.svs").write_bytes(b"II*\0" + bytes(1000))
-    offered = f"{shared / 'slides'}:{folder}"
-    with RunningServer(tmp_path_factory.mktemp("home"), shipped_artifact(name="fast"), slides=offered) as running:
+    home = tmp_path_factory.mktemp("home")
+    with RunningServer(home, shipped_artifact(name="fast"), slides=str(folder)) as running:
         if said := running.services.slides.unavailable():
             pytest.skip(said)
         yield running
@@ -62,7 +67,7 @@ def test_a_slide_is_scored_and_its_map_shown_after_a_click(window: Open, offerin
     page.get_by_role("link", name="Slides", exact=True).click()
     article = page.get_by_role("article", name=NAME)
     expect(article).to_contain_text("0.499 µm per pixel")
-    expect(article).to_contain_text("2,220 × 2,967 px")
+    expect(article).to_contain_text("1,200 × 1,660 px")
     expect(article).to_contain_text("not scored yet")
     thumbnail = article.get_by_role("img", name=f"{NAME}, overview")
     opened.page.wait_for_load_state("networkidle")
@@ -137,6 +142,12 @@ def test_regions_are_walked_by_keyboard(window: Open, offering: RunningServer, s
         page.keyboard.press(key)
         expect(chosen).to_have_text(number)
     expect(page.locator("#announced")).to_contain_text("Probability up to")
+    page.keyboard.press("d")
+    expect(page.locator("#announced")).to_have_text("Disagree: your verdict on region 1 is stored.")
+    regions.nth(1).locator("xpath=..").get_by_role("button", name="Unsure").click()
+    expect(page.locator(".judged .verdict")).to_have_text(["Disagree", "Unsure"])
+    stored = offering.client.get(f"/runs/{scored}/reviews").json()["reviews"]
+    assert [(each["region"], each["verdict"]) for each in stored] == [(1, "disagree"), (2, "unsure")]
     page.get_by_label("Order").select_option("doubt")
     doubts = [float(value or 0) for value in regions.evaluate_all("all => all.map((each) => each.dataset.doubt)")]
     assert doubts == sorted(doubts, reverse=True)
@@ -199,7 +210,9 @@ def test_a_place_is_chosen_by_keyboard_and_glass_is_not_asked_about(
     page.get_by_role("button", name="Whole slide").click()
     box = page.locator("#osd").bounding_box()
     assert box is not None
-    page.locator("#osd").click(position={"x": box["width"] / 2 + 160, "y": 40})
+    scale = min(box["width"] / PART.width, box["height"] / PART.height)
+    x, y = (GLASS[0] - PART.width / 2) * scale, (GLASS[1] - PART.height / 2) * scale
+    page.locator("#osd").click(position={"x": box["width"] / 2 + x, "y": box["height"] / 2 + y})
     expect(page.locator("#cell-map")).to_contain_text("glass: nothing to judge")
     assert page.locator("#cell .answer").count() == 0
     assert offering.recorded() == before + 1
