@@ -108,7 +108,11 @@ def test_filters_find_the_reasons(upgraded: RunningServer) -> None:
 
 def test_exports_have_old_rows_in_todays_shape(upgraded: RunningServer) -> None:
     lines = upgraded.client.get("/predictions/export.jsonl").text.splitlines()
-    assert [json.loads(line) for line in lines[::-1]] == answers_of(upgraded)
+    exported = [json.loads(line) for line in lines[::-1]]
+    records = [each.pop("record") for each in exported]
+    assert exported == answers_of(upgraded)
+    assert {record["file_name"] for record in records} == {None}
+    assert {record["review"]["state"] for record in records} == {"open", "judged"}
     rows = list(csv.DictReader(io.StringIO(upgraded.client.get("/predictions/export.csv").text)))[::-1]
     assert [row["reason_codes"] for row in rows] == CODES
     assert {(row["basis"], row["shifts"], row["shift_deviation"], row["microns_per_pixel"]) for row in rows} == {
