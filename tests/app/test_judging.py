@@ -28,16 +28,11 @@ class People:
     """Keys of the roles, and the answer of a pathologist's request about a case."""
 
     def __init__(self, server: RunningServer, png: bytes, stack: ExitStack) -> None:
-        self._server, self._stack = server, stack
-        self.asker = self._open(Role.PATHOLOGIST)
-        self.first, self.second, self.third = (self._open(Role.REVIEW) for _ in range(3))
+        self.asker = stack.enter_context(server.new_client(Role.PATHOLOGIST))
+        self.first, self.second, self.third = (stack.enter_context(server.new_client(Role.REVIEW)) for _ in range(3))
         self.case = f"case-{uuid4()}"
         self.answer = self.ask(self.asker, png)
         self.path = f"/predictions/{self.answer['id']}"
-        self._png = png
-
-    def _open(self, role: Role) -> httpx.Client:
-        return self._stack.enter_context(self._server.new_client(role))
 
     def ask(self, client: httpx.Client, png: bytes) -> dict[str, Any]:
         response = client.post("/predict", params={"case_id": self.case}, content=png, headers=PNG)

@@ -11,9 +11,10 @@ from playwright.sync_api import Page, expect
 
 from app.access.caller import Role
 from tests.app.conftest import RunningServer
+from tests.scale import scaled
 from tests.web.conftest import MAX_PAGE_BYTES, Open, payload, png_of
 
-NUMBER = 40
+NUMBER = scaled(12, 40)
 MOST_PRESSES = 3
 
 
