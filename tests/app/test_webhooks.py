@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import re
 import socket
 import ssl
 import threading
@@ -18,6 +19,7 @@ from queue import SimpleQueue
 from time import monotonic, sleep
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from cryptography import x509
@@ -136,6 +138,10 @@ def test_a_server_tells_what_needs_a_person(tmp_path: Path, artifact_path: Path)
             assert b"private" not in body
             until(lambda: running.services.webhooks.sent == 2)
             assert "rosette_webhook_failures_total 2.0" in running.client.get("/metrics").text
+            with httpx.Client(base_url=running.url, headers={"Accept": "text/html"}) as browser:
+                browser.post("/login", data={"key": running.key})
+                shown = " ".join(re.sub(r"<[^>]*>", " ", browser.get("/status").text).split())
+            assert "Webhooks Events sent 2 Failed tries 2 Events dropped 0" in shown
             settings_row = running.client.get("/admin/audit").text
             assert "token=secret" not in settings_row
         assert receiver.arrived.empty()
