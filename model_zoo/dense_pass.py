@@ -102,7 +102,7 @@ def _cheapest(corners: Corners, index: NDArray[np.intp]) -> tuple[float, list[tu
     together = float(np.prod((sides - _LOST) / (SIDE - _LOST))) if sides.max() <= MAX_SIDE else np.inf
     best = min(alone, together)
     found = [(index, together < alone)]
-    if len(index) == 1 or together <= _CHEAP * alone:
+    if sides.max() == SIDE or together <= _CHEAP * alone:
         return best, found
     axis = int(sides.argmax())
     near = corners[index, axis] <= (low[axis] + high[axis]) // 2
