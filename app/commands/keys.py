@@ -12,6 +12,7 @@ from rich.table import Table
 
 from app.access.caller import Role
 from app.access.keys import Keys
+from app.access.rotation import MAX_DAYS, KeyRotation
 from app.commands.database import shell_actor, the_database
 from app.commands.errors import readable_errors
 from app.records.audit import AuditTrail
@@ -43,6 +44,19 @@ def list_keys() -> None:
             times = (key.created_at, key.expires_at, key.last_used_at, key.revoked_at)
             table.add_row(key.id, key.role, escape(key.name), *map(_minute, times))
         Console().print(table)
+
+
+@keys.command("rotate")
+def rotate_key(
+    key_id: Annotated[str, typer.Argument(help="The 12 characters after rsk_.")],
+    days: Annotated[int, typer.Option(min=1, max=MAX_DAYS, help="Days for which the old key is still valid.")] = 7,
+) -> None:
+    """Create a key that replaces another, and print it; the old one ends after some days."""
+    with readable_errors():
+        database = the_database()
+        trail = AuditTrail(database)
+        rotation = KeyRotation(trail, Keys(database, trail, Settings().read_admin_key()))
+        typer.echo(rotation.rotate(key_id, days, shell_actor()).key)
 
 
 @keys.command("revoke")
