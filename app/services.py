@@ -10,6 +10,7 @@ from fastapi import Request
 
 from app.access.keys import Keys
 from app.access.lookup import LOOKUPS, Lookup
+from app.access.rotation import KeyRotation
 from app.access.sessions import Sessions
 from app.access.throttle import FailedTries, KeyRates
 from app.answering import PredictionService
@@ -75,6 +76,7 @@ class Services:
         self.database = open_database(settings.sqlalchemy_url(), connections=IO_THREADS + LOOKUPS + _OTHERS)
         self.audit = AuditTrail(self.database)
         self.keys = Keys(self.database, self.audit, settings.read_admin_key(), settings.key_grace_s)
+        self.rotation = KeyRotation(self.audit, self.keys)
         self.sessions = Sessions(
             self.database, self.keys, self.audit, settings.session_idle_s, grace_s=settings.key_grace_s
         )

@@ -145,7 +145,7 @@ class Keys:
             return None if self._own is None else _own_verdict(now)
         with transaction(self._engine) as connection:
             row = connection.execute(select(keys).where(keys.c.id == key_id)).one_or_none()
-        return self._verdict(_entry(row), now) if row else None
+        return self._verdict(entry_of(row), now) if row else None
 
     def bound_to_own(self, token: bytes) -> str | None:
         """HMAC-SHA-256 of a session's token under the administrator's own key; None without an own key."""
@@ -164,12 +164,12 @@ class Keys:
             InvalidParameter: if the name is invalid, or the expiry is past, too far or without a time zone.
         """
         name = _checked_name(name)
-        now = self._now()
+        now = self.now()
         if expires_at is not None:
             expires_at = _checked_expiry(expires_at, now)
-        made = _made(_new_key(), role, name, now, expires_at)
+        made = describe_key(new_key(), role, name, now, expires_at)
         with self._audit.transaction() as connection:
-            self._insert(connection, made, actor)
+            self.insert(connection, made, actor)
         return made
 
     def revoke(self, key_id: str, actor: Actor) -> KeyEntry:
@@ -190,7 +190,7 @@ class Keys:
         """Every key, oldest first."""
         query = select(keys).order_by(keys.c.created_at, keys.c.id)
         with transaction(self._engine) as connection:
-            return [_entry(row) for row in connection.execute(query)]
+            return [entry_of(row) for row in connection.execute(query)]
 
     def ensure_admin(self, home: Path) -> Path | None:
         """Without a valid admin key, create the first one and write it to ``admin.key``.
@@ -208,11 +208,11 @@ class Keys:
             if connection.execute(select(func.count()).select_from(keys)).scalar_one():
                 return None
             if not file.exists():
-                _write_secret(file, _new_key())
+                _write_secret(file, new_key())
             key = file.read_text(encoding="ascii").strip()
             if _KEY.fullmatch(key) is None:
                 raise ValueError(f"{file} contains no Rosette key, and the database has none: move it away and restart")
-            self._insert(connection, _made(key, Role.ADMIN, "first admin key", self._now()), SERVER)
+            self.insert(connection, describe_key(key, Role.ADMIN, "first admin key", self.now()), SERVER)
         return file
 
     def _look_up(self, presented: bytes, digest: str) -> CachedKey | None:
@@ -226,7 +226,7 @@ class Keys:
             row = connection.execute(select(keys).where(keys.c.id == match["id"])).one_or_none()
         if not hmac.compare_digest(row.sha256 if row else _NOBODY, digest) or row is None:
             return None
-        return self._verdict(_entry(row), now)
+        return self._verdict(entry_of(row), now)
 
     def _verdict(self, entry: KeyEntry, now: float) -> CachedKey | None:
         """The key's row as a verdict; also stores the time of use."""
@@ -237,7 +237,7 @@ class Keys:
         return CachedKey(Caller(entry.id, entry.role, entry.name), expires_at, now, now + FRESH_S)
 
     def _note_use(self, entry: KeyEntry) -> None:
-        now = self._now()
+        now = self.now()
         if entry.last_used_at and now - entry.last_used_at < USE_RESOLUTION:
             return
         change = update(keys).where(keys.c.id == entry.id).values(last_used_at=now)
@@ -245,7 +245,8 @@ class Keys:
         with suppress(RecordsUnavailable), transaction(self._engine) as connection:
             connection.execute(change)
 
-    def _insert(self, connection: Connection, made: NewKey, actor: Actor) -> None:
+    def insert(self, connection: Connection, made: NewKey, actor: Actor) -> None:
+        """Insert a key with its audit row, within a transaction of the audit trail."""
         row = {
             "id": made.id,
             "sha256": _digest(made.key.encode()),
@@ -258,8 +259,8 @@ class Keys:
         self._audit.append(connection, actor, Event("key.create", made.id, after=made.summary()))
 
     def _revoke(self, connection: Connection, key_id: str, actor: Actor) -> KeyEntry:
-        now = self._now()
-        entries = {row.id: _entry(row) for row in connection.execute(select(keys))}
+        now = self.now()
+        entries = {row.id: entry_of(row) for row in connection.execute(select(keys))}
         before = entries.get(key_id)
         if before is None:
             raise UnknownKey("There is no key with this id: list the keys to see their ids.")
@@ -273,7 +274,8 @@ class Keys:
         self._audit.append(connection, actor, Event("key.revoke", key_id, before.summary(), after.summary()))
         return after
 
-    def _now(self) -> datetime:
+    def now(self) -> datetime:
+        """The time by the clock of the keys."""
         return datetime.fromtimestamp(self._clock(), UTC)
 
 
@@ -299,7 +301,8 @@ def _own_verdict(now: float) -> CachedKey:
     return CachedKey(Caller(OWN_KEY_ID, Role.ADMIN, OWN_KEY_ID), None, now, now + FRESH_S)
 
 
-def _made(key: str, role: Role, name: str, now: datetime, expires_at: datetime | None = None) -> NewKey:
+def describe_key(key: str, role: Role, name: str, now: datetime, expires_at: datetime | None = None) -> NewKey:
+    """A new key with this secret."""
     return NewKey(
         id=key[4:16],
         role=role,
@@ -312,7 +315,8 @@ def _made(key: str, role: Role, name: str, now: datetime, expires_at: datetime |
     )
 
 
-def _entry(row: Row[Any]) -> KeyEntry:
+def entry_of(row: Row[Any]) -> KeyEntry:
+    """A key from its row."""
     return KeyEntry(
         id=row.id,
         role=Role(row.role),
@@ -328,7 +332,8 @@ def _digest(key: bytes) -> str:
     return sha256(key).hexdigest()
 
 
-def _new_key() -> str:
+def new_key() -> str:
+    """A new secret."""
     return f"rsk_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
 
 

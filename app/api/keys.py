@@ -13,6 +13,7 @@ from app import problems
 from app.access.caller import Role
 from app.access.dependencies import MayAdminister
 from app.access.keys import NAME_LENGTH
+from app.access.rotation import MAX_DAYS
 from app.api import errors
 from app.api.json_body import JsonReader, described
 from app.api.query import KnownParameters
@@ -29,6 +30,12 @@ class NewKeyRequest(BaseModel):
     expires_at: datetime | None = Field(
         default=None, description="From when on it opens nothing, with a time zone; null or missing for never."
     )
+
+
+class RotationRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    days: int = Field(7, ge=1, le=MAX_DAYS, description="For how long the old key is still valid.")
 
 
 class Key(BaseModel):
@@ -90,6 +97,35 @@ async def make_key(
     wanted = await JsonReader(NewKeyRequest, services.settings.body_timeout_s).parse(request)
     add = partial(services.keys.add, wanted.role, wanted.name, caller.actor, wanted.expires_at)
     return KeyMade.model_validate(await services.io.run(add))
+
+
+@router.post(
+    "/{key_id}/rotate",
+    summary="Replace a key",
+    status_code=201,
+    openapi_extra=described(RotationRequest),
+    responses=errors.responses(
+        *problems.ALWAYS,
+        problems.BodyIncomplete,
+        problems.BodyTooSlow,
+        problems.BodyTooLarge,
+        problems.UnsupportedContentType,
+        problems.InvalidJson,
+        problems.UnknownKey,
+        problems.KeyRevoked,
+    ),
+)
+async def rotate_key(
+    request: Request,
+    caller: MayAdminister,
+    _: Annotated[None, Depends(KnownParameters())],
+    services: Annotated[Services, Depends(services_of)],
+    key_id: str,
+) -> KeyMade:
+    """A new key of the same role and name; the old one is valid beside it for `days`, and then ends."""
+    wanted = await JsonReader(RotationRequest, services.settings.body_timeout_s).parse(request)
+    rotate = partial(services.rotation.rotate, key_id, wanted.days, caller.actor)
+    return KeyMade.model_validate(await services.io.run(rotate))
 
 
 @router.post(

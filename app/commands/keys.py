@@ -9,6 +9,7 @@ import typer
 
 from app.access.caller import Role
 from app.access.keys import Keys
+from app.access.rotation import MAX_DAYS, KeyRotation
 from app.commands.database import shell_actor, the_database
 from app.commands.errors import readable_errors
 from app.records.audit import AuditTrail
@@ -46,6 +47,19 @@ def list_keys(as_json: AsJson = False) -> None:
         for key in found
     ]
     show(("id", "role", "name", "made", "expires", "last used", "revoked"), rows)
+
+
+@keys.command("rotate")
+def rotate_key(
+    key_id: Annotated[str, typer.Argument(help="The 12 characters after rsk_.")],
+    days: Annotated[int, typer.Option(min=1, max=MAX_DAYS, help="Days for which the old key is still valid.")] = 7,
+) -> None:
+    """Create a key that replaces another, and print it; the old one ends after some days."""
+    with readable_errors():
+        database = the_database()
+        trail = AuditTrail(database)
+        rotation = KeyRotation(trail, Keys(database, trail, Settings().read_admin_key()))
+        typer.echo(rotation.rotate(key_id, days, shell_actor()).key)
 
 
 @keys.command("revoke")

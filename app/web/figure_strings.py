@@ -43,6 +43,7 @@ FIGURE_STRINGS = {
     "acceptance.rule": "The rule",
     "acceptance.none": "There is no acceptance test of this model on this site's own patches.",
     "acceptance.open": "Open the report",
+    "nav.agreement": "Agreement",
     "agreement.title": "Agreement with people",
     "agreement.lead": "How far people's verdicts agree with the model's decisions on this site.",
     "agreement.months": "By model and month",

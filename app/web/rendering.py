@@ -31,6 +31,7 @@ NAVIGATION = (
     ("/", "nav.diagnose", {Role.PREDICT, Role.PATHOLOGIST}),
     ("/ui/slides", "nav.slides", {Role.PREDICT, Role.PATHOLOGIST, Role.READ, Role.REVIEW}),
     ("/cases", "nav.cases", {Role.PREDICT, Role.PATHOLOGIST, Role.READ, Role.REVIEW}),
+    ("/ui/agreement", "nav.agreement", {Role.READ, Role.REVIEW}),
     ("/models", "nav.models", set[Role]()),
     ("/keys", "nav.keys", set[Role]()),
     ("/audit", "nav.audit", set[Role]()),

@@ -22,7 +22,7 @@ Visit = Callable[..., httpx.Client]
 
 HTML = {"Accept": "text/html"}
 NOBODY = "rsk_000000000000_" + "A" * 43
-EVERY_PAGE = ("/", "/ui/slides", "/cases", "/models", "/models/rollback", "/keys", "/audit", "/status")
+EVERY_PAGE = ("/", "/ui/slides", "/cases", "/ui/agreement", "/models", "/models/rollback", "/keys", "/audit", "/status")
 
 
 def token(client: httpx.Client) -> str:
@@ -60,8 +60,8 @@ def test_a_session_does_not_open_the_api(lived_in: RunningServer, visitor: Visit
     [
         (Role.PREDICT, "/", {"/", "/ui/slides", "/cases"}),
         (Role.PATHOLOGIST, "/", {"/", "/ui/slides", "/cases"}),
-        (Role.READ, "/cases", {"/ui/slides", "/cases"}),
-        (Role.REVIEW, "/cases", {"/ui/slides", "/cases"}),
+        (Role.READ, "/cases", {"/ui/slides", "/cases", "/ui/agreement"}),
+        (Role.REVIEW, "/cases", {"/ui/slides", "/cases", "/ui/agreement"}),
         (Role.METRICS, "/status", {"/status"}),
         (Role.ADMIN, "/", {*EVERY_PAGE} - {"/models/rollback"}),
     ],

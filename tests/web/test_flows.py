@@ -324,7 +324,7 @@ def test_a_key_is_made_used_and_revoked(window: Open, lived_in: RunningServer) -
     other = window()
     other.sign_in(key)
     assert other.heading == "Cases"
-    assert other.page.locator("header nav a").all_inner_texts() == ["Slides", "Cases"]
+    assert other.page.locator("header nav a").all_inner_texts() == ["Slides", "Cases", "Agreement"]
     other.expect(403)
     assert other.go("/keys").status == 403
     expect(other.page.get_by_role("alert")).to_contain_text("role is read")

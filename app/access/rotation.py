@@ -1,0 +1,56 @@
+"""Rotation of keys: a new key of the same role and name, beside which the old one is valid for some days."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from sqlalchemy import select, update
+
+from app.access.keys import KeyEntry, Keys, NewKey, describe_key, entry_of, new_key
+from app.problems import KeyRevoked, UnknownKey
+from app.records.audit import Actor, AuditTrail, Event
+from app.records.tables import keys
+
+MAX_DAYS = 365
+
+
+class KeyRotation:
+    """Replaces keys, each in one transaction with its audit rows.
+
+    Every method raises RecordsUnavailable when the database fails.
+    """
+
+    def __init__(self, audit: AuditTrail, of: Keys) -> None:
+        self._audit = audit
+        self._keys = of
+
+    def rotate(self, key_id: str, days: int, actor: Actor) -> NewKey:
+        """Make a new key and let the old one expire after so many days, or at its own expiry if that is earlier.
+
+        The new key has the old one's role and name. If the old one expires, the new one is valid for as long as the old
+        one was made for.
+
+        Raises:
+            UnknownKey: if there is none.
+            KeyRevoked: if it was revoked or has expired.
+        """
+        now = self._keys.now()
+        with self._audit.transaction() as connection:
+            row = connection.execute(select(keys).where(keys.c.id == key_id)).one_or_none()
+            if row is None:
+                raise UnknownKey("There is no key with this id: list the keys to see their ids.")
+            before = entry_of(row)
+            if not before.opens(now):
+                raise KeyRevoked(
+                    f"The key {key_id} was revoked or has expired, so it cannot be replaced: create a key."
+                )
+            lifetime = before.expires_at - before.created_at if before.expires_at else None
+            new = describe_key(new_key(), before.role, before.name, now, now + lifetime if lifetime else None)
+            ends = now + timedelta(days=days)
+            after: KeyEntry = replace(before, expires_at=min(ends, before.expires_at or ends))
+            self._keys.insert(connection, new, actor)
+            connection.execute(update(keys).where(keys.c.id == key_id).values(expires_at=after.expires_at))
+            summary = after.summary() | {"replaced_by": new.id}
+            self._audit.append(connection, actor, Event("key.rotate", key_id, before.summary(), summary))
+        return new
