@@ -135,7 +135,7 @@ def test_finished_networks_are_not_trained_again(done: Path, tiny: Path) -> None
 def test_the_plan_counts_what_is_left(done: Path, tiny: Path, tmp_path: Path) -> None:
     left = invoke("plan", "--data", tiny, "--runs", tmp_path)
     finished = invoke("plan", "--data", tiny, "--runs", done / "runs")
-    row = {name: re.search(rf"{name} .*", text) for name, text in (("grid", left), ("all", finished))}
+    row = {name: re.search(rf"{name}\s.*", text) for name, text in (("grid", left), ("all", finished))}
     assert row["grid"] is not None
     # Seven networks of one epoch of 48 patches: five with seed 0, two with seed 1.
     assert re.findall(r"[\d,.]+", row["grid"][0])[:3] == ["7", "7", "336"]
