@@ -117,7 +117,7 @@ def test_two_workers_with_one_killed_give_the_files_of_one_process(slide: Path, 
     out = tmp_path / "several"
     with scheduler(tmp_path, tls) as address:
         victim, other = (worker(tmp_path, address, name, *tls_options(tls)) for name in ("victim", "other"))
-        command = [PROGRAM, "slide", "score", str(slide), "--out", str(out), *PLAIN, "--cluster", address]
+        command = [str(PROGRAM), "slide", "score", str(slide), "--out", str(out), *PLAIN, "--cluster", address]
         command += ["--cluster-tls", str(tls)]
         with other, subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
             end = monotonic() + 300

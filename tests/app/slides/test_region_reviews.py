@@ -8,18 +8,19 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
 from markupsafe import escape
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from app.access.caller import Role
 from app.records.audit import AuditTrail
+from app.records.database import transaction
 from app.records.migrations import migrate
 from app.records.region_reviews import RegionReviews
 from app.records.slide_runs import SlideRuns
+from app.records.tables import slide_runs
 from tests.app.conftest import TESTER, RunningServer, assert_problem
 from tests.app.slides.conftest import listed
 from tests.app.slides.test_run_rows import new_run
@@ -51,13 +52,15 @@ def run_id(offered: RunningServer) -> str:
     """A complete run with two regions, as the process that scores leaves it."""
     slides = offered.services.slides
     runs = SlideRuns(offered.services.database, offered.services.audit)
-    run = replace(new_run(), slide_id=listed(offered)["ward 7/Ada Lovelace.svs"]["id"])
+    slide_id = listed(offered)["ward 7/Ada Lovelace.svs"]["id"]
+    run = replace(new_run(), slide_id=slide_id, state="complete")  # one that waits would be scored
     assert runs.add(run, slides._workplace.name, TESTER, 100)
     folder = run_folder(slides._workplace.make(run.id) / "slide-00000000", DRAWING)
     _write(folder)
     scope = {"verdict": "unknown", "cells": 3, "figures": [], "reference": "r", "text": "Too few cells."}
-    ended: dict[str, Any] = {"state": "complete", "scope": scope, "finished_at": datetime.now(UTC)}
-    assert runs.change(run.id, **ended)
+    with transaction(offered.services.database) as connection:
+        ended = {"scope": json.dumps(scope), "finished_at": datetime.now(UTC)}
+        connection.execute(update(slide_runs).where(slide_runs.c.id == run.id).values(**ended))
     return run.id
 
 
