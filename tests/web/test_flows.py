@@ -356,7 +356,7 @@ def test_everything_is_reached_with_the_keyboard(window: Open, lived_in: Running
     opened.page.keyboard.press("Enter")
     opened.page.get_by_role("heading", name="Classify patches").wait_for()
     reached = []
-    for _ in range(15):
+    for _ in range(16):
         opened.page.keyboard.press("Tab")
         focused = opened.page.evaluate(
             "() => { const e = document.activeElement; const s = getComputedStyle(e.id === 'files'"
@@ -365,7 +365,7 @@ def test_everything_is_reached_with_the_keyboard(window: Open, lived_in: Running
         reached.append(focused)
     names = [name for name, _ in reached]
     assert names[0] == "Skip to the content"
-    assert {"Diagnose", "Slides", "Cases", "Models", "Keys", "Audit", "Status", "Sign out"} <= set(names)
+    assert {"Diagnose", "Slides", "Cases", "Agreement", "Models", "Keys", "Audit", "Status", "Sign out"} <= set(names)
     order = [names.index(name) for name in ("files", "case", "slide", "mpp", "rotations")]
     assert order == sorted(order)
     assert [name for name, outline in reached if outline != "solid"] == []
