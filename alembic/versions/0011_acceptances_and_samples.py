@@ -1,4 +1,4 @@
-"""Acceptance tests of models on a site's own labelled patches, and random samples of answers to judge."""
+"""Acceptance tests, random samples of answers to judge, and which key of a person was the first."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("keys", sa.Column("person", sa.String(32)))
     op.create_table(
         "acceptances",
         sa.Column("id", sa.String(36), nullable=False),
@@ -38,3 +39,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("samples")
     op.drop_table("acceptances")
+    op.drop_column("keys", "person")

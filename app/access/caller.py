@@ -29,18 +29,23 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """The owner of the request's key, and the address (empty until the gate sets it)."""
+    """The owner of the request's key, and the address (empty until the gate sets it).
+
+    Attributes:
+        person: id of the key that this one replaced, directly or through others; empty if it replaced none.
+    """
 
     key_id: str
     role: Role
     name: str
     address: str = ""
+    person: str = ""
 
     @property
     def actor(self) -> Actor:
         """The caller in the audit trail: ``NAME (KEY_ID)``, or ``settings`` for the administrator's own key."""
         who = OWN_KEY_ID if self.key_id == OWN_KEY_ID else f"{self.name} ({self.key_id})"
-        return Actor(who, self.address)
+        return Actor(who, self.address, f"{self.name} ({self.person})" if self.person else "")
 
     @property
     def scope(self) -> Scope | None:

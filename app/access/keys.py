@@ -38,6 +38,7 @@ class KeyEntry:
 
     Attributes:
         last_used_at: time of the last lookup in the database, to the minute.
+        person: id of the first key of a person whose key it replaced; empty if it replaced none.
     """
 
     id: str
@@ -47,6 +48,7 @@ class KeyEntry:
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
+    person: str
 
     def opens(self, now: datetime) -> bool:
         """Whether it is neither revoked nor expired."""
@@ -234,7 +236,7 @@ class Keys:
             return None
         self._note_use(entry)
         expires_at = entry.expires_at.timestamp() if entry.expires_at else None
-        return CachedKey(Caller(entry.id, entry.role, entry.name), expires_at, now, now + FRESH_S)
+        return CachedKey(Caller(entry.id, entry.role, entry.name, person=entry.person), expires_at, now, now + FRESH_S)
 
     def _note_use(self, entry: KeyEntry) -> None:
         now = self.now()
@@ -254,6 +256,7 @@ class Keys:
             "name": made.name,
             "created_at": made.created_at,
             "expires_at": made.expires_at,
+            "person": made.person or None,
         }
         connection.execute(insert(keys), row)
         self._audit.append(connection, actor, Event("key.create", made.id, after=made.summary()))
@@ -301,7 +304,9 @@ def _own_verdict(now: float) -> CachedKey:
     return CachedKey(Caller(OWN_KEY_ID, Role.ADMIN, OWN_KEY_ID), None, now, now + FRESH_S)
 
 
-def describe_key(key: str, role: Role, name: str, now: datetime, expires_at: datetime | None = None) -> NewKey:
+def describe_key(
+    key: str, role: Role, name: str, now: datetime, expires_at: datetime | None = None, person: str = ""
+) -> NewKey:
     """A new key with this secret."""
     return NewKey(
         id=key[4:16],
@@ -311,6 +316,7 @@ def describe_key(key: str, role: Role, name: str, now: datetime, expires_at: dat
         expires_at=expires_at,
         last_used_at=None,
         revoked_at=None,
+        person=person,
         key=key,
     )
 
@@ -325,6 +331,7 @@ def entry_of(row: Row[Any]) -> KeyEntry:
         expires_at=row.expires_at,
         last_used_at=row.last_used_at,
         revoked_at=row.revoked_at,
+        person=row.person or "",
     )
 
 

@@ -29,7 +29,7 @@ class KeyRotation:
         """Make a new key and let the old one expire after so many days, or at its own expiry if that is earlier.
 
         The new key has the old one's role and name. If the old one expires, the new one is valid for as long as the old
-        one was made for.
+        one was made for. Reviews by either are one person's.
 
         Raises:
             UnknownKey: if there is none.
@@ -46,7 +46,9 @@ class KeyRotation:
                     f"The key {key_id} was revoked or has expired, so it cannot be replaced: create a key."
                 )
             lifetime = before.expires_at - before.created_at if before.expires_at else None
-            new = describe_key(new_key(), before.role, before.name, now, now + lifetime if lifetime else None)
+            expires_at = now + lifetime if lifetime else None
+            person = before.person or before.id
+            new = describe_key(new_key(), before.role, before.name, now, expires_at, person)
             ends = now + timedelta(days=days)
             after: KeyEntry = replace(before, expires_at=min(ends, before.expires_at or ends))
             self._keys.insert(connection, new, actor)

@@ -21,7 +21,7 @@ from app.api.edge import is_head
 from app.api.filters import NAMES, Wanted
 from app.api.query import KnownParameters
 from app.records.audit import Actor, Event
-from app.records.exports import CSV, JSONL, ExportChunk, Format, piece
+from app.records.exports import CSV, JSONL, ExportChunk, Format, as_seen_by, piece
 from app.records.filters import Filter
 from app.services import Services, services_of
 
@@ -88,6 +88,8 @@ def _described(file: Format) -> dict[str, Any]:
 async def export(services: Services, caller: Caller, file: Format, wanted: Filter) -> Response:
     """The answers that fit and that the caller may read, as a file."""
     wanted = replace(wanted, scope=caller.scope)
+    if caller.reads_blind:
+        file = as_seen_by(caller.actor.reviewer, file)
     first = await services.io.run(partial(piece, services.predictions, file, wanted))
     return Export(services, caller.actor, file, wanted, first)
 

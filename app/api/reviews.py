@@ -119,4 +119,4 @@ async def list_reviews(
 
 def shown_to(caller: Caller, given: list[Review]) -> list[Review]:
     """The reviews of an answer that the caller may see now."""
-    return visible_to(caller.actor.who, given) if caller.reads_blind else given
+    return visible_to(caller.actor.reviewer, given) if caller.reads_blind else given

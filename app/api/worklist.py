@@ -115,10 +115,10 @@ async def list_answers(
 ) -> AnswerPage:
     """Of the newest 10,000 answers that match and that the caller may read; those of one `case_id` by slide."""
     read = partial(services.worklist.answers, _confined(wanted, caller, unread), order, limit + 1, offset)
-    found = await services.io.run(partial(read, caller.actor.who, caller.reads_blind))
+    found = await services.io.run(partial(read, caller.actor.reviewer, caller.reads_blind))
     answers = [WorkAnswer.model_validate(vars(each)) for each in found[:limit]]
     return AnswerPage(answers=answers, next=offset + limit if len(found) > limit else None)
 
 
 def _confined(wanted: Filter, caller: Caller, unread: bool) -> Filter:
-    return replace(wanted, scope=caller.scope, unread_by=caller.actor.who if unread else None)
+    return replace(wanted, scope=caller.scope, unread_by=caller.actor.reviewer if unread else None)

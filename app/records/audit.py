@@ -24,10 +24,20 @@ _LOCK = 0x5265636F726473  # "Records": one advisory lock for all servers of a Po
 
 @dataclass(frozen=True)
 class Actor:
-    """The actor: a key's name and id, or a part of the server, and the address (empty for a command)."""
+    """The actor: a key's name and id, or a part of the server, and the address (empty for a command).
+
+    Attributes:
+        person: as ``who``, with the id of the key that the person had first; empty if that is the same.
+    """
 
     who: str
     address: str = ""
+    person: str = ""
+
+    @property
+    def reviewer(self) -> str:
+        """Who judges: the same person whichever of their keys they use."""
+        return self.person or self.who
 
 
 SERVER = Actor("rosette")

@@ -6,16 +6,16 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column
+from sqlalchemy import Column, ColumnElement, case, exists, or_
 
 from app.diagnosis.past import current
 from app.records.filters import Filter
 from app.records.predictions import PredictionLog
-from app.records.tables import keys, predictions, verdicts
+from app.records.tables import keys, predictions, reviews, verdicts
 
 Values = tuple[Any, ...]
 
@@ -40,7 +40,7 @@ class Format:
 
     suffix: str
     media_type: str
-    columns: Sequence[Column[Any]]
+    columns: Sequence[ColumnElement[Any]]
     head: str
     text: Callable[[Sequence[Values]], str]
 
@@ -52,6 +52,13 @@ class ExportChunk:
     text: str
     rows: int
     next: str | None
+
+
+def as_seen_by(reviewer: str, file: Format) -> Format:
+    """The format for a person who judges: a verdict is left out unless they judged, too, or people disagree."""
+    own = exists().where(reviews.c.prediction_id == predictions.c.id, reviews.c.reviewer == reviewer)
+    shown = case((or_(own, verdicts.c.state == "disagreed"), verdicts.c.verdict), else_=None)
+    return replace(file, columns=[shown if column is verdicts.c.verdict else column for column in file.columns])
 
 
 def piece(log: PredictionLog, file: Format, wanted: Filter, cursor: str | None = None) -> ExportChunk:

@@ -10,7 +10,7 @@ from secrets import token_hex
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Engine, Row, delete, insert, select
+from sqlalchemy import Engine, Row, delete, insert, select
 
 from app.diagnosis.past import current
 from app.problems import RecordsUnavailable
@@ -86,7 +86,7 @@ class PredictionLog:
         return Page([current(row.answer) for row in shown], shown[-1].id if len(rows) > limit else None)
 
     def rows(
-        self, columns: Sequence[Column[Any]], limit: int, wanted: Filter, cursor: str | None = None
+        self, columns: Sequence[ColumnElement[Any]], limit: int, wanted: Filter, cursor: str | None = None
     ) -> Sequence[Row[Any]]:
         """Columns of at most ``limit`` predictions older than ``cursor``, newest first; also of key and verdict."""
         joined = predictions.outerjoin(keys, keys.c.id == predictions.c.key_id)

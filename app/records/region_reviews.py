@@ -49,7 +49,7 @@ class RegionReviews:
         Args:
             largest: the region's largest probability, which the audit trail keeps beside the verdict.
         """
-        review = RegionReview(str(uuid7()), run_id, region, actor.who, datetime.now(UTC), verdict, note)
+        review = RegionReview(str(uuid7()), run_id, region, actor.reviewer, datetime.now(UTC), verdict, note)
         with self._audit.transaction() as connection:
             complete = select(slide_runs.c.id).where(slide_runs.c.id == run_id, slide_runs.c.state == "complete")
             if connection.execute(complete).scalar_one_or_none() is None:

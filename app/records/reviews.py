@@ -43,7 +43,7 @@ class Reviews:
         Raises:
             WrongPicture: if that is not the prediction's patch; nothing is stored.
         """
-        review = Review(str(uuid7()), str(prediction_id), actor.who, datetime.now(UTC), verdict, note)
+        review = Review(str(uuid7()), str(prediction_id), actor.reviewer, datetime.now(UTC), verdict, note)
         with self._audit.transaction() as connection:
             query = select(predictions.c.decision, predictions.c.patch_sha256)
             query = query.where(predictions.c.id == review.prediction_id, *([scope.condition()] if scope else []))

@@ -60,6 +60,7 @@ keys = Table(
     Column("revoked_at", UtcTime()),
     Column("expires_at", UtcTime()),
     Column("last_used_at", UtcTime()),
+    Column("person", String(32)),
 )
 
 predictions = Table(

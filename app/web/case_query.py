@@ -157,7 +157,7 @@ def _query(sent: Mapping[str, str], caller: Caller, orders: type[Orders], order:
     unread, uncased = values.pop("unread", None), values.pop("without_case", None)
     wanted = Filter(
         **values,  # type: ignore[arg-type]
-        unread_by=caller.actor.who if unread else None,
+        unread_by=caller.actor.reviewer if unread else None,
         uncased=True if uncased else None,
         scope=caller.scope,
     )

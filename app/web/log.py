@@ -42,7 +42,7 @@ async def list_answers(
 
     def read() -> dict[str, Any]:
         found = services.browsing.page(form.order, PAGE_SIZE, form.filter, form.cursor)
-        person = caller.actor.who if caller.reads_blind else None
+        person = caller.actor.reviewer if caller.reads_blind else None
         return {"found": found, "standings": services.browsing.standings([row.id for row in found.rows], person)}
 
     return page(

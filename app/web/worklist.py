@@ -74,7 +74,7 @@ def _read(
     found: list[Any]
     if one_case:
         found = services.worklist.answers(
-            form.filter, form.order, PAGE_SIZE + 1, offset, caller.actor.who, caller.reads_blind
+            form.filter, form.order, PAGE_SIZE + 1, offset, caller.actor.reviewer, caller.reads_blind
         )
     else:
         found = services.worklist.cases(form.filter, form.order, PAGE_SIZE + 1, offset)
@@ -103,7 +103,9 @@ async def go_on(
     if form.wrong or way not in get_args(Way):
         raise InvalidParameter("; ".join(form.wrong) or t("cases.expected.choice"))
     after = str(id_of(request.query_params["after"])) if "after" in request.query_params else ""
-    beside = await services.io.run(partial(services.worklist.beside, after, form.filter, form.order, caller.actor.who))
+    beside = await services.io.run(
+        partial(services.worklist.beside, after, form.filter, form.order, caller.actor.reviewer)
+    )
     target = {"left": beside.next_left, "next": beside.next, "previous": beside.previous}[way]
     query = form.list_query
     if target is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -109,6 +110,29 @@ def test_a_verdict_about_another_picture_is_refused(server: RunningServer, peopl
     assert_problem(people.judge(people.first, "agree", patch_sha256="no hash"), 422, "invalid-json")
     assert people.seen(people.first) == ("open", None, [])
     assert people.judge(people.first, "agree", patch_sha256=own).status_code == 201
+
+
+def test_a_replaced_keys_reader_is_no_second_one(server: RunningServer, people: People) -> None:
+    old = server.new_key(Role.REVIEW)
+    with server.client_of(old) as before:
+        assert people.judge(before, "agree").status_code == 201
+    new = server.client.post(f"/admin/keys/{old[4:16]}/rotate", json={"days": 3}).json()["key"]
+    with server.client_of(new) as after:
+        assert people.seen(after)[:2] == ("judged", "agree"), "their own verdict is stored: they see it"
+        assert people.judge(after, "disagree").status_code == 201
+        assert people.seen(after)[:2] == ("judged", "disagree"), "the latest of one person counts"
+
+
+def test_an_export_leaves_readers_blind(server: RunningServer, people: People) -> None:
+    def verdicts_of(client: httpx.Client) -> list[str | None]:
+        lines = client.get("/predictions/export.jsonl", params={"case_id": people.case}).text.splitlines()
+        return [json.loads(line)["record"]["review"]["verdict"] for line in lines]
+
+    assert people.judge(people.first, "agree").status_code == 201
+    assert (verdicts_of(people.first), verdicts_of(people.second)) == (["agree"], [None])
+    assert verdicts_of(server.client) == ["agree"]
+    assert people.judge(people.second, "agree").status_code == 201
+    assert verdicts_of(people.second) == ["agree"]
 
 
 def test_scopes_and_states_in_both_databases(database: Engine) -> None:
