@@ -10,7 +10,7 @@ from secrets import token_hex
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine, Row, delete, insert, select
+from sqlalchemy import ColumnElement, Engine, Row, delete, insert, select
 
 from app.diagnosis.past import current
 from app.problems import RecordsUnavailable
