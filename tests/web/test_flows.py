@@ -260,13 +260,13 @@ def test_a_model_comes_in_serves_and_goes_back(
         page.set_input_files("#artifact", [payload("evil.onnx", b"\x80\x04evil", "application/octet-stream")])
         page.get_by_role("button", name="Upload and vet").click()
         expect(page.locator("[data-outcome=refused]")).to_contain_text("Python pickle")
-        assert page.locator(".steps .state").all_inner_texts() == ["passed", "failed"]
+        assert page.locator(".steps .state").all_inner_texts() == ["not signed", "failed"]
         assert len(running.client.get("/admin/models").json()["models"]) == 1
 
         page.set_input_files("#artifact", [payload("fast.onnx", fast, "application/octet-stream")])
         page.get_by_role("button", name="Upload and vet").click()
         page.locator("[data-outcome=admitted]").wait_for()
-        assert set(page.locator(".steps .state").all_inner_texts()) == {"passed"}
+        assert set(page.locator(".steps .state").all_inner_texts()) == {"not signed", "passed"}
         assert page.locator(".steps .state").count() > 5
         assert serving(running) == id_of(accurate)
         page.get_by_role("link", name="Open fast").click()
