@@ -7,6 +7,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--custom-compile-command "make lock"
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses logical --maxprocesses 4
+SOAKED = $(shell grep -rl --include='test_*.py' 'mark.soak' tests)
 KERNELS := scripts/hatch_build.py model_zoo/_kernels.c
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -28,13 +29,13 @@ coverage: .venv/.test ## Run the tests with coverage, on all cores
 	COVERAGE_CORE=$$core $(PYTEST) $(PARALLEL) --dist loadfile --no-loadscope-reorder -m "not soak and not docker" --cov --cov-report=term
 
 soak: .venv/.test ## Run the long tests, short form: kills, activations, overload, damaged input
-	$(PYTEST) $(PARALLEL) --dist worksteal -m "soak and not nightly" || [ $$? -eq 5 ]
+	$(PYTEST) $(PARALLEL) --dist worksteal -m "soak and not nightly" $(SOAKED) || [ $$? -eq 5 ]
 
 nightly: .venv/.test ## Run the long tests, full form: 50 kills of each kind, 10,000 predictions over activations, ...
-	ROSETTE_TEST_NIGHTLY=1 $(PYTEST) $(PARALLEL) --dist worksteal -m soak
+	ROSETTE_TEST_NIGHTLY=1 $(PYTEST) $(PARALLEL) --dist worksteal -m soak $(SOAKED)
 
 docker-test: .venv/.test ## Build and test the stack: kills, replicas, backups (needs Docker)
-	$(PYTEST) -m docker
+	$(PYTEST) tests/docker
 
 lint: .venv/.test ## Check style and types
 	$(BIN)/ruff check

@@ -95,6 +95,7 @@ def _watch(pid: int, ended: Event, peaks: list[int]) -> None:
             continue
 
 
+@pytest.mark.soak
 @pytest.mark.nightly
 def test_memory_is_flat_and_time_linear_in_tissue(real: Pixels, tmp_path: Path) -> None:
     found = []
