@@ -146,8 +146,8 @@ def test_evaluate_measures_what_publish_measured(line: dict[str, Path]) -> None:
     [
         (["--topology", "huge"], "'huge' is not one of mobilenetv2, accurate, fast"),
         (["--group", "E4"], "group 'E4' is not C or D followed by 1 to 99"),
-        (["--epochs", "0"], "greater than or equal to 1"),
-        (["--batch-size", "1"], "greater than or equal to 2"),
+        (["--epochs", "0"], "Invalid value for '--epochs'"),
+        (["--batch-size", "1"], "Invalid value for '--batch-size'"),
         (["--free-filters"], "free filters need a subgroup of D4, not C12"),
         (["--learning-rate", "fast"], "Invalid value for '--learning-rate'"),
     ],
