@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import lightning  # noqa: F401 - here, because its log keeps the stderr of its import, which a test's runner closes
 import pytest
 import torch
 
