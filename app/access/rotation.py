@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from app.access.keys import KeyEntry, Keys, NewKey, describe_key, entry_of, new_key
 from app.problems import KeyRevoked, UnknownKey
@@ -33,7 +33,7 @@ class KeyRotation:
 
         Raises:
             UnknownKey: if there is none.
-            KeyRevoked: if it was revoked or has expired.
+            KeyRevoked: if it was revoked, has expired, or was replaced already by a key that is still valid.
         """
         now = self._keys.now()
         with self._audit.transaction() as connection:
@@ -45,9 +45,10 @@ class KeyRotation:
                 raise KeyRevoked(
                     f"The key {key_id} was revoked or has expired, so it cannot be replaced: create a key."
                 )
+            person = before.person or before.id
+            _check_newest(connection, before, person, now)
             lifetime = before.expires_at - before.created_at if before.expires_at else None
             expires_at = now + lifetime if lifetime else None
-            person = before.person or before.id
             new = describe_key(new_key(), before.role, before.name, now, expires_at, person)
             ends = now + timedelta(days=days)
             after: KeyEntry = replace(before, expires_at=min(ends, before.expires_at or ends))
@@ -56,3 +57,10 @@ class KeyRotation:
             summary = after.summary() | {"replaced_by": new.id}
             self._audit.append(connection, actor, Event("key.rotate", key_id, before.summary(), summary))
         return new
+
+
+def _check_newest(connection: Connection, entry: KeyEntry, person: str, now: datetime) -> None:
+    later = select(keys).where(keys.c.person == person, keys.c.created_at > entry.created_at)
+    for row in connection.execute(later.order_by(keys.c.created_at.desc())):
+        if entry_of(row).opens(now):
+            raise KeyRevoked(f"The key {entry.id} was replaced already: replace its successor, the key {row.id}.")

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import problems
-from app.access.caller import Role
-from app.access.dependencies import MayReview, RequireRole
+from app.access.caller import Caller, Role
+from app.access.dependencies import RequireRole
 from app.api import errors
 from app.api.json_body import JsonReader, described
 from app.api.query import KnownParameters
@@ -22,6 +22,8 @@ from app.services import Services, services_of
 router = APIRouter(prefix="/agreement", tags=["agreement"])
 
 MayLook = Depends(RequireRole(Role.READ, Role.REVIEW))
+# Samples are drawn from everybody's answers, which a pathologist may not read.
+MayDraw = Annotated[Caller, Depends(RequireRole(Role.REVIEW))]
 TheServices = Annotated[Services, Depends(services_of)]
 
 
@@ -118,7 +120,7 @@ async def read_agreement(
 
 @router.get("/sample", summary="List the drawn answers to judge", responses=errors.responses(*problems.ALWAYS))
 async def read_sample(
-    services: TheServices, _: Annotated[None, Depends(KnownParameters())], caller: MayReview
+    services: TheServices, _: Annotated[None, Depends(KnownParameters())], caller: MayDraw
 ) -> WaitingSample:
     """At most 500."""
     return WaitingSample(waiting=await services.io.run(partial(services.agreement.waiting, MAX_DRAWN)))
@@ -139,7 +141,7 @@ async def read_sample(
     ),
 )
 async def draw_sample(
-    request: Request, services: TheServices, _: Annotated[None, Depends(KnownParameters())], caller: MayReview
+    request: Request, services: TheServices, _: Annotated[None, Depends(KnownParameters())], caller: MayDraw
 ) -> Sample:
     """From the answers of a model and month that are not drawn yet, each with the same probability."""
     wanted = await JsonReader(SampleRequest, services.settings.body_timeout_s).parse(request)

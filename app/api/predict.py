@@ -75,7 +75,7 @@ OF_PATCHES = (
 
 
 StatedMpp = Annotated[
-    Annotated[float, Field(ge=LEAST_STATED, le=MOST_STATED)] | Literal["ignore"] | None,
+    Annotated[float, Field(strict=True, ge=LEAST_STATED, le=MOST_STATED)] | Literal["ignore"] | None,
     BeforeValidator(lambda value: parse_mpp(value) if isinstance(value, str) else value),
 ]
 

@@ -27,7 +27,7 @@ class KnownParameters:
         check_names((name for name, _ in parse_qsl(query, keep_blank_values=True)), self.names)
 
 
-def check_names(given: Iterable[str], known: Collection[str]) -> None:
+def check_names(given: Iterable[str], known: Collection[str], kind: str = "query parameter") -> None:
     """Judge the names of a request's parameters.
 
     Raises:
@@ -35,9 +35,9 @@ def check_names(given: Iterable[str], known: Collection[str]) -> None:
     """
     for name, times in Counter(given).items():
         if name not in known:
-            raise InvalidParameter(f"The query parameter {name!r} is unknown, expected: {', '.join(known) or 'none'}.")
+            raise InvalidParameter(f"The {kind} {name!r} is unknown, expected: {', '.join(known) or 'none'}.")
         if times > 1:
-            raise InvalidParameter(f"The query parameter {name!r} occurs {times} times: give it once.")
+            raise InvalidParameter(f"The {kind} {name!r} occurs {times} times: give it once.")
 
 
 def query_parser(model: type[Parameters]) -> Callable[[bytes], Parameters]:
@@ -61,7 +61,7 @@ def parsed(model: type[Parameters], given: dict[str, Any]) -> Parameters:
     Raises:
         InvalidParameter: if one is unknown or does not fit.
     """
-    check_names(list(given), model.model_fields)
+    check_names(list(given), model.model_fields, "parameter")
     return _validated(model, given, "parameters")
 
 

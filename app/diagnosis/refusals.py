@@ -41,6 +41,7 @@ _OTHER_FORMATS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"<", "an HTML, SVG or XML"),
     (0, b"{", "a JSON"),
 )
+_COLOUR = "send the colour image of the H&E stain"
 
 
 def not_an_image(data: bytes) -> NotAnImage:
@@ -62,7 +63,9 @@ def damaged_part(part: str) -> TruncatedImage:
     return TruncatedImage(f"The file is damaged: {part}. Send the original file, or save it again.")
 
 
-def wrong_mode(found: str, remedy: str = "convert it first") -> WrongMode:
+def wrong_mode(found: str, remedy: str | None = None) -> WrongMode:
+    if remedy is None:
+        remedy = _COLOUR if "gray" in found else "convert it first"
     return WrongMode(f"The image is {found}, expected 8-bit RGB: {remedy}.", found=found)
 
 
@@ -73,7 +76,7 @@ def transparent(found: str) -> WrongMode:
 
 def gray() -> WrongMode:
     found = "gray, stored as RGB (red, green and blue are equal in every pixel)"
-    return wrong_mode(found, "send the colour image of the H&E stain")
+    return wrong_mode(found, _COLOUR)
 
 
 def unsupported_tiff(found: str) -> UnsupportedTiff:

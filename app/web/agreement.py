@@ -12,8 +12,8 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.access.caller import Caller, Role
-from app.access.dependencies import MayReview, RequireRole
-from app.api.agreement import MonthlyAgreement, month_of
+from app.access.dependencies import RequireRole
+from app.api.agreement import MayDraw, MonthlyAgreement, month_of
 from app.api.query import KnownParameters
 from app.records.agreement import MAX_DRAWN, Month
 from app.services import Services, services_of
@@ -43,7 +43,7 @@ async def agreement_page(
 
 @router.post("")
 async def draw(
-    request: Request, caller: MayReview, _: Annotated[None, Depends(KnownParameters())], services: TheServices
+    request: Request, caller: MayDraw, _: Annotated[None, Depends(KnownParameters())], services: TheServices
 ) -> Response:
     form = await read_form(request, services.settings.body_timeout_s, "month", "n")
     if not MONTH.fullmatch(form["month"]) or not re.fullmatch(r"[0-9]{1,3}", form["n"]):

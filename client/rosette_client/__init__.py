@@ -4,7 +4,7 @@ from rosette_client.answers import Answer, Consistency, Decision, Label, Model, 
 from rosette_client.asynchronous import AsyncClient
 from rosette_client.images import Image
 from rosette_client.problems import Problem, ProblemError, RosetteError, Unreachable
-from rosette_client.requests import Progress, Result, Rotations, Shifts
+from rosette_client.requests import Occlusion, Progress, Result, Rotations, Shifts
 from rosette_client.synchronous import Client
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Image",
     "Label",
     "Model",
+    "Occlusion",
     "Page",
     "Problem",
     "ProblemError",

@@ -12,7 +12,7 @@ import httpx
 from rosette_client.answers import Answer, Page
 from rosette_client.flows import Flow, Outcome
 from rosette_client.images import Image
-from rosette_client.requests import Progress, Requests, Result, Rotations, Shifts, Verdict
+from rosette_client.requests import Occlusion, Progress, Requests, Result, Rotations, Shifts, Verdict
 
 T = TypeVar("T")
 
@@ -53,6 +53,7 @@ class AsyncClient:
         *,
         rotations: Rotations = "full",
         shifts: Shifts = "none",
+        occlusion: Occlusion = "none",
         case_id: str | None = None,
         slide_id: str | None = None,
         mpp: float | Literal["ignore"] | None = None,
@@ -65,6 +66,7 @@ class AsyncClient:
                 idempotency_key,
                 rotations=rotations,
                 shifts=shifts,
+                occlusion=occlusion,
                 case_id=case_id,
                 slide_id=slide_id,
                 mpp=mpp,
@@ -79,6 +81,7 @@ class AsyncClient:
         progress: Progress | None = None,
         rotations: Rotations = "full",
         shifts: Shifts = "none",
+        occlusion: Occlusion = "none",
         case_id: str | None = None,
         slide_id: str | None = None,
         mpp: float | Literal["ignore"] | None = None,
@@ -91,6 +94,7 @@ class AsyncClient:
                 progress,
                 rotations=rotations,
                 shifts=shifts,
+                occlusion=occlusion,
                 case_id=case_id,
                 slide_id=slide_id,
                 mpp=mpp,

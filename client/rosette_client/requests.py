@@ -15,6 +15,7 @@ from rosette_client.problems import Problem, problem_of
 
 Rotations = Literal["full", "exact", "all", "none"]
 Shifts = Literal["none", "report"]
+Occlusion = Literal["none", "report"]
 Verdict = Literal["agree", "disagree", "unsure"]
 Progress: TypeAlias = Callable[[int, int], None]
 Result: TypeAlias = Answer | Problem

@@ -12,7 +12,7 @@ import httpx
 from rosette_client.answers import Answer, Page
 from rosette_client.flows import Flow, Outcome
 from rosette_client.images import Image
-from rosette_client.requests import Progress, Requests, Result, Rotations, Shifts, Verdict
+from rosette_client.requests import Occlusion, Progress, Requests, Result, Rotations, Shifts, Verdict
 
 T = TypeVar("T")
 
@@ -51,6 +51,7 @@ class Client:
         *,
         rotations: Rotations = "full",
         shifts: Shifts = "none",
+        occlusion: Occlusion = "none",
         case_id: str | None = None,
         slide_id: str | None = None,
         mpp: float | Literal["ignore"] | None = None,
@@ -62,6 +63,7 @@ class Client:
             image: a path, an image file's bytes, a PIL image or a uint8 array [96, 96, 3] in RGB.
             rotations: which turns are measured.
             shifts: ``"report"``: the patch is also answered at offsets around it.
+            occlusion: ``"report"``: also with each of 36 squares covered; see the answer's ``raw``.
             case_id, slide_id: pseudonyms.
             mpp: the patch's microns per pixel.
             idempotency_key: by default a new one.
@@ -76,6 +78,7 @@ class Client:
                 idempotency_key,
                 rotations=rotations,
                 shifts=shifts,
+                occlusion=occlusion,
                 case_id=case_id,
                 slide_id=slide_id,
                 mpp=mpp,
@@ -90,6 +93,7 @@ class Client:
         progress: Progress | None = None,
         rotations: Rotations = "full",
         shifts: Shifts = "none",
+        occlusion: Occlusion = "none",
         case_id: str | None = None,
         slide_id: str | None = None,
         mpp: float | Literal["ignore"] | None = None,
@@ -100,7 +104,7 @@ class Client:
             images: as :meth:`predict` takes them; files are read when their turn comes.
             batch: patches in a request, at most 256.
             progress: is called after each request with the patches that are done, and all.
-            rotations, shifts, case_id, slide_id, mpp: as for :meth:`predict`, for all patches.
+            rotations, shifts, occlusion, case_id, slide_id, mpp: as for :meth:`predict`, for all patches.
 
         Raises:
             ProblemError: if the server refuses a request.
@@ -113,6 +117,7 @@ class Client:
                 progress,
                 rotations=rotations,
                 shifts=shifts,
+                occlusion=occlusion,
                 case_id=case_id,
                 slide_id=slide_id,
                 mpp=mpp,

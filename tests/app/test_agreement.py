@@ -124,5 +124,8 @@ def test_the_routes(server: RunningServer, png: bytes) -> None:
         for wrong in ({"month": "2026-13", "n": 1}, {"month": month, "n": 501}, {"n": 1}, {"month": month, "n": "1"}):
             assert_problem(reviewer.post("/agreement/sample", json=wrong), 422, "invalid-json")
         assert_problem(reader.get("/agreement?months=37"), 422, "invalid-parameter")
-    with server.new_client(Role.PREDICT) as asker:
-        assert_problem(asker.get("/agreement"), 403, "forbidden")
+    for role in (Role.PREDICT, Role.PATHOLOGIST):
+        with server.new_client(role) as asker:
+            assert_problem(asker.get("/agreement"), 403, "forbidden")
+            assert_problem(asker.get("/agreement/sample"), 403, "forbidden")
+            assert_problem(asker.post("/agreement/sample", json={"month": month, "n": 1}), 403, "forbidden")

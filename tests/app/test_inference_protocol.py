@@ -227,7 +227,8 @@ def test_further_refusals(server: RunningServer, pixels: Pixels, manifest: Manif
     mixed = send(server, request(2), rest + gray.tobytes())
     assert assert_problem(mixed, 422, "wrong-mode")["error"].startswith("Patch 1: ")
     unknown = send(server, request(parameters={"sequence_id": 3}), rest)
-    assert "sequence_id" in assert_problem(unknown, 422, "invalid-parameter")["error"]
+    assert "The parameter 'sequence_id'" in assert_problem(unknown, 422, "invalid-parameter")["error"]
+    assert_problem(send(server, request(parameters={"mpp": True}), rest), 422, "invalid-parameter")
     scale = send(server, request(parameters={"mpp": 0.25}), rest)
     assert_problem(scale, 422, "wrong-scale")
     chunked = server.client.post(path, content=iter([head, rest]), headers={LENGTH: str(len(head))})

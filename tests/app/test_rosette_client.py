@@ -53,6 +53,8 @@ def test_batches_report_progress_and_problems_in_place(server: RunningServer, pn
         assert [result.index for result in results if isinstance(result, Problem)] == [1, 4]
         first = client.predict(png, idempotency_key="client-1", rotations="none")
         assert client.predict(png, idempotency_key="client-1", rotations="none") == first
+        covered = client.predict(png, rotations="none", occlusion="report")
+        assert covered.raw["occlusion"]["square_px"] == 16
 
 
 def test_refusals_are_typed(server: RunningServer, png: bytes) -> None:

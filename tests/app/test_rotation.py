@@ -35,6 +35,8 @@ def test_the_old_key_ends_and_the_new_one_takes_its_place(database: Engine, cloc
     assert ends[forever.id] == now + timedelta(days=7)
     assert ends[limited.id] == limited.expires_at, "it does not live longer for being replaced"
     assert [row.action for row in trail.page(4).entries] == ["key.rotate", "key.create"] * 2
+    with pytest.raises(KeyRevoked, match=f"its successor, the key {first.id}"):
+        rotation.rotate(forever.id, 7, TESTER)
     clock.now += timedelta(days=7).total_seconds() - 1
     assert keys.caller(forever.key.encode()) is not None
     clock.now += 1
