@@ -261,7 +261,9 @@ class SlidesNotInstalled(Problem):
     status, slug, title = 501, "slides-not-installed", "This server cannot read slides"
 
     def __init__(self) -> None:
-        super().__init__("The server lacks what reads slides: pip install 'rosette[slides]', and start it again.")
+        super().__init__(
+            "The server lacks what reads slides: run pip install '.[slides]' in Rosette's folder, and start it again."
+        )
 
 
 class WrongPicture(Problem):

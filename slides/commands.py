@@ -78,11 +78,14 @@ def score(
 
     Exits with 0 if every slide was scored, with 1 if one failed, with 2 if the command line is wrong.
     """
+    with readable_errors(code=2):
+        rule = None if prevalence is None else Rule(prevalence=prevalence)
+        if cluster_tls is not None and cluster is None:
+            raise ValueError("--cluster-tls is for a cluster: give --cluster tls://HOST:PORT, too")
     with _readable():
         opened_model = open_model(model)
         out.mkdir(parents=True, exist_ok=True)
     with readable_errors():
-        rule = None if prevalence is None else Rule(prevalence=prevalence)
         made = _pool(opened_model.data, processes, cluster, cluster_tls)
     order = _Order(out, opened_model, mpp, Measures(rotations, shifts), rule)
     with made as pool, _bar() as bar:
@@ -149,7 +152,7 @@ def _pool(model: bytes, processes: int | None, cluster: str | None, tls: Path | 
     if cluster is None:
         return Pool(model, processes or len(os.sched_getaffinity(0)))
     if find_spec("distributed") is None:
-        raise ValueError("--cluster needs Dask: pip install 'rosette[cluster]'")
+        raise ValueError("--cluster needs Dask: run pip install '.[cluster]' in Rosette's folder")
     from slides.cluster import Cluster
 
     return Cluster(model, cluster, tls)

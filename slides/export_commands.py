@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from model_zoo.listing import AsJson, show, show_json
 from slides.products import EXPORT_FILES, Format, Map, write
@@ -112,14 +113,20 @@ def _deviation(deviation: Deviation) -> str:
 
 
 @contextmanager
-def readable_errors() -> Iterator[None]:
+def readable_errors(code: int = 1) -> Iterator[None]:
+    """What a person can mend is said in a sentence; the command ends with ``code``."""
     try:
         yield
     except ValidationError as error:
-        message = "; ".join(f"{' '.join(map(str, each['loc']))} {each['msg']}".strip() for each in error.errors())
+        message = "; ".join(map(_fault, error.errors()))
     except (ValueError, OSError) as error:
         message = str(error)
     else:
         return
     typer.echo(f"rosette: {message}", err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(code)
+
+
+def _fault(error: ErrorDetails) -> str:
+    field = " ".join(map(str, error["loc"]))
+    return f"{field} is {error['input']}: {error['msg'].lower()}" if field else error["msg"]

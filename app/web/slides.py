@@ -131,7 +131,7 @@ async def one_run(
         trouble = problem.detail
     runs = await _call(services, services.slides.runs, caller, OTHERS + 1, None, run.slide_id)
     found: dict[str, Any] = {"about": None, "regions": None}
-    reviewer = may(caller, Role.REVIEW)
+    reviewer = may(caller, Role.REVIEW, Role.PATHOLOGIST)
     judged: dict[int, list[RegionReview]] = {}
     hidden = False
     if run.state == "complete":

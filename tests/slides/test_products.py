@@ -218,7 +218,9 @@ def test_the_command_exports(folder: Path, to: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("regions", "{}", "--prevalence", "1"), 1, "prevalence"),
+        (("regions", "{}", "--prevalence", "1"), 1, "prevalence is 1.0: input should be less than 1"),
+        (("score", "{}", "--out", "{}/out", "--prevalence", "nan"), 2, "prevalence is nan: input should be"),
+        (("score", "{}", "--out", "{}/out", "--cluster-tls", "{}"), 2, "give --cluster tls://HOST:PORT, too"),
         (("regions", "{}", "--low", "0.9"), 1, "low bound 0.9 is above"),
         (("regions", "{}/nowhere"), 1, "cannot be read"),
         (("export", "{}", "--to", "csv", "--tiles"), 2, "only --to qupath knows tiles"),

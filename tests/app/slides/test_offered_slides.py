@@ -220,7 +220,7 @@ def test_without_the_extra_every_route_of_slides_names_it(tmp_path: Path, artifa
                 slide = f"/slides/{'0' * 32}"
                 for path in ("/slides", slide, f"{slide}/thumbnail", f"{slide}/tiles/0/0_0.jpeg"):
                     problem = assert_problem(client.get(path), 501, "slides-not-installed")
-                    assert "pip install 'rosette[slides]'" in problem["detail"]
+                    assert "pip install '.[slides]'" in problem["detail"]
                 assert_problem(client.post(f"{slide}/scores", json={}), 501, "slides-not-installed")
                 assert client.get("/runs").json()["runs"] == []
         finally:

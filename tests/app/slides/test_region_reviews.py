@@ -121,3 +121,17 @@ def test_the_page_stores_a_verdict_of_a_reviewer(offered: RunningServer, run_id:
         assert str(escape(stored.json()["reviewer"])) in again
     with closing(signed_in(offered, offered.new_key(Role.READ))) as client:
         assert "judging" not in client.get(page, params={"map": "shown"}).text
+
+
+def test_a_pathologist_judges_regions_of_own_runs(offered: RunningServer, run_id: str) -> None:
+    page = f"/ui/slides/runs/{run_id}"
+    made = offered.services.keys.add(Role.PATHOLOGIST, "Dr. Own", TESTER)
+    form = {"csrf": "", "verdict": "agree"}
+    with closing(signed_in(offered, made.key)) as client:
+        assert client.get(page, params={"map": "shown"}).status_code == 404
+        with transaction(offered.services.database) as connection:
+            connection.execute(update(slide_runs).where(slide_runs.c.id == run_id).values(key_id=made.id))
+        shown = client.get(page, params={"map": "shown"}).text
+        assert shown.count('class="judging"') == 2
+        form["csrf"] = re.findall(r'data-csrf="([^"]+)"', shown)[0]
+        assert client.post(f"{page}/regions/1/review", data=form).json()["verdict"] == "agree"
