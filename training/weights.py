@@ -30,6 +30,8 @@ def starting_network(start: Path, train: Patches) -> tuple[Fitted, str]:
         FileNotFoundError: if the folder is not a run folder, or its run has not finished an epoch.
     """
     if start.is_dir():
+        if not (start / "run.json").exists():
+            raise FileNotFoundError(f"{start} is no run folder: it has no run.json")
         return trained_network(start), sha256((start / "best.ckpt").read_bytes()).hexdigest()
     network = load_expanded(start) if start.suffix == ".npz" else recover(start, train.images)
     return network, sha256(start.read_bytes()).hexdigest()
