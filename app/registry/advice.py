@@ -24,6 +24,14 @@ def metrics_of(manifest: Mapping[str, Any]) -> list[Metric]:
     return [Metric.model_validate(metric) for metric in manifest["metrics"]]
 
 
+def _stated(entry: ModelEntry) -> list[Metric]:
+    """The figures of a model; none if its row cannot be read: then it cannot be loaded, and activation says so."""
+    try:
+        return metrics_of(json.loads(entry.manifest))
+    except (KeyError, TypeError, ValueError):
+        return []
+
+
 def activation_warnings(registry: Registry, acceptances: Acceptances, entry: ModelEntry) -> list[str]:
     """Warnings about a model, against the one in service; empty for that one's figures.
 
@@ -32,9 +40,9 @@ def activation_warnings(registry: Registry, acceptances: Acceptances, entry: Mod
     """
     entries, active = registry.listing()
     old = next((each for each in entries if active and each.id == active.model_id and each.id != entry.id), None)
-    before = metrics_of(json.loads(old.manifest)) if old else None
+    before = _stated(old) if old else None
     name = f"{old.name} {old.version}" if old else ""
-    found = warnings(metrics_of(json.loads(entry.manifest)), before, name)
+    found = warnings(_stated(entry), before, name)
     return [*found, *acceptance_warnings(acceptances.last(entry.id))]
 
 
