@@ -102,7 +102,7 @@ def test_unknown_keys_cannot_be_revoked(server: RunningServer, key_id: str) -> N
         (b"[" * MAX_BYTES, "invalid-json", "recursion limit"),
         (b"[]", "invalid-json", "body: Input should be an object"),
         (b"{}", "invalid-json", "role: Field required; name: Field required"),
-        (WANTED | {"role": "root"}, "invalid-json", "role: Input should be 'predict', 'read'"),
+        (WANTED | {"role": "root"}, "invalid-json", "role: Input should be 'predict', 'pathologist'"),
         (WANTED | {"name": 7}, "invalid-json", "name: Input should be a valid string"),
         (WANTED | {"id": "0123456789ab"}, "invalid-json", "id: Extra inputs are not permitted"),
         (WANTED | dict.fromkeys("abcdefg"), "invalid-json", "; and 2 more"),

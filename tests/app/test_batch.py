@@ -131,6 +131,7 @@ def test_the_largest_batch_of_many_patches_is_described_as_it_is(server: Running
     assert {parameter["name"] for parameter in described["parameters"]} == {
         "rotations",
         "shifts",
+        "occlusion",
         "case_id",
         "slide_id",
         "mpp",

@@ -9,16 +9,19 @@ from uuid import UUID
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, insert, inspect, select, text
 from uuid_utils.compat import uuid7
 
 from app.diagnosis.identity import new_id
+from app.diagnosis.prediction_row import row
 from app.records.audit import SERVER, AuditTrail
 from app.records.clock import JUMP, ClockJumpedError
 from app.records.database import open_database
 from app.records.migrations import migrate, scripts
 from app.records.retention import CONFIRMED, Retention
 from app.records.tables import clock, predictions
+from model_zoo.orbit import Rotations
+from tests.app.conftest import answer_of
 from tests.app.test_retention import add, count
 from tests.installed import rosette
 
@@ -120,7 +123,10 @@ def test_the_migration_begins_with_the_newest_row(database: Engine) -> None:
     with database.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0006")
-    add(database, [NOW - DAY, NOW])
+        known = {column["name"] for column in inspect(connection).get_columns("predictions")}
+        rows = [row(answer_of(moment), Rotations.FULL, "key") for moment in (NOW - DAY, NOW)]
+        earlier = [{name: value for name, value in each.items() if name in known} for each in rows]
+        connection.execute(insert(predictions), earlier)
     migrate(database)
     with database.connect() as connection:
         assert connection.execute(select(clock.c.seen_at)).scalars().all() == [NOW]

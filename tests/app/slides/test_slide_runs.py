@@ -116,15 +116,15 @@ def test_every_route_by_role(offered: RunningServer, complete: dict[str, Any], r
             answer = client.get(path.format(slide=complete["slide_id"], run=complete["id"]))
             if role is Role.METRICS:
                 assert_problem(answer, 403, "forbidden")
-            elif role is Role.PREDICT and "{run}" in path:
+            elif role in {Role.PREDICT, Role.PATHOLOGIST} and "{run}" in path:
                 assert_problem(answer, 404, "unknown-run")
             else:
                 assert answer.status_code == 200, path
         start = client.post(f"/slides/{complete['slide_id']}/scores", json={"rotations": "no"})
         cancel = client.post(f"/runs/{complete['id']}/cancel")
-        if role in {Role.PREDICT, Role.ADMIN}:
+        if role in {Role.PREDICT, Role.PATHOLOGIST, Role.ADMIN}:
             assert_problem(start, 422, "invalid-json")
-            assert cancel.status_code == (404 if role is Role.PREDICT else 409)
+            assert cancel.status_code == (409 if role is Role.ADMIN else 404)
         else:
             assert_problem(start, 403, "forbidden")
             assert_problem(cancel, 403, "forbidden")
