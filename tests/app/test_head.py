@@ -37,7 +37,8 @@ def values(server: RunningServer) -> dict[str, str]:
         "key_id": server.client.get("/admin/keys").json()["keys"][0]["id"],
         "name": "rosette.css",
         "slide_id": "0" * 32,
-        "run_id": "00000000-0000-7000-8000-000000000000",  # there is none
+        **dict.fromkeys(("run_id", "acceptance_id"), "00000000-0000-7000-8000-000000000000"),  # there is none
+        "version": "1.0.0",
         **dict.fromkeys(("level", "column", "row"), "0"),
     }
 

@@ -59,7 +59,7 @@ def test_batches_report_progress_and_problems_in_place(server: RunningServer, pn
 
 def test_refusals_are_typed(server: RunningServer, png: bytes) -> None:
     with Client(server.url, server.new_key(Role.READ)) as reader:
-        with pytest.raises(ProblemError, match="expected admin or predict") as refused:
+        with pytest.raises(ProblemError, match="expected admin or pathologist or predict") as refused:
             reader.predict(png)
         assert (refused.value.problem.slug, refused.value.problem.status) == ("forbidden", 403)
     with Client(server.url, server.key) as client:
