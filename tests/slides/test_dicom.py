@@ -61,6 +61,8 @@ def test_svs_and_dicom_give_the_same_cells(svs: Path, folder: Path, tmp_path: Pa
     one, other = (next((tmp_path / name).iterdir()) for name in ("svs", "dicom"))
     assert (one / "cells.csv").read_bytes() == (other / "cells.csv").read_bytes()
     features = [json.loads((run / "regions.geojson").read_bytes())["features"] for run in (one, other)]
+    ids = [{feature.pop("id") for feature in found} for found in features]
+    assert not ids[0] & ids[1], "a region's id tells its slide's file, too"
     assert features[0] == features[1] != []
     said = rosette("slide", "verify", other, "--cells", "20", "--model", FAST, "--slide", folder)
     assert "20 cells checked, 0 differences" in said
