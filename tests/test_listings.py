@@ -64,6 +64,6 @@ def test_other_listings_are_json_too(home: Path) -> None:
 def test_the_version_and_completion() -> None:
     assert rosette("--version") == f"rosette {version('rosette-pathology')}\n"
     line = {"COMP_WORDS": "rosette keys ", "COMP_CWORD": "2", f"_{PROGRAM.name.upper()}_COMPLETE": "complete_bash"}
-    assert rosette(code=0, **line).split() == ["add", "list", "revoke"]
+    assert rosette(code=0, **line).split() == ["add", "list", "rotate", "revoke"]
     names = rosette(code=0, **line | {"COMP_WORDS": "rosette ", "COMP_CWORD": "1"}).split()
     assert {"serve", "predict", "train"} <= set(names)
