@@ -34,6 +34,8 @@ def token(client: httpx.Client, path: str) -> str:
 def test_a_reviewer_draws_answers_and_sees_their_agreement(lived_in: RunningServer, visitor: Visit) -> None:
     reviewer, month = visitor(Role.REVIEW), f"{datetime.now(UTC):%Y-%m}"
     csrf = token(reviewer, "/ui/agreement")
+    judged = newest(lived_in)
+    assert lived_in.client.post(f"/predictions/{judged}/reviews", json={"verdict": "agree"}).status_code == 201
     for wrong in ({"month": "2030-13", "n": "5"}, {"month": month, "n": "501"}, {"month": month, "n": "-1"}):
         refused = reviewer.post("/ui/agreement", data={"csrf": csrf} | wrong)
         assert (refused.status_code, "Enter a month such as" in refused.text) == (422, True)
@@ -42,7 +44,7 @@ def test_a_reviewer_draws_answers_and_sees_their_agreement(lived_in: RunningServ
     page = reviewer.get(drawn.headers["location"]).text
     assert "answers were drawn." in page
     waiting = re.findall(r'href="/cases/([0-9a-f-]{36})"', page)
-    assert newest(lived_in) not in waiting, "it is judged"
+    assert judged not in waiting
     assert reviewer.get(f"/cases/{waiting[0]}").status_code == 200
     assert month in page
     assert 'name="n"' not in visitor(Role.READ).get("/ui/agreement").text

@@ -43,7 +43,7 @@ def test_every_text_is_used_and_every_used_text_exists() -> None:
         path.read_text(encoding="utf-8") for path in [*TEMPLATES, *SOURCES] if not path.name.endswith("strings.py")
     )
     named = set(re.findall(r'"([a-z_]+(?:\.[a-z_0-9]+)*)"', everything))
-    composed = set(re.findall(r'"([a-z_.]+\.)" ~|f"([a-z_.]+\.)\{', everything))
+    composed = set(re.findall(r'"([a-z_.]+\.)" (?:~|%\})|f"([a-z_.]+\.)\{', everything))
     prefixes = (*[part for pair in composed for part in pair if part], "metric.", "problem.")
     unused = {name for name in STRINGS if name not in named and not name.startswith(prefixes)}
     assert unused == set()

@@ -130,7 +130,7 @@ def test_records_that_fail_are_told_in_a_page(tmp_path: Path, artifact_path: Pat
             outside.execute("ROLLBACK")
             outside.execute("DROP TABLE keys")
             outside.execute("DROP TABLE sessions")
-        response = client.get("/cases")
+        response = client.get("/cases/log")
         assert (response.status_code, response.headers["retry-after"]) == (503, "5")
         assert response.headers["content-type"].startswith("text/html")
         assert client.post("/login", data={"key": running.key}).status_code == 503
