@@ -10,10 +10,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from model_zoo import classification
 from model_zoo.artifact import ArtifactError, graph_sha256, parse, write
 from model_zoo.manifest import Metric
 from tests.training.tiny import synthetic_patches
-from training import metrics
 from training.data import DataError, Patches
 from training.evaluate import EvaluationError, evaluate, opened
 from training.metrics import measure
@@ -21,7 +21,7 @@ from training.metrics import measure
 
 @pytest.fixture
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "RESAMPLES", 60)
+    monkeypatch.setattr(classification, "RESAMPLES", 60)
 
 
 def assert_within_range(figures: tuple[Metric, ...]) -> None:

@@ -43,7 +43,7 @@ def network() -> MobileNetV2:
 @pytest.fixture(scope="module")
 def document(network: MobileNetV2) -> Any:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("training.metrics.RESAMPLES", 20)
+        patched.setattr("model_zoo.classification.RESAMPLES", 20)
         return ablation.run(network, TRAIN, VALID)
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from model_zoo import classification
 from tests.conftest import ROOT
 from tests.training.tiny import synthetic_patches, tiny_topology, write_parquet
-from training import metrics
 from training.mobilenetv2 import Topology
 from training.recipe import Recipe
 from training.study import cells, runner
@@ -44,7 +44,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setitem(cells.TIERS, "cpu", TIER)
         patch.setattr(cells, "EQUIVARIANT", GROUPS)
         patch.setattr(cells, "PARETO", {"narrow": replace(topology, group="C4", head_channels=24)})
-        patch.setattr(metrics, "RESAMPLES", 40)
+        patch.setattr(classification, "RESAMPLES", 40)
         patch.setattr(cells, "Recipe", lambda **settings: Recipe(**{"batch_size": 8, **settings}))
         yield folder
 
