@@ -6,6 +6,7 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 PYTEST := $(BIN)/python -m pytest
+CORES := --numprocesses logical --maxprocesses 4
 # One process more than there are cores: a third of the tests' time is waiting.
 PARALLEL = --numprocesses $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 SOAKED = $(shell grep -rl --include='test_*.py' 'mark.soak' tests)
@@ -30,10 +31,10 @@ coverage: .venv/.test ## Run the tests with coverage, on all cores
 	COVERAGE_CORE=$$core $(PYTEST) $(PARALLEL) --dist loadfile --no-loadscope-reorder -m "not soak and not docker" --cov --cov-report=term
 
 soak: .venv/.test ## Run the long tests, short form: kills, activations, overload, damaged input
-	$(PYTEST) $(PARALLEL) --dist worksteal -m "soak and not nightly" $(SOAKED) || [ $$? -eq 5 ]
+	$(PYTEST) $(CORES) --dist worksteal -m "soak and not nightly" $(SOAKED) || [ $$? -eq 5 ]
 
 nightly: .venv/.test ## Run the long tests, full form: 50 kills of each kind, 10,000 predictions over activations, ...
-	ROSETTE_TEST_NIGHTLY=1 $(PYTEST) $(PARALLEL) --dist worksteal -m soak $(SOAKED)
+	ROSETTE_TEST_NIGHTLY=1 $(PYTEST) $(CORES) --dist worksteal -m soak $(SOAKED)
 
 docker-test: .venv/.test ## Build and test the stack: kills, replicas, backups (needs Docker)
 	$(PYTEST) tests/docker
