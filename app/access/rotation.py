@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -13,6 +14,8 @@ from app.records.audit import Actor, AuditTrail, Event
 from app.records.tables import keys
 
 MAX_DAYS = 365
+KEY_ID = re.compile("[0-9a-f]{12}")
+NO_SUCH_KEY = "There is no key with this id: list the keys to see their ids."
 
 
 class KeyRotation:
@@ -35,11 +38,13 @@ class KeyRotation:
             UnknownKey: if there is none.
             KeyRevoked: if it was revoked, has expired, or was replaced already by a key that is still valid.
         """
+        if KEY_ID.fullmatch(key_id) is None:  # what PostgreSQL cannot store, it cannot look for
+            raise UnknownKey(NO_SUCH_KEY)
         now = self._keys.now()
         with self._audit.transaction() as connection:
             row = connection.execute(select(keys).where(keys.c.id == key_id)).one_or_none()
             if row is None:
-                raise UnknownKey("There is no key with this id: list the keys to see their ids.")
+                raise UnknownKey(NO_SUCH_KEY)
             before = entry_of(row)
             if not before.opens(now):
                 raise KeyRevoked(

@@ -44,8 +44,9 @@ def test_the_old_key_ends_and_the_new_one_takes_its_place(database: Engine, cloc
     assert keys.caller(first.key.encode()) is not None
     with pytest.raises(KeyRevoked, match="cannot be replaced"):
         rotation.rotate(forever.id, 7, TESTER)
-    with pytest.raises(UnknownKey):
-        rotation.rotate("000000000000", 7, TESTER)
+    for unknown in ("000000000000", "no id", "\0"):
+        with pytest.raises(UnknownKey):
+            rotation.rotate(unknown, 7, TESTER)
 
 
 def test_over_http_and_by_the_command(tmp_path: Path, artifact_path: Path) -> None:
