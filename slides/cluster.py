@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import distributed.client
 import numpy as np
 from distributed import Client, KilledWorker, Scheduler, Security, Worker, WorkerPlugin
 from numpy.typing import NDArray
@@ -29,6 +30,23 @@ CONNECT_S = 30
 WORKERS_S = 120
 PATIENCE_S = 1800.0
 TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
+
+_clean_exception = distributed.client.clean_exception
+
+
+def _with_or_without_traceback(exception: object, traceback: object = None, **others: object) -> object:
+    """What the client makes of a reported error.
+
+    A traceback that could not be serialized arrives as text, which the client of distributed 2026.8 refuses; it would
+    then wait for the task for ever.
+    """
+    try:
+        return _clean_exception(exception, traceback, **others)
+    except AssertionError:
+        return _clean_exception(exception, None, **others)
+
+
+distributed.client.clean_exception = _with_or_without_traceback
 
 
 class Cluster(Pool):

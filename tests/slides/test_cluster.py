@@ -145,14 +145,16 @@ DEADLY = """
 import os
 from slides.score import Scorer
 
-score = Scorer.score
+if Scorer.score.__name__ != "deadly":
+    score = Scorer.score
 
 def deadly(self, chunk, candidates):
     if (chunk.column, chunk.row) == (48, 0):
         os._exit(1)
     return score(self, chunk, candidates)
 
-Scorer.score = deadly
+if Scorer.score.__name__ != "deadly":  # a preload may be executed twice
+    Scorer.score = deadly
 """
 
 
