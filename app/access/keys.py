@@ -24,7 +24,9 @@ from app.records.audit import SERVER, Actor, AuditTrail, Event
 from app.records.database import transaction
 from app.records.tables import keys
 
-_KEY = re.compile(r"rsk_(?P<id>[0-9a-f]{12})_[A-Za-z0-9_-]{43}")
+KEY_ID = re.compile("[0-9a-f]{12}")
+_KEY = re.compile(rf"rsk_(?P<id>{KEY_ID.pattern})_[A-Za-z0-9_-]{{43}}")
+NO_SUCH_KEY = "There is no key with this id: list the keys to see their ids."
 _NOBODY = "0" * 64
 NAME_LENGTH = 120
 RETRY_S = 5.0
@@ -266,7 +268,7 @@ class Keys:
         entries = {row.id: entry_of(row) for row in connection.execute(select(keys))}
         before = entries.get(key_id)
         if before is None:
-            raise UnknownKey("There is no key with this id: list the keys to see their ids.")
+            raise UnknownKey(NO_SUCH_KEY)
         if before.revoked_at:
             raise KeyRevoked(f"The key {key_id} was revoked at {before.revoked_at:%Y-%m-%d %H:%M:%S} UTC.")
         admins = {entry.id for entry in entries.values() if entry.role is Role.ADMIN and entry.opens(now)}

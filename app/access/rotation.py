@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select, update
 
-from app.access.keys import KeyEntry, Keys, NewKey, describe_key, entry_of, new_key
+from app.access.keys import KEY_ID, NO_SUCH_KEY, KeyEntry, Keys, NewKey, describe_key, entry_of, new_key
 from app.problems import KeyRevoked, UnknownKey
 from app.records.audit import Actor, AuditTrail, Event
 from app.records.tables import keys
 
 MAX_DAYS = 365
-KEY_ID = re.compile("[0-9a-f]{12}")
-NO_SUCH_KEY = "There is no key with this id: list the keys to see their ids."
 
 
 class KeyRotation:
