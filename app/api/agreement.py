@@ -14,7 +14,7 @@ from app import problems
 from app.access.caller import Caller, Role
 from app.access.dependencies import RequireRole
 from app.api import errors
-from app.api.json_body import JsonReader, described
+from app.api.json_body import OF_JSON, JsonReader, described
 from app.api.query import KnownParameters
 from app.records.agreement import MAX_DRAWN, MAX_MONTHS, Judged, ModelMonth, Month, Share
 from app.services import Services, services_of
@@ -133,11 +133,7 @@ async def read_sample(
     openapi_extra=described(SampleRequest),
     responses=errors.responses(
         *problems.ALWAYS,
-        problems.InvalidJson,
-        problems.UnsupportedContentType,
-        problems.BodyTooLarge,
-        problems.BodyTooSlow,
-        problems.BodyIncomplete,
+        *OF_JSON,
     ),
 )
 async def draw_sample(

@@ -9,11 +9,12 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from app.api.body import BoundedReader
-from app.problems import InvalidJson
+from app.problems import BodyIncomplete, BodyTooLarge, BodyTooSlow, InvalidJson, UnsupportedContentType
 
 MEDIA_TYPE = "application/json"
 MAX_BYTES = 16 * 1024
 SHOWN = 5
+OF_JSON = (BodyIncomplete, BodyTooSlow, BodyTooLarge, UnsupportedContentType, InvalidJson)
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -15,7 +15,7 @@ from app.access.dependencies import MayAdminister
 from app.access.keys import NAME_LENGTH
 from app.access.rotation import MAX_DAYS
 from app.api import errors
-from app.api.json_body import JsonReader, described
+from app.api.json_body import OF_JSON, JsonReader, described
 from app.api.query import KnownParameters
 from app.services import Services, services_of
 
@@ -80,11 +80,7 @@ async def list_keys(
     openapi_extra=described(NewKeyRequest),
     responses=errors.responses(
         *problems.ALWAYS,
-        problems.BodyIncomplete,
-        problems.BodyTooSlow,
-        problems.BodyTooLarge,
-        problems.UnsupportedContentType,
-        problems.InvalidJson,
+        *OF_JSON,
     ),
 )
 async def make_key(
@@ -106,11 +102,7 @@ async def make_key(
     openapi_extra=described(RotationRequest),
     responses=errors.responses(
         *problems.ALWAYS,
-        problems.BodyIncomplete,
-        problems.BodyTooSlow,
-        problems.BodyTooLarge,
-        problems.UnsupportedContentType,
-        problems.InvalidJson,
+        *OF_JSON,
         problems.UnknownKey,
         problems.KeyRevoked,
     ),

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from app import problems
 from app.access.dependencies import MayReview
 from app.api import errors
-from app.api.json_body import JsonReader, described
+from app.api.json_body import OF_JSON, JsonReader, described
 from app.api.query import KnownParameters
 from app.api.reviews import MAX_NOTE, NewReview
 from app.records.verdicts import Verdict
@@ -47,11 +47,7 @@ class RegionReviewList(BaseModel):
         problems.UnknownRun,
         problems.UnknownPart,
         problems.RunState,
-        problems.InvalidJson,
-        problems.UnsupportedContentType,
-        problems.BodyTooLarge,
-        problems.BodyTooSlow,
-        problems.BodyIncomplete,
+        *OF_JSON,
     ),
 )
 async def add_region_review(

@@ -15,7 +15,7 @@ from app import problems
 from app.access.caller import Caller
 from app.access.dependencies import MayRead, MayReview
 from app.api import errors
-from app.api.json_body import JsonReader, described
+from app.api.json_body import OF_JSON, JsonReader, described
 from app.api.query import KnownParameters
 from app.records.verdicts import Review, State, Verdict, standing, visible_to
 from app.services import Services, services_of
@@ -63,11 +63,7 @@ class ReviewList(BaseModel):
         *problems.ALWAYS,
         problems.UnknownPrediction,
         problems.WrongPicture,
-        problems.InvalidJson,
-        problems.UnsupportedContentType,
-        problems.BodyTooLarge,
-        problems.BodyTooSlow,
-        problems.BodyIncomplete,
+        *OF_JSON,
     ),
 )
 async def add_review(

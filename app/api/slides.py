@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app import problems
 from app.access.dependencies import MayPredict, MayRead
 from app.api import errors
-from app.api.json_body import JsonReader, described
+from app.api.json_body import OF_JSON, JsonReader, described
 from app.api.query import KnownParameters
 from app.api.runs import Run
 from app.services import Services, services_of
@@ -189,11 +189,7 @@ async def read_cell(
     | errors.responses(
         *problems.ALWAYS,
         problems.NoModel,
-        problems.InvalidJson,
-        problems.UnsupportedContentType,
-        problems.BodyTooLarge,
-        problems.BodyTooSlow,
-        problems.BodyIncomplete,
+        *OF_JSON,
     ),
 )
 async def score_slide(
