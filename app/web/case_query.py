@@ -6,16 +6,17 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Generic, TypeVar, get_args
+from typing import Any, Generic, TypeVar, get_args
 from urllib.parse import urlencode
 from uuid import UUID
 
-from app.access.caller import Caller
+from app.access.caller import Caller, Role
 from app.api.filters import IDENTIFIER
 from app.records.filters import Filter
 from app.records.prediction_queries import AMONG, Order
 from app.records.verdicts import State
 from app.records.worklist import WorkOrder
+from app.web.rendering import may
 from app.web.strings import t
 from model_zoo.decision import Decision, Label
 from model_zoo.reasons import Code
@@ -127,6 +128,20 @@ _READERS: dict[str, tuple[str, Callable[[str], str | datetime]]] = {
     "since": ("cases.since", _day),
     "until": ("cases.until", _day_after),
 }
+
+
+def choices(caller: Caller) -> dict[str, Any]:
+    """What the filter offers and what the caller may do, for the templates of both lists."""
+    return {
+        "decisions": get_args(Decision),
+        "reasons": get_args(Code),
+        "labels": get_args(Label),
+        "states": get_args(State),
+        "among": f"{AMONG:,}",
+        "own": caller.role is Role.PREDICT,
+        "judge": may(caller, Role.PATHOLOGIST, Role.REVIEW),
+        "asker": may(caller, Role.PREDICT, Role.PATHOLOGIST),
+    }
 
 
 def case_query(sent: Mapping[str, str], caller: Caller) -> CaseQuery[Order]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
@@ -13,16 +13,13 @@ from app.api.exports import export
 from app.api.query import KnownParameters
 from app.problems import InvalidParameter
 from app.records.exports import CSV, JSONL, Format
-from app.records.prediction_queries import AMONG, Order
-from app.records.verdicts import State
+from app.records.prediction_queries import Order
 from app.services import Services, services_of
 from app.web.case import id_of, view_of
-from app.web.case_query import FILTERS, NAMES, CaseQuery, case_query
+from app.web.case_query import FILTERS, NAMES, CaseQuery, case_query, choices
 from app.web.errors import PageRoute
 from app.web.rendering import may, page
 from app.web.strings import t
-from model_zoo.decision import Decision, Label
-from model_zoo.reasons import Code
 
 PAGE_SIZE = 50
 
@@ -50,16 +47,9 @@ async def list_answers(
         "log.html",
         422 if form.wrong else 200,
         form=form,
-        decisions=get_args(Decision),
-        reasons=get_args(Code),
-        labels=get_args(Label),
-        states=get_args(State),
         orders=list(Order),
-        among=f"{AMONG:,}",
-        own=caller.role is Role.PREDICT,
-        judge=may(caller, Role.PATHOLOGIST, Role.REVIEW),
+        **choices(caller),
         exporter=may(caller, Role.PATHOLOGIST, Role.READ, Role.REVIEW),
-        asker=may(caller, Role.PREDICT, Role.PATHOLOGIST),
         **await services.io.run(read),
     )
 

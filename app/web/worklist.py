@@ -10,20 +10,17 @@ from typing import Annotated, Any, Literal, get_args
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
-from app.access.caller import Caller, Role
+from app.access.caller import Caller
 from app.access.dependencies import MayRead
 from app.api.query import KnownParameters
 from app.problems import InvalidParameter
-from app.records.verdicts import State
-from app.records.worklist import AMONG, CaseEntry, WorkEntry, WorkOrder
+from app.records.worklist import CaseEntry, WorkEntry, WorkOrder
 from app.services import Services, services_of
 from app.web.case import hides_answer, id_of
-from app.web.case_query import LIST, NAMES, CaseQuery, work_query
+from app.web.case_query import LIST, NAMES, CaseQuery, choices, work_query
 from app.web.errors import PageRoute
-from app.web.rendering import HEADERS, may, page
+from app.web.rendering import HEADERS, page
 from app.web.strings import t
-from model_zoo.decision import Decision, Label
-from model_zoo.reasons import Code
 
 PAGE_SIZE = 50
 Way = Literal["left", "next", "previous"]
@@ -54,15 +51,8 @@ async def worklist(
         next=following,
         slides=_by_slide(found) if form.filter.case_id else [(None, found)],
         hidden={each.id for each in found if isinstance(each, WorkEntry) and _hidden(services, caller, each)},
-        decisions=get_args(Decision),
-        reasons=get_args(Code),
-        labels=get_args(Label),
-        states=get_args(State),
         orders=list(WorkOrder),
-        among=f"{AMONG:,}",
-        own=caller.role is Role.PREDICT,
-        judge=may(caller, Role.PATHOLOGIST, Role.REVIEW),
-        asker=may(caller, Role.PREDICT, Role.PATHOLOGIST),
+        **choices(caller),
         names=services.settings.store_names,
     )
 
