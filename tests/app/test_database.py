@@ -22,7 +22,7 @@ from app.access.keys import Keys
 from app.problems import RecordsUnavailable
 from app.records.audit import SERVER, AuditTrail, Event
 from app.records.database import open_database, transaction
-from app.records.migrations import TRIGGERS, UnprotectedTrailError, check_triggers, migrate, scripts
+from app.records.migrations import TRIGGERS, UnprotectedTrailError, check_triggers, migrate, newest, scripts
 from app.records.predictions import PredictionLog, check_writable
 from app.records.tables import metadata
 from app.settings import Settings
@@ -56,6 +56,23 @@ def test_migrating_again_changes_nothing(database: Engine) -> None:
     key = keys.add(Role.READ, "kept", SERVER).key
     migrate(database)
     assert keys.caller(key.encode()) is not None
+
+
+def test_files_of_migrations_begin_with_their_revisions() -> None:
+    known = ScriptDirectory(str(scripts()))
+    for script in known.walk_revisions():
+        assert Path(script.path).name.startswith(f"{script.revision}_")
+    assert newest(scripts()) == known.get_current_head()
+
+
+def test_a_current_database_is_served_without_alembic(sqlite: Engine) -> None:
+    program = (
+        "import sys; from app.records.database import open_database; from app.records.migrations import migrate; "
+        "migrate(open_database(sys.argv[1])); print('alembic' in sys.modules)"
+    )
+    url = sqlite.url.render_as_string(hide_password=False)
+    said = [subprocess.check_output([sys.executable, "-c", program, url], cwd=ROOT, text=True) for _ in range(2)]
+    assert said == ["True\n", "False\n"]
 
 
 def test_migrations_go_back(sqlite: Engine) -> None:
