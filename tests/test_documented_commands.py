@@ -7,7 +7,9 @@ import tomllib
 from importlib.metadata import entry_points
 
 import pytest
+from typer.testing import CliRunner
 
+from model_zoo.cli import application
 from tests.conftest import ROOT
 from tests.installed import rosette
 
@@ -45,16 +47,27 @@ def test_the_search_finds_commands() -> None:
     )
 
 
+def help_of(command: str) -> str:
+    """What ``rosette COMMAND --help`` prints, by the entry points that the installed program loads."""
+    words = [*command.split(), "--help"]
+    done = CliRunner().invoke(application(words), words, prog_name="rosette", env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_the_installed_program_says_the_same() -> None:
+    assert rosette("keys", "add", "--help") == help_of("keys add")
+
+
 @pytest.mark.parametrize("command", sorted(NAMED))
 def test_a_documented_command_is_there_with_its_options(command: str) -> None:
-    said = rosette(*command.split(), "--help")
-    words = re.findall(r"--[a-z][a-z-]*", said)
+    words = re.findall(r"--[a-z][a-z-]*", help_of(command))
     assert set(words) >= NAMED[command]
 
 
 @pytest.mark.parametrize("command", [f"{group} {name}" for group, names in GROUPS.items() for name in names.split()])
 def test_a_command_of_the_server_is_there(command: str) -> None:
-    assert f"rosette {command} [OPTIONS]" in rosette(*command.split(), "--help")
+    assert f"rosette {command} [OPTIONS]" in help_of(command)
 
 
 def test_an_unknown_subcommand_ends_with_2() -> None:

@@ -118,14 +118,13 @@ def test_one_process_and_several_give_the_same_bytes(slide: Path, whole: Path, t
     assert_same(folder, whole)
 
 
-def test_a_changed_file_is_scored_anew_and_said_to_be(slide: Path, whole: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "slide.svs"
-    copy.write_bytes(slide.read_bytes())
+def test_a_changed_file_is_scored_anew_and_said_to_be(tmp_path: Path) -> None:
+    slide = write_svs(tmp_path / "slide.svs", patchy(9, 12), 0.97)
     out = tmp_path / "out"
-    scored(copy, out)
-    with copy.open("ab") as file:
+    scored(slide, out)
+    with slide.open("ab") as file:
         file.write(b"more")
-    said = rosette("slide", "score", copy, "--out", out, *OPTIONS)
+    said = rosette("slide", "score", slide, "--out", out, *OPTIONS)
     assert "not the file of the run in" in said
     assert len(list(out.iterdir())) == 2
 

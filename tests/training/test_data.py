@@ -11,7 +11,7 @@ from PIL import Image
 
 from model_zoo.turns import Patch
 from tests.training.tiny import encoded, synthetic_patches, write_parquet
-from training.data import DataError, Patches, SplitName, halves_of_valid, load
+from training.data import DataError, Patches, halves_of_valid, load, load_to_fit
 
 OFFICIAL = "camelyonpatch_level_2_split_train"
 
@@ -136,11 +136,10 @@ def test_halves_of_valid_are_fixed_disjoint_and_independent_of_order() -> None:
     assert sorted(len(half) for half in alone) == [0, 1]
 
 
-COUNTS: list[tuple[SplitName, int, int]] = [("train", 31521, 14043), ("valid", 2907, 1407), ("test", 1503, 728)]
-
-
-@pytest.mark.parametrize(("split", "count", "positive"), COUNTS)
-def test_the_shared_patches_are_all_there(shared: Path, split: SplitName, count: int, positive: int) -> None:
-    patches = load(shared / "pcam", split)
-    assert patches.images.shape == (count, 96, 96, 3)
-    assert patches.labels.sum() == positive
+def test_the_shared_patches_are_all_there_distinct_and_load_without_a_flag(shared: Path) -> None:
+    train, valid = load_to_fit(shared / "pcam")
+    test = load(shared / "pcam", "test")
+    for patches, count, positive in ((train, 31521, 14043), (valid, 2907, 1407), (test, 1503, 728)):
+        assert patches.images.shape == (count, 96, 96, 3)
+        assert patches.labels.sum() == positive
+    assert train.notes == ()

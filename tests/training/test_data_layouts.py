@@ -111,11 +111,6 @@ def test_the_split_is_asked_for_by_its_own_name(tmp_path: Path, split: SplitName
     assert load(tmp_path, split).source == f"{PCAM.format(split, 'x')}: {len(SPLITS[split])} patches, lossless"
 
 
-def test_the_shared_patches_are_distinct_and_load_without_a_flag(shared: Path) -> None:
-    train, valid = load_to_fit(shared / "pcam")
-    assert (len(train), len(valid), train.notes) == (31521, 2907, ())
-
-
 def test_a_folder_beside_the_nested_one_is_found_twice(tmp_path: Path) -> None:
     write_parquet(tmp_path)
     shutil.copytree(tmp_path, tmp_path / "pcam")

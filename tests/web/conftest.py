@@ -45,8 +45,8 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-WIDTHS = (360, 1920)
-THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+SCREENS = ((360, "dark"), (1920, "light"))
+OTHER_SCREENS = ((360, "light"), (1920, "dark"))
 MAX_PAGE_BYTES = 200_000
 
 

@@ -10,7 +10,7 @@ from model_zoo.synthetic import Kind
 from tests.app.acceptance.test_acceptance import a_report
 from tests.app.conftest import TESTER, RunningServer
 from tests.conftest import ROOT
-from tests.web.conftest import MAX_PAGE_BYTES, THEMES, WIDTHS, Open, newest, payload, png_of
+from tests.web.conftest import MAX_PAGE_BYTES, OTHER_SCREENS, SCREENS, Open, newest, payload, png_of
 
 README_PATCHES: list[tuple[Kind, int]] = [("tumour", 11), ("normal", 2), ("tumour", 9)]
 FOLDER = ROOT / "build" / "screenshots"
@@ -54,8 +54,10 @@ def pages(server: RunningServer) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    ("width", "theme"),
+    [*SCREENS, *(pytest.param(*each, marks=[pytest.mark.soak, pytest.mark.nightly]) for each in OTHER_SCREENS)],
+)
 def test_every_page(window: Open, lived_in: RunningServer, width: int, theme: Literal["light", "dark"]) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     opened = window(width=width, theme=theme)

@@ -21,7 +21,7 @@ from slides.reader import Reader, Rectangle
 from tests.app.conftest import RunningServer
 from tests.conftest import shipped_artifact
 from tests.slides.made import write_svs
-from tests.web.conftest import MAX_PAGE_BYTES, THEMES, WIDTHS, Open, Window, newest, signed_in
+from tests.web.conftest import MAX_PAGE_BYTES, OTHER_SCREENS, SCREENS, Open, Window, newest, signed_in
 from tests.web.test_screens import FOLDER
 
 NAME = "part.svs"
@@ -345,8 +345,10 @@ def test_the_viewer_is_sent_compressed_where_that_is_read(lived_in: RunningServe
     assert len(gzip.compress(plain.content)) < 100_000
 
 
-@pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    ("width", "theme"),
+    [*SCREENS, *(pytest.param(*each, marks=[pytest.mark.soak, pytest.mark.nightly]) for each in OTHER_SCREENS)],
+)
 def test_screens(window: Open, offering: RunningServer, scored: str, width: int, theme: str) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     opened = window(offering, width=width, theme=theme)
