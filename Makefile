@@ -9,12 +9,18 @@ PYTEST := $(BIN)/python -m pytest
 CORES := --numprocesses logical --maxprocesses 4
 # One process more than there are cores: a third of the tests' time is waiting.
 PARALLEL = --numprocesses $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
+SHORT := --dist loadfile --no-loadscope-reorder -m "not soak and not docker"
+# Coverage counts app, model_zoo and slides. It slows down most what the tests of training/ do; of these, three test model_zoo.
+COUNTED := $(patsubst %,tests/training/test_%.py,metrics region slide_scope)
+OTHERS := $(filter-out tests/__pycache__/ tests/web/ tests/training/ tests/docker/,$(wildcard tests/*/)) $(wildcard tests/test_*.py) $(COUNTED)
+AFTER_WEB := true # a command that runs when the tests of the pages have ended
 SOAKED = $(shell grep -rl --include='test_*.py' 'mark.soak' tests)
 KERNELS := scripts/hatch_build.py model_zoo/_kernels.c
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train-env test coverage soak nightly lint lock env images bundle backup restore monitor docker-test format clean
+.PHONY: help serve train-env test training-test coverage soak nightly lint lock env images bundle backup restore monitor \
+	docker-test format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,11 +30,18 @@ serve: .venv/.serve ## Install the server with locked versions, migrate its data
 
 train-env: .venv/.test ## Install the training side and the tests' packages, and run nothing
 
-test: lint coverage ## Install everything, check style and types, run the tests with coverage
+test: lint training-test coverage ## Install everything, check style and types, run the tests with coverage
 
-coverage: .venv/.test ## Run the tests with coverage, on all cores
-	@core=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') && set -x && \
-	COVERAGE_CORE=$$core $(PYTEST) $(PARALLEL) --dist loadfile --no-loadscope-reorder -m "not soak and not docker" --cov --cov-report=term
+training-test: .venv/.test ## Run the tests of training/, without coverage
+	$(PYTEST) $(CORES) $(SHORT) tests/training $(addprefix --ignore ,$(COUNTED))
+
+coverage: .venv/.test ## Run the other tests with coverage: those of the pages, then the rest
+	@core=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') && \
+	export COVERAGE_CORE=$$core && set -x && status=0 && \
+	{ $(PYTEST) $(PARALLEL) $(SHORT) --cov --cov-report= --cov-fail-under=0 tests/web || status=1; } && \
+	$(AFTER_WEB) && \
+	{ $(PYTEST) $(PARALLEL) $(SHORT) --cov --cov-append --cov-report=term $(OTHERS) || status=1; } && \
+	exit $$status
 
 soak: .venv/.test ## Run the long tests, short form: kills, activations, overload, damaged input
 	$(PYTEST) $(CORES) --dist worksteal -m "soak and not nightly" $(SOAKED) || [ $$? -eq 5 ]
