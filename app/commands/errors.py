@@ -11,7 +11,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.problems import Problem
 from app.settings import Settings
-from model_zoo.opening import ModelError
 
 
 @contextmanager
@@ -25,7 +24,7 @@ def readable_errors() -> Iterator[None]:
         message = f"the database cannot be used: {getattr(error, 'orig', None) or error}"
     except Problem as error:
         message = error.detail
-    except (ModelError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         message = str(error)
     else:
         return
