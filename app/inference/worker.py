@@ -6,7 +6,6 @@ import asyncio
 import logging
 import socket
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from app.diagnosis.raw import RawPixels
 from app.diagnosis.scale import Mpp
 from app.inference.frames import FrameError, Frames, Header, frame, read
 from app.inference.model import Model, Prediction
+from app.inference.starting import started
 from app.problems import Busy, ClientGone, ImageProblem
 from model_zoo.manifest import Manifest
 from model_zoo.occlusion import Occlusion
@@ -112,12 +112,7 @@ class Worker(asyncio.Protocol):
         self._replies = self._control.makefile("rb")
         with jobs, control:
             passed = (jobs.fileno(), control.fileno())
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "app.inference.process", *map(str, passed), str(helpers)],
-                pass_fds=passed,
-                stdin=subprocess.DEVNULL,
-                process_group=0,
-            )
+            self._process = started(passed, helpers)
 
     @property
     def pid(self) -> int:

@@ -50,6 +50,16 @@ def test_what_waits_shares_a_call(artifact: bytes, jobs: list[int], waiting: int
         run(pool, test)
 
 
+def test_a_process_sees_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROSETTE_DATABASE_URL", "postgresql://rosette:secret@db/rosette")
+    monkeypatch.setenv("ANOTHER_SECRET", "secret")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with started() as (processes, _pool):
+        [environment] = {Path(f"/proc/{pid}/environ").read_bytes() for pid in processes.pids}
+    assert b"OMP_NUM_THREADS=1" in environment.split(b"\0")
+    assert b"secret" not in environment
+
+
 NONSENSE = {
     "no message": b"\xff" * 8,
     "no JSON": b"\1\0\0\0\0\0\0\0{",
