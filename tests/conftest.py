@@ -32,9 +32,26 @@ def earlier_artifact() -> Path:
     return ROOT / "benchmarks" / "artifacts" / "accurate-0.3.1.int8.onnx"
 
 
+LONGEST = [
+    "study/test_experiments.py",
+    "training/test_densenet_runs.py",
+    "web/test_screens.py",
+    "web/test_slides.py",
+    "web/test_doors.py",
+    "app/test_audit.py",
+    "app/test_process.py",
+    "slides/test_resume.py",
+    "registry/test_admin_models.py",
+    "slides/test_slide_runs.py",
+    "registry/test_unusable_models.py",
+    "slides/test_score.py",
+]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that no worker is left alone with one at the end."""
-    items.sort(key=lambda item: "training" not in item.path.parts)
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get("/".join(item.path.parts[-2:]), len(places)))
 
 
 @pytest.fixture(scope="session")

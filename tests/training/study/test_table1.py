@@ -18,8 +18,10 @@ SIZES: dict[SplitName, int] = {"train": 64, "valid": 48, "test": 48}
 
 @pytest.fixture
 def official(shared: Path, tmp_path: Path) -> Path:
+    real = load(shared / "pcam", "valid")  # the smaller of the splits that have enough of them
+    at = 0
     for split, size in SIZES.items():
-        patches = load(shared / "pcam", split)[:size]
+        patches, at = real[at : at + size], at + size
         for axis, values in (("x", patches.images), ("y", patches.labels.reshape(-1, 1, 1, 1))):
             with h5py.File(tmp_path / f"camelyonpatch_level_2_split_{split}_{axis}.h5", "w") as file:
                 file[axis] = values
