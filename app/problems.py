@@ -266,6 +266,16 @@ class SlidesNotInstalled(Problem):
         )
 
 
+class DicomNotInstalled(Problem):
+    status, slug, title = 501, "dicom-not-installed", "This server cannot write DICOM"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The server lacks highdicom: run pip install '.[slides,dicom]' in Rosette's folder, start it again, and "
+            "score the slide again."
+        )
+
+
 class WrongPicture(Problem):
     status, slug, title = 409, "wrong-picture", "The picture is not the answer's patch"
 

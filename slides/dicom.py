@@ -40,7 +40,7 @@ def file_of(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    files = _files(path)
+    files = files_of(path)
     if not files:
         raise SlideError("the folder holds no DICOM file (*.dcm): name a slide's file, or a folder of DICOM files")
     check_sparse(files[0])
@@ -59,7 +59,7 @@ def check_sparse(path: Path) -> None:
     Raises:
         SlideError: if the file, or one beside it, is such a file.
     """
-    for file in _files(path.parent):
+    for file in files_of(path.parent):
         with file.open("rb") as stream:
             if b"TILED_SPARSE" not in stream.read(_HEAD):
                 continue
@@ -104,7 +104,12 @@ def refusal(error: openslide.OpenSlideError) -> str:
     return f"the DICOM file lacks {lacking}: {_REMEDY}"
 
 
-def _files(folder: Path) -> list[Path]:
+def files_of(folder: Path) -> list[Path]:
+    """The DICOM files of a folder, by name.
+
+    Raises:
+        SlideError: if there are more than a thousand.
+    """
     found = sorted(file for file in folder.iterdir() if file.suffix.lower() == SUFFIX and file.is_file())
     if len(found) > MOST_FILES:
         raise SlideError(

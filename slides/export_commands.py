@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +19,16 @@ from slides.regions import Deviation, Region, Rule
 from slides.runfile import write_atomically
 
 commands = typer.Typer(no_args_is_help=True)
+
+
+class Target(StrEnum):
+    """The formats of single files, and DICOM."""
+
+    CSV = Format.CSV.value
+    QUPATH = Format.QUPATH.value
+    PNG = Format.PNG.value
+    DICOM = "dicom"
+
 
 Folder = Annotated[Path, typer.Argument(help="Folder of a complete run.")]
 Prevalence = Annotated[float, typer.Option(help="Share of the slide's cells that hold metastasis, between 0 and 1.")]
@@ -65,23 +77,54 @@ def regions(
 @commands.command()
 def export(
     folder: Folder,
-    to: Annotated[Format, typer.Option(help="csv: WSInfer's columns. qupath: GeoJSON. png: the map with a legend.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; by default in the folder.")] = None,
+    to: Annotated[
+        Target,
+        typer.Option(
+            help="csv: WSInfer's columns. qupath: GeoJSON. png: the map with a legend. "
+            "dicom: a Parametric Map and a Structured Report."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File to write, or for dicom the folder; by default in the run's folder."),
+    ] = None,
     tiles: Annotated[bool, typer.Option("--tiles", help="For qupath: every judged cell instead of regions.")] = False,
+    source: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="For dicom: the DICOM slide, if the scored slide is of another format."),
+    ] = None,
     prevalence: Prevalence = _DEFAULT.prevalence,
     min_area: MinArea = _DEFAULT.min_area_mm2,
     high: High = _DEFAULT.high,
     low: Low = _DEFAULT.low,
 ) -> None:
     """Write a run in the format of another program."""
-    if tiles and to is not Format.QUPATH:
+    if tiles and to is not Target.QUPATH:
         raise typer.BadParameter("only --to qupath knows tiles", param_hint="--tiles")
+    if source and to is not Target.DICOM:
+        raise typer.BadParameter("only --to dicom needs the DICOM slide", param_hint="--source")
     with readable_errors():
         made = Map.read(folder, rule_of(prevalence, min_area, high, low))
-        path = out or folder / EXPORT_FILES[to]
-        write_atomically(path, made.export(to, tiles=tiles))
+        if to is Target.DICOM:
+            files = _dicom(made, folder, source)
+            paths = {(out or folder) / name: content for name, content in files.items()}
+        else:
+            form = Format(to.value)
+            paths = {out or folder / EXPORT_FILES[form]: made.export(form, tiles=tiles)}
+        for path, content in paths.items():
+            write_atomically(path, content)
     _warn(made)
-    typer.echo(f"Wrote {path}")
+    for path in paths:
+        typer.echo(f"Wrote {path}")
+
+
+def _dicom(made: Map, folder: Path, source: Path | None) -> dict[str, bytes]:
+    if find_spec("highdicom") is None:
+        raise ValueError("--to dicom needs highdicom: run pip install '.[slides,dicom]' in Rosette's folder")
+    from slides.export.dicom import checked_source, dicom_files  # only this needs the extra
+
+    found = checked_source(folder, made.run, made.cells, source)
+    return dicom_files(found, made.run, made.cells, made.regions, made.rule)
 
 
 def _warn(made: Map) -> None:

@@ -67,7 +67,7 @@ def _region_feature(run: Run, region: Region, rule: Rule, offset: tuple[int, int
         "Cells not judged beside": region.not_judged_beside,
     }
     return _feature(
-        _identity(run, f"region {rule.model_dump_json()} {region.number}"),
+        region_uuid(run, region, rule),
         _geometry(region.polygons, offset),
         {
             "objectType": "annotation",
@@ -89,6 +89,11 @@ def _geometry(polygons: list[Polygon], offset: tuple[int, int]) -> dict[str, Any
 
 def _feature(identity: UUID, geometry: dict[str, Any], properties: dict[str, Any]) -> Feature:
     return {"type": "Feature", "id": str(identity), "geometry": geometry, "properties": properties}
+
+
+def region_uuid(run: Run, region: Region, rule: Rule) -> UUID:
+    """The same in every export of a region."""
+    return _identity(run, f"region {rule.model_dump_json()} {region.number}")
 
 
 def _identity(run: Run, what: str) -> UUID:

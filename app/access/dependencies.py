@@ -37,10 +37,12 @@ class RequireRole:
 
 
 may_predict = RequireRole(Role.PREDICT, Role.PATHOLOGIST)
+may_read_all = RequireRole(Role.READ, Role.REVIEW)
 
 MayPredict = Annotated[Caller, Depends(may_predict)]
 MayRead = Annotated[Caller, Depends(RequireRole(Role.PREDICT, Role.PATHOLOGIST, Role.READ, Role.REVIEW))]
 MayExport = Annotated[Caller, Depends(RequireRole(Role.PATHOLOGIST, Role.READ, Role.REVIEW))]
+MayReadAll = Annotated[Caller, Depends(may_read_all)]
 MayReview = Annotated[Caller, Depends(RequireRole(Role.PATHOLOGIST, Role.REVIEW))]
 MayMeasure = Annotated[Caller, Depends(RequireRole(Role.METRICS))]
 MayAdminister = Annotated[Caller, Depends(RequireRole())]

@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse, Response
 
 from app import problems
-from app.access.dependencies import MayPredict, MayRead
+from app.access.caller import Caller
+from app.access.dependencies import MayPredict, MayRead, MayReadAll
 from app.api import errors
 from app.api.query import KnownParameters
 from app.services import Services, services_of
-from app.slides.entries import MEDIA_TYPES, Product
+from app.slides.entries import DICOM, MEDIA_TYPES, Product
 
 router = APIRouter(prefix="/runs", tags=["slides"])
 
@@ -110,22 +111,30 @@ def _file(media_type: str) -> dict[int | str, dict[str, Any]]:
 
 
 def _add(name: Product, summary: str, meaning: str) -> None:
-    async def read_product(caller: MayRead, _: NoParameters, services: TheServices, run_id: UUID) -> Response:
+    async def answer(caller: Caller, services: Services, run_id: UUID) -> Response:
         slides = services.slides
         path = await slides.work.run(partial(slides.product, str(run_id), caller, name))
         headers = {"Content-Security-Policy": REPORT_POLICY} if name == "report.html" else {}
         return FileResponse(path, media_type=MEDIA_TYPES[name], headers=headers)
 
+    async def read_product(caller: MayRead, _: NoParameters, services: TheServices, run_id: UUID) -> Response:
+        return await answer(caller, services, run_id)
+
+    async def read_named_product(caller: MayReadAll, _: NoParameters, services: TheServices, run_id: UUID) -> Response:
+        return await answer(caller, services, run_id)
+
     router.add_api_route(
         f"/{{run_id}}/{name}",
-        read_product,
+        read_named_product if name in DICOM else read_product,
         methods=["GET"],
         name=f"read_{name.replace('.', '_')}",
         summary=summary,
         description=meaning,
         response_class=Response,
         responses=_file(MEDIA_TYPES[name].partition(";")[0])
-        | errors.responses(*problems.ALWAYS, problems.UnknownRun, problems.RunState),
+        | errors.responses(
+            *problems.ALWAYS, problems.UnknownRun, problems.RunState, *([problems.DicomNotInstalled] * (name in DICOM))
+        ),
     )
 
 
@@ -133,3 +142,5 @@ _add("cells.csv", "Read a run's cells", "One row for each cell: its place, state
 _add("regions.geojson", "Read a run's regions", "Polygons in level-0 pixels, with the notice.")
 _add("heatmap.png", "See a run's map", "The map with its legend. Look at the run's scope first.")
 _add("report.html", "Read a run's report", "One page to read and print, which loads nothing and runs nothing.")
+_add("probability.dcm", "Read a run's map as DICOM", "A Parametric Map. It holds the slide's patient attributes.")
+_add("regions.dcm", "Read a run's regions as DICOM", "A Comprehensive 3D SR. It holds the slide's patient attributes.")

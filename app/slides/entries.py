@@ -10,14 +10,17 @@ from app.records.slide_runs import SlideRun as SlideRun
 
 SlideState = Literal["ready", "refused", "waiting"]
 Measured = Literal["none", "auto", "full", "report"]
-Product = Literal["cells.csv", "regions.geojson", "heatmap.png", "report.html"]
+Product = Literal["cells.csv", "regions.geojson", "heatmap.png", "report.html", "probability.dcm", "regions.dcm"]
 
 MEDIA_TYPES: dict[Product, str] = {
     "cells.csv": "text/csv; charset=utf-8",
     "regions.geojson": "application/geo+json",
     "heatmap.png": "image/png",
     "report.html": "text/html; charset=utf-8",
+    "probability.dcm": "application/dicom",
+    "regions.dcm": "application/dicom",
 }
+DICOM: tuple[Product, ...] = ("probability.dcm", "regions.dcm")  # of DICOM slides alone; they hold the patient's name
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from app.inference.frames import Header, read
@@ -21,16 +22,17 @@ from app.registry.sandbox import SandboxUnavailable
 from app.slides.child import admit, tell
 from app.slides.confine import Bounds, confine
 from model_zoo.network import Network, check_golden_cases
+from slides.dicom import SUFFIX
 from slides.errors import SlideError
 from slides.grid import Chunk
 from slides.opened import Model, open_slide
 from slides.pool import MOST_DEATHS, Job, Pool, Task, hole
-from slides.products import write
+from slides.products import Map, write
 from slides.raster import Raster
 from slides.reader import Reader
 from slides.regions import Rule
 from slides.run import Heard, score_slide
-from slides.runfile import read_runfile, write_runfile
+from slides.runfile import read_runfile, write_atomically, write_runfile
 from slides.score import CellArray, Measures, Scorer, SlideRotations, SlideShifts
 
 MEMORY_BYTES = 4 * 2**30
@@ -52,6 +54,8 @@ def main() -> None:
     model = Model(data, Network(data))
     check_golden_cases(model.network)
     _ = model.dense_pass  # opened before rights are given up
+    if _writes_dicom(path):
+        import slides.export.dicom  # noqa: F401
     try:
         confine(
             readable,
@@ -114,9 +118,26 @@ def _score(path: Path, work: Path, model: Model, wanted: Header) -> None:
     # Names of files are for few; what a run leaves is for all who may see the run.
     write_runfile(folder, run.model_copy(update={"slide": run.slide.model_copy(update={"name": wanted["slide"]})}))
     try:
-        write(folder, Rule(prevalence=wanted["prevalence"]))
+        made = write(folder, Rule(prevalence=wanted["prevalence"]))
+        if _writes_dicom(path):
+            _write_dicom(path, folder, made)
     except OSError as error:
         raise SlideError(f"the results cannot be written: {error}") from error
+
+
+def _writes_dicom(path: Path) -> bool:
+    return path.suffix.lower() == SUFFIX and find_spec("highdicom") is not None
+
+
+def _write_dicom(path: Path, folder: Path, made: Map) -> None:
+    """A slide without the attributes that this needs has been scored all the same."""
+    from slides.export.dicom import dicom_files
+    from slides.export.dicom_source import read_source
+
+    with suppress(SlideError):
+        files = dicom_files(read_source(path, made.run), made.run, made.cells, made.regions, made.rule)
+        for name, content in files.items():
+            write_atomically(folder / name, content)
 
 
 def _wait_for_the_one_before(work: Path) -> None:

@@ -22,9 +22,10 @@ from app.registry.registry import Registry
 from app.registry.sandbox import SandboxUnavailable
 from app.registry.serving import Serving
 from app.settings import Settings
+from app.slides.absent import absent
 from app.slides.cache import PictureCache
 from app.slides.catalogue import Catalogue, Description
-from app.slides.entries import DeepZoom, Measured, Product, SlideEntry
+from app.slides.entries import MEDIA_TYPES, DeepZoom, Measured, Product, SlideEntry
 from app.slides.figures import SlideFigures
 from app.slides.folders import SlideFile
 from app.slides.runner import Runner
@@ -240,15 +241,21 @@ class SlideService:
 
         Raises:
             UnknownRun: if there is none that the caller may see, or its files are on another server.
-            RunState: if it is not complete: nothing is shown before the slide's scope was checked.
+            RunState: if it is not complete: nothing is shown before the slide's scope was checked; or the file is
+                of DICOM slides alone, and the slide is none.
+            DicomNotInstalled: if the file is DICOM, and the server cannot write it.
         """
         run = self.run(run_id, caller)
         if run.state != "complete" or run.scope is None:
             raise RunState(f"The run is {run.state}: it has no {name}; only complete runs have.")
         file = self._workplace.product(run_id, name)
         if file is None:
-            raise UnknownRun(f"The run's {name} is not on this server: ask the one that scored the slide.")
+            raise absent(name)
         return file
+
+    def products(self, run_id: str) -> Sequence[Product]:
+        """The files that a run has here."""
+        return [name for name in MEDIA_TYPES if self._workplace.product(run_id, name) is not None]
 
     def _picture(
         self, slide_id: str, magic: bytes, refused: type[UnknownPart | SlideRefused], *what: str, **how: Any

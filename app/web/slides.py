@@ -11,14 +11,14 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
 from app.access.caller import Caller, Role
-from app.access.dependencies import MayPredict, MayRead, MayReview
+from app.access.dependencies import MayPredict, MayRead, MayReview, may_read_all
 from app.api.query import KnownParameters
 from app.api.runs import REPORT_POLICY
 from app.problems import InvalidForm, SlideRefused, SlidesNotInstalled, UnknownPart, UnknownRun, UnknownSlide
 from app.records.region_reviews import RegionReview
 from app.records.verdicts import Verdict
 from app.services import Services, services_of
-from app.slides.entries import MEDIA_TYPES, SlideEntry
+from app.slides.entries import DICOM, MEDIA_TYPES, SlideEntry
 from app.web import slide_map
 from app.web.errors import PageRoute
 from app.web.forms import read_form
@@ -134,6 +134,8 @@ async def one_run(
     reviewer = may(caller, Role.REVIEW, Role.PATHOLOGIST)
     judged: dict[int, list[RegionReview]] = {}
     hidden = False
+    has = await _call(services, services.slides.products, run.id)
+    named = may(caller, Role.READ, Role.REVIEW)
     if run.state == "complete":
         found = await _call(services, _read_map, services, run.id, caller)
         for review in await _call(services, services.regions.of, run.id, caller) if reviewer else ():
@@ -156,7 +158,7 @@ async def one_run(
         judged=judged,
         verdicts=get_args(Verdict),
         same_model=_serves(services, found["about"]),
-        products=MEDIA_TYPES,
+        products=[] if run.state != "complete" else [each for each in has if named or each not in DICOM],
         palette=slide_map.palette(),
         swatches=slide_map.swatches(),
         states=slide_map.state_names(),
@@ -219,6 +221,8 @@ async def product(caller: MayRead, _: NoParameters, services: TheServices, run_i
     """A file of the run: the report to read and print, in a page of its own policy, the others as downloads."""
     if name not in MEDIA_TYPES:
         raise UnknownPart(f"A run has no {name[:64]}: it has {', '.join(MEDIA_TYPES)}.")
+    if name in DICOM and not may(caller, Role.READ, Role.REVIEW):
+        raise may_read_all.forbidden(caller)
     file = await _call(services, services.slides.product, run_id, caller, name)
     if name == "report.html":
         headers = HEADERS | {"Content-Security-Policy": REPORT_POLICY}
