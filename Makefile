@@ -11,7 +11,7 @@ CORES := --numprocesses logical --maxprocesses 4
 PARALLEL = --numprocesses $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 SOAKED = $(shell grep -rl --include='test_*.py' 'mark.soak' tests)
 KERNELS := scripts/hatch_build.py model_zoo/_kernels.c
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help serve train-env test coverage soak nightly lint lock env images bundle backup restore monitor docker-test format clean
