@@ -107,8 +107,8 @@ def check_port(settings: Settings) -> None:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise ValueError(
-                    f"port {port} of {host} is in use: set ROSETTE_PORT to another port, or stop the program that uses "
-                    "this one"
+                    f"port {port} of {host} is in use: set ROSETTE_PORT to another port, or stop the program that "
+                    "listens there"
                 ) from error
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from model_zoo.basis import Basis
+from model_zoo.comparison import TITLES
 from model_zoo.manifest import Manifest, Metric
 from model_zoo.notice import NOTICE
 
@@ -16,7 +17,6 @@ MIN_PATCHES, MAX_PATCHES, MIN_OF_A_LABEL = 100, 500, 30
 MARGIN = 0.10
 MAX_REFUSED = 0.20
 SPLITS = ("test", "valid")
-NAMES = {"auc": "AUC", "ece": "calibration error (ECE)"}
 
 Outcome = Literal["passed", "failed", "out_of_scope"]
 Side = Literal["at_least", "at_most"]
@@ -51,7 +51,7 @@ class Criterion(_Part):
         bound = {"low": "lower", "high": "upper"}[self.of]
         most = "at least" if self.side == "at_least" else "at most"
         source = "" if self.stated is None else f" (the manifest's {self.stated:.3f} on {self.split}, margin included)"
-        return f"{NAMES.get(self.figure, self.figure)}: {bound} 95 % bound {most} {self.limit:.3f}{source}"
+        return f"{TITLES.get(self.figure, self.figure)}: {bound} 95 % bound {most} {self.limit:.3f}{source}"
 
     def holds(self, low: float, high: float) -> bool:
         """Whether a figure with this interval meets the condition."""

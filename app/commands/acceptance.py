@@ -30,7 +30,8 @@ from app.registry import release
 from app.registry.registry import Registry
 from app.settings import Settings
 from app.signatures import TrustedKeys
-from model_zoo.acceptance import NAMES, AcceptanceReport
+from model_zoo.acceptance import AcceptanceReport
+from model_zoo.comparison import TITLES
 
 
 def acceptance(
@@ -119,7 +120,7 @@ def _tell(report: AcceptanceReport) -> None:
     for figure in report.figures:
         stated = "" if figure.stated is None else f"; the manifest states {figure.stated:.3f} on {figure.split}"
         interval = f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
-        typer.echo(f"  {NAMES.get(figure.name, figure.name)}: {interval}, n = {figure.n}{stated}")
+        typer.echo(f"  {TITLES.get(figure.name, figure.name)}: {interval}, n = {figure.n}{stated}")
     for each in report.drift:
         psi = "" if each.psi is None else f", PSI {each.psi:.3f}"
         typer.echo(f"  drift of {each.figure.replace('_', ' ')}: {each.verdict.replace('_', ' ')}{psi}")

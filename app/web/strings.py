@@ -36,6 +36,7 @@ STRINGS = FIGURE_STRINGS | {
     # Problems
     "problem.title": "The request failed",
     "problem.back": "Continue",
+    "problem.api": "This address is for programs, which send a key with the request (Authorization: Bearer KEY). The pages are for people.",
     "problem.not-an-image": "The file is not a PNG, JPEG or TIFF image",
     "problem.truncated-image": "The image is truncated or damaged",
     "problem.image-too-large": "The image is too large",
@@ -143,6 +144,7 @@ STRINGS = FIGURE_STRINGS | {
     "result.basis.single": "the patch as given",
     "result.basis.orbit": "all turns together",
     "result.patch.scale": "{micrometres} µm",
+    "result.patch.zoom": "Zoom to the centre",
     "result.patch.smooth": "Smooth enlargement",
     "result.occlusion": "Change of the probability where a square is covered",
     "result.occlusion.alt": "Grid of 36 squares of the patch: change of the probability {probability} when each is covered",

@@ -51,7 +51,10 @@ def test_a_session_does_not_open_the_api(lived_in: RunningServer, visitor: Visit
     client = visitor(Role.ADMIN)
     assert client.get("/").status_code == 200
     for path in ("/predictions", "/admin/keys", "/admin/models", "/admin/audit"):
-        assert_problem(client.get(path), 401, "unauthorized")
+        assert_problem(client.get(path, headers={"Accept": "application/json"}), 401, "unauthorized")
+        page = client.get(path)
+        assert (page.status_code, "This address is for programs" in page.text) == (401, True)
+        assert page.headers["content-type"].startswith("text/html")
     assert_problem(client.post("/predict", content=b"x", headers={"Content-Type": "image/png"}), 401, "unauthorized")
 
 
