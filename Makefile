@@ -16,7 +16,7 @@ OTHERS := $(filter-out tests/__pycache__/ tests/web/ tests/training/ tests/docke
 AFTER_WEB := true # a command that runs when the tests of the pages have ended
 SOAKED = $(shell grep -rl --include='test_*.py' 'mark.soak' tests)
 KERNELS := scripts/hatch_build.py model_zoo/_kernels.c
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help serve train-env test training-test coverage soak nightly lint lock env images bundle backup restore monitor \

@@ -36,6 +36,7 @@ from app.api import (
     reviews,
     runs,
     slides,
+    webhooks,
     worklist,
 )
 from app.api.admission import Slots
@@ -159,6 +160,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         metadata,
         infer,
         region_reviews,
+        webhooks,
     ):
         app.include_router(module.router)
     pages.install(app)

@@ -308,6 +308,17 @@ class RunState(Problem):
     status, slug, title = 409, "run-state", "The run's state does not allow this"
 
 
+class NoWebhook(Problem):
+    status, slug, title = 409, "no-webhook", "No webhook is set"
+
+
+class TooSoon(Problem):
+    status, slug, title = 429, "too-soon", "It was done a moment ago"
+
+    def __init__(self, detail: str, wait_s: float) -> None:
+        super().__init__(detail, headers={"Retry-After": f"{wait_s:.0f}"})
+
+
 class NotReady(Problem):
     status, slug, title = 503, "not-ready", "The server is not ready"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import resource
@@ -90,6 +91,25 @@ class Supervisor(Multiprocess):
         super().init_processes()
         if all(process.wait_until_ready(START_S, self.should_exit) for process in self.processes):
             self._ready(self._listening.getsockname()[1])
+
+
+def check_port(settings: Settings) -> None:
+    """Check that the port is free, before anything is started.
+
+    Raises:
+        ValueError: if another program listens there.
+    """
+    host, port = settings.host, settings.port
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ValueError(
+                    f"port {port} of {host} is in use: set ROSETTE_PORT to another port, or stop the program that "
+                    "listens there"
+                ) from error
 
 
 def warn_of_unknown_variables() -> None:

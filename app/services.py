@@ -8,6 +8,7 @@ from pathlib import Path
 from anyio import CapacityLimiter
 from fastapi import Request
 
+from app.acceptance_run import AcceptanceRuns
 from app.access.keys import Keys
 from app.access.lookup import LOOKUPS, Lookup
 from app.access.rotation import KeyRotation
@@ -47,6 +48,7 @@ from app.slides.judging import RegionJudging
 from app.slides.service import SlideService
 from app.telemetry import Tracing
 from app.threads import Threads
+from app.webhooks.check import WebhookCheck
 from app.webhooks.sender import Webhooks
 from model_zoo.opening import ModelError
 
@@ -99,9 +101,11 @@ class Services:
             settings, SlideRuns(self.database, self.audit), self.registry, self.serving, self.retention
         )
         self.regions = RegionJudging(self.slides, RegionReviews(self.database, self.audit))
+        self.acceptance_runs = AcceptanceRuns(self.pool, self.serving, self.acceptances)
         self.shadow_scores = ShadowScores(self.database)
         self.shadow = ShadowScorer(self.shadow_scores, self.serving, self.pool)
         self.webhooks = Webhooks(settings.webhook_target(), WebhookEvents(self.database), self._all_is_recorded)
+        self.webhook_check = WebhookCheck(settings.webhook_target(), self.audit)
         self.metrics = Metrics(self.pool, self.serving, self.shadow, self.writer, self.slides.figures, self.webhooks)
         self.tracing = Tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
         self.answering = PredictionService(

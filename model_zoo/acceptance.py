@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from model_zoo.basis import Basis
+from model_zoo.comparison import TITLES
 from model_zoo.manifest import Manifest, Metric
 from model_zoo.notice import NOTICE
 
@@ -50,7 +51,7 @@ class Criterion(_Part):
         bound = {"low": "lower", "high": "upper"}[self.of]
         most = "at least" if self.side == "at_least" else "at most"
         source = "" if self.stated is None else f" (the manifest's {self.stated:.3f} on {self.split}, margin included)"
-        return f"{self.figure}: {bound} 95 % bound {most} {self.limit:.3f}{source}"
+        return f"{TITLES.get(self.figure, self.figure)}: {bound} 95 % bound {most} {self.limit:.3f}{source}"
 
     def holds(self, low: float, high: float) -> bool:
         """Whether a figure with this interval meets the condition."""

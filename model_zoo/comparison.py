@@ -8,6 +8,13 @@ from dataclasses import dataclass
 from model_zoo.manifest import Metric
 
 LOWER_IS_BETTER = frozenset({"brier", "ece", "area_under_risk_coverage"})
+TITLES = {
+    "auc": "AUC",
+    "ece": "calibration error (ECE)",
+    "brier": "Brier score",
+    "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
+    "area_under_risk_coverage": "area under risk–coverage",
+}
 NEAR_CHANCE = {"auc": 0.6, "accuracy": 0.6}
 
 Key = tuple[str, str, str]
@@ -68,7 +75,7 @@ def warnings(new: Sequence[Metric], old: Sequence[Metric] | None, old_name: str 
 def described(metric: Metric) -> str:
     """A figure with its interval, in words."""
     basis = ", all turns" if metric.basis == "orbit" else ""
-    name = metric.name.upper() if metric.name in {"auc", "ece"} else metric.name.replace("_", " ")
+    name = TITLES.get(metric.name, metric.name.replace("_", " "))
     return f"{name}{basis}, on {metric.split} is {_value(metric)}"
 
 

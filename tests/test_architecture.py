@@ -82,7 +82,7 @@ def test_the_server_starts_without_torch_onnx_or_training() -> None:
 INNER = {
     "access": {"records"},
     "api": {"access", "diagnosis", "inference", "records", "registry", "slides"},
-    "commands": {"access", "api", "diagnosis", "records", "registry", "web"},
+    "commands": {"access", "api", "diagnosis", "records", "registry", "web", "webhooks"},
     "diagnosis": set[str](),
     "inference": {"diagnosis"},
     "records": {"diagnosis"},

@@ -107,7 +107,7 @@ class Gate:
                 if direct is not None and caller.role not in direct.roles:
                     raise direct.forbidden(caller)
         except Problem as problem:
-            return self._page_refused(scope, problem) if page else problem.response()
+            return self._page_refused(scope, problem) if page or _browses(scope) else problem.response()
         return None
 
     async def _caller(self, scope: Scope) -> Caller:
@@ -129,6 +129,12 @@ def session_token(scope: Scope) -> str:
     """What the request's session cookie holds; empty if it has none."""
     cookies = (value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie")
     return next((found[COOKIE] for found in map(cookie_parser, cookies) if COOKIE in found), "")
+
+
+def _browses(scope: Scope) -> bool:
+    """Whether somebody opened an address in a browser, which sends no key."""
+    headers = dict(scope["headers"])
+    return scope["method"] == "GET" and b"text/html" in headers.get(b"accept", b"") and b"authorization" not in headers
 
 
 def _presented(headers: Sequence[tuple[bytes, bytes]]) -> bytes:

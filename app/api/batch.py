@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from hashlib import sha256
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -27,7 +28,7 @@ from app.api.predict import (
     prediction_request,
 )
 from app.diagnosis.report import Answer
-from app.problems import BodyTooLarge, EmptyBody, InvalidParameter, Problem, ProblemBody
+from app.problems import BodyTooLarge, EmptyBody, Problem, ProblemBody
 from app.records.entry import Recorded
 from app.services import Services
 from app.settings import Settings
@@ -35,7 +36,8 @@ from app.settings import Settings
 router = APIRouter(tags=["predictions"])
 
 MAX_BATCH_PATCHES = 256
-KEY_LENGTH = 120
+# Longer keys are remembered by their hash, so that a patch's index fits beside them into the table's column.
+_PLAIN_KEY = 120
 
 _IMAGES = {"type": "array", "items": IMAGE, "minItems": 1, "maxItems": MAX_BATCH_PATCHES}
 _PROPERTIES = {FIELD: _IMAGES, MppField.name: MPP}
@@ -77,7 +79,7 @@ async def predict_batch(
     """Up to 256 patches, each answered as by `POST /predict`, with the same parameters for all, `mpp` too.
 
     A patch that is refused gets its problem in the place of its answer, with its `index`; the others are answered and
-    recorded. With an `Idempotency-Key` of at most 120 characters, a repeat within 24 hours gets the first answers.
+    recorded. With an `Idempotency-Key`, a repeat within 24 hours gets the first answers.
     """
     state = request.app.state
     services: Services = state.services
@@ -109,8 +111,8 @@ def idempotency_keys(request: Request, indices: Iterable[int]) -> list[str | Non
         InvalidParameter: if it does not fit.
     """
     key = idempotency_key_of(request)
-    if key and len(key) > KEY_LENGTH:
-        raise InvalidParameter(f"The Idempotency-Key of a batch has more than {KEY_LENGTH} characters.")
+    if key and len(key) > _PLAIN_KEY:
+        key = sha256(key.encode()).hexdigest()
     return [f"{key} {index}" if key else None for index in indices]
 
 

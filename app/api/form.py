@@ -24,6 +24,9 @@ class Form:
         begin: is called when a field of this name begins; such fields may be repeated.
         queries: the route's query parameters, which are often sent as fields by mistake.
 
+    Attributes:
+        file_name: of the field that began last; empty if it has none.
+
     Raises:
         InvalidForm: from every method, if the form is malformed, truncated, or has other fields.
     """
@@ -40,6 +43,7 @@ class Form:
         self._sinks = sinks
         self._begin = begin or {}
         self._queries = queries
+        self.file_name = ""
         self._seen: list[str] = []
         self._header = bytearray()
         self._value = bytearray()
@@ -91,6 +95,7 @@ class Form:
             )
         if name not in self._sinks:
             raise InvalidForm(f"The form's field is named {name!r}, expected {' or '.join(self._sinks)}.")
+        self.file_name = self._disposition.get(b"filename", b"").decode("utf-8", "replace")
         if name in self._begin:
             self._begin[name]()
         elif name in self._seen:

@@ -14,9 +14,16 @@ from rich.progress import track
 from app.commands.database import shell_actor, the_database
 from app.commands.errors import readable_errors
 from app.commands.predict import stated_mpp
-from app.diagnosis.acceptance import acceptance_rule, check_amount, run_acceptance
+from app.diagnosis.acceptance import (
+    SitePatch,
+    acceptance_report,
+    acceptance_rule,
+    answer_patches,
+    check_amount,
+    check_site,
+)
 from app.diagnosis.engine import Engine
-from app.diagnosis.labelled import LabelledFile, labelled_files
+from app.diagnosis.labelled import labelled_files
 from app.records.acceptances import Acceptances
 from app.records.audit import AuditTrail
 from app.registry import release
@@ -24,6 +31,7 @@ from app.registry.registry import Registry
 from app.settings import Settings
 from app.signatures import TrustedKeys
 from model_zoo.acceptance import AcceptanceReport
+from model_zoo.comparison import TITLES
 
 
 def acceptance(
@@ -54,16 +62,21 @@ def acceptance(
     """
     stated = stated_mpp(mpp)
     with readable_errors():
-        if len(site) > 120 or not site.isprintable():
-            raise ValueError("the site's name has control characters or over 120 characters: shorten it")
+        check_site(site)
         engine = _engine(model)
-        rule = acceptance_rule(engine)
+        rule = acceptance_rule(engine.manifest)
         typer.echo(f"Model {engine.manifest.name} {engine.manifest.version}. The rule, stated before a patch is read:")
         for text in rule.texts:
             typer.echo(f"  - {text}")
-        files = labelled_files(patches)
-        check_amount(files)
-        report = run_acceptance(engine, files, site=site, source=patches.name, mpp=stated, track=_tracked)
+        listed = [SitePatch(str(file.path), file.label, file.path.read_bytes) for file in labelled_files(patches)]
+        check_amount([patch.label for patch in listed])
+        answered = answer_patches(engine, listed, stated, _tracked)
+        for each in answered:
+            if each.refusal:
+                typer.echo(f"Refused: {each.patch.name}: {each.refusal}", err=True)
+        report = acceptance_report(
+            engine.manifest, engine.network.sha256, answered, site=site, source=patches.name, mpp=stated
+        )
         _tell(report)
         if as_json is not None:
             as_json.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -92,10 +105,10 @@ def _engine(model: Path | None) -> Engine:
     return Engine.open(registry.checked_data(active.model_id)[1])
 
 
-def _tracked(files: Sequence[LabelledFile]) -> Iterable[LabelledFile]:
-    """The files, with a progress bar on standard error if that is a terminal."""
+def _tracked(patches: Sequence[SitePatch]) -> Iterable[SitePatch]:
+    """The patches, with a progress bar on standard error if that is a terminal."""
     quiet = not sys.stderr.isatty()
-    return track(files, "patches", total=len(files), console=Console(stderr=True), disable=quiet)
+    return track(patches, "patches", total=len(patches), console=Console(stderr=True), disable=quiet)
 
 
 def _tell(report: AcceptanceReport) -> None:
@@ -107,7 +120,7 @@ def _tell(report: AcceptanceReport) -> None:
     for figure in report.figures:
         stated = "" if figure.stated is None else f"; the manifest states {figure.stated:.3f} on {figure.split}"
         interval = f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
-        typer.echo(f"  {figure.name}: {interval}, n = {figure.n}{stated}")
+        typer.echo(f"  {TITLES.get(figure.name, figure.name)}: {interval}, n = {figure.n}{stated}")
     for each in report.drift:
         psi = "" if each.psi is None else f", PSI {each.psi:.3f}"
         typer.echo(f"  drift of {each.figure.replace('_', ' ')}: {each.verdict.replace('_', ' ')}{psi}")

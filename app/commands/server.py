@@ -12,7 +12,7 @@ from app.commands.errors import readable_errors
 from app.main import create_app
 from app.memory import keep_what_is_there
 from app.records.server_lock import only_server
-from app.server import make_server, make_supervisor, raise_descriptor_limit
+from app.server import check_port, make_server, make_supervisor, raise_descriptor_limit
 from app.services import Services
 from app.settings import Settings
 
@@ -29,10 +29,12 @@ def serve(
         settings = Settings()
         raise_descriptor_limit()
         if settings.workers > 1:
+            check_port(settings)
             _serve_many(settings)
             return
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with only_server(settings.sqlalchemy_url()):
+            check_port(settings)
             app = create_app(settings)
             services: Services = app.state.services
             server = make_server(app, settings, lambda port: typer.echo(greeting(services, port)))
@@ -61,9 +63,13 @@ def greeting(services: Services, port: int) -> str:
         cases = services.model.manifest.golden_cases
         patch.write_bytes(next((case for case in cases if case.name.startswith("tumour")), cases[0]).png)
     if settings.admin_key is not None:
-        key = "$ROSETTE_ADMIN_KEY"
+        key, place = "$ROSETTE_ADMIN_KEY", "of ROSETTE_ADMIN_KEY"
     else:
-        key = f"$(cat {shlex.quote(str(settings.admin_key_file or settings.home / 'admin.key'))})"
+        file = settings.admin_key_file or settings.home / "admin.key"
+        key, place = f"$(cat {shlex.quote(str(file))})", f"in {file}"
     root = url + (settings.root_path or "")
     curl = f'curl -sS -H "Authorization: Bearer {key}" -F file=@{shlex.quote(str(patch))} {root}/predict'
-    return f"Rosette listens at {url} (pages in a browser); its documentation is at {root}/docs. Try:\n\n  {curl}\n"
+    return (
+        f"Rosette listens at {url}; its documentation is at {root}/docs.\n"
+        f"Open {root}/ in a browser and sign in with the key {place}, or try:\n\n  {curl}\n"
+    )

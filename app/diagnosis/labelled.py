@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from model_zoo.labels import READ, class_of
 
@@ -17,6 +18,15 @@ class LabelledFile:
     """An image file and its label, 0 or 1."""
 
     path: Path
+    label: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a CSV file: its line, the file that it names, and the label, 0 or 1."""
+
+    line: int
+    file: str
     label: int
 
 
@@ -59,20 +69,44 @@ def _of_folder(folder: Path) -> list[LabelledFile]:
 def _of_csv(file: Path) -> list[LabelledFile]:
     if file.stat().st_size > MAX_CSV_BYTES:
         raise ValueError(f"{file} has over {MAX_CSV_BYTES} bytes, which is too large for a list of patches")
+    with file.open(encoding="utf-8-sig", newline="") as text:
+        rows = rows_of(text, str(file))
+    return [_existing(file, row) for row in rows]
+
+
+def _existing(file: Path, row: Row) -> LabelledFile:
+    path = file.parent / row.file
+    if not path.is_file():
+        raise ValueError(
+            f"{file} line {row.line} names the file {row.file!r}, which is not in {file.parent}: correct the row, or "
+            "put the file there"
+        )
+    return LabelledFile(path, row.label)
+
+
+def rows_of(text: TextIO, name: str) -> list[Row]:
+    """The rows of a CSV file with the columns ``file`` and ``label``.
+
+    Args:
+        text: its text, opened with ``newline=""``.
+        name: what errors call it.
+
+    Raises:
+        ValueError: if it is no such CSV file, or a label is missing or unknown.
+    """
     try:
-        with file.open(encoding="utf-8-sig", newline="") as text:
-            reader = csv.DictReader(text)
-            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or [])]:
-                raise ValueError(f"{file} lacks the column {' and '.join(missing)}, expected {' and '.join(COLUMNS)}")
-            return [_row(file, reader.line_num, row) for row in reader]
+        reader = csv.DictReader(text)
+        if missing := [column for column in COLUMNS if column not in (reader.fieldnames or [])]:
+            raise ValueError(f"{name} lacks the column {' and '.join(missing)}, expected {' and '.join(COLUMNS)}")
+        return [_row(name, reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{file} is not CSV in UTF-8: {error}") from error
+        raise ValueError(f"{name} is not CSV in UTF-8: {error}") from error
 
 
-def _row(file: Path, line: int, row: dict[str, str | None]) -> LabelledFile:
-    name, label = (row["file"] or "").strip(), class_of(row["label"] or "")
-    if not name:
-        raise ValueError(f"{file} line {line} names no file: correct the row")
+def _row(name: str, line: int, row: dict[str, str | None]) -> Row:
+    file, label = (row["file"] or "").strip(), class_of(row["label"] or "")
+    if not file:
+        raise ValueError(f"{name} line {line} names no file: correct the row")
     if label is None:
-        raise ValueError(f"{file} line {line}: the label is {(row['label'] or '')[:40]!r}; {READ}: correct the label")
-    return LabelledFile(file.parent / name, label)
+        raise ValueError(f"{name} line {line}: the label is {(row['label'] or '')[:40]!r}; {READ}: correct the label")
+    return Row(line, file, label)

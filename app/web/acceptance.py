@@ -10,11 +10,15 @@ from starlette.responses import Response
 
 from app.access.dependencies import MayAdminister
 from app.api.query import KnownParameters
+from app.problems import Problem
 from app.services import Services, services_of
 from app.web.errors import PageRoute
-from app.web.rendering import page
+from app.web.forms import check_script
+from app.web.live_acceptance import LiveAcceptance
+from app.web.rendering import fragment, page
+from app.web.site_form import SiteReader
 from app.web.strings import t
-from model_zoo.acceptance import rule_for
+from model_zoo.acceptance import MAX_PATCHES, MIN_OF_A_LABEL, MIN_PATCHES, rule_for
 
 router = APIRouter(prefix="/acceptance", include_in_schema=False, route_class=PageRoute)
 
@@ -37,8 +41,24 @@ async def list_acceptance(request: Request, caller: MayAdminister, _: NoParamete
         "acceptance_list.html",
         rule=rule if rule and not rule.fault else None,
         active=active,
+        fault=rule.fault if rule else services.model_error,
+        bounds=(MIN_PATCHES, MAX_PATCHES, MIN_OF_A_LABEL),
         **await services.io.run(read),
     )
+
+
+@router.post("")
+async def run_acceptance(request: Request, caller: MayAdminister, _: NoParameters, services: TheServices) -> Response:
+    """Lines of the page: the progress, refused files, and the outcome."""
+    check_script(request)
+    reader = SiteReader(services.settings.max_body_bytes, services.settings.upload_timeout_s)
+    try:
+        reader.check_headers(request)
+        services.acceptance_runs.check_free()
+        services.answering.check_ready()
+    except Problem as problem:
+        return fragment("_site_ended.html", problem=problem)
+    return LiveAcceptance(services, reader, request, caller.actor)
 
 
 @router.get("/{acceptance_id}")

@@ -14,8 +14,9 @@ from starlette.types import Scope
 
 from app.access.gate import session_token
 from app.problems import InvalidParameter, Problem, Unauthorized
-from app.web.paths import LOGIN, home
+from app.web.paths import LOGIN, home, is_page
 from app.web.rendering import HEADERS, page
+from app.web.strings import t
 
 
 class PageRoute(APIRoute):
@@ -43,6 +44,8 @@ def refused(scope: Scope, problem: Problem) -> Response:
         return problem.response()
     if not isinstance(problem, Unauthorized):
         return problem_page(request, problem)
+    if not is_page(scope["path"]):
+        return problem_page(request, Unauthorized(t("problem.api")))
     query = f"?{request.url.query}" if request.url.query else ""
     wanted = {"next": request.url.path + query} if request.method == "GET" and request.url.path != "/" else {}
     ended = {"ended": "1"} if session_token(scope) else {}

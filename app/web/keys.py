@@ -1,4 +1,4 @@
-"""``/keys``: list, create and revoke keys."""
+"""``/keys``: list, create, replace and revoke keys."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
-from app.access.caller import Role
+from app.access.caller import Caller, Role
 from app.access.dependencies import MayAdminister
 from app.access.keys import KeyEntry, NewKey
+from app.access.rotation import MAX_DAYS
 from app.api.query import KnownParameters
-from app.problems import InvalidParameter, UnknownKey
+from app.problems import InvalidParameter, KeyRevoked, UnknownKey
 from app.services import Services, services_of
 from app.web.errors import PageRoute
 from app.web.forms import read_form
@@ -21,6 +22,7 @@ from app.web.rendering import HEADERS, page
 from app.web.strings import t
 
 LONGEST_DAYS = 36_500
+DAYS_BESIDE = "7"
 
 router = APIRouter(prefix="/keys", include_in_schema=False, route_class=PageRoute)
 TheServices = Annotated[Services, Depends(services_of)]
@@ -50,10 +52,7 @@ async def make_key(request: Request, caller: MayAdminister, _: NoParameters, ser
 async def ask_revoke(
     request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, key_id: str
 ) -> Response:
-    entries = await services.io.run(services.keys.listing)
-    entry = next((entry for entry in entries if entry.id == key_id), None)
-    if entry is None:
-        raise UnknownKey("There is no key with this id: the page Keys lists them.")
+    entry = await _entry(services, key_id)
     return page(request, "revoke.html", entry=entry, own=entry.id == caller.key_id)
 
 
@@ -66,6 +65,43 @@ async def revoke_key(
     return RedirectResponse("/keys?done=revoked", 303, headers=HEADERS)
 
 
+@router.get("/{key_id}/replace")
+async def ask_replace(
+    request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, key_id: str
+) -> Response:
+    return _replace_page(request, await _entry(services, key_id), caller)
+
+
+@router.post("/{key_id}/replace")
+async def replace_key(
+    request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, key_id: str
+) -> Response:
+    form = await read_form(request, services.settings.body_timeout_s, "days")
+    entry = await _entry(services, key_id)
+    try:
+        days = _whole(form["days"].strip(), MAX_DAYS, t("keys.replace.days.wrong", most=MAX_DAYS))
+        made = await services.io.run(partial(services.rotation.rotate, key_id, days, caller.actor))
+    except (InvalidParameter, KeyRevoked) as problem:
+        return _replace_page(request, entry, caller, problem.status, problem.detail, form["days"])
+    old = await _entry(services, key_id)
+    return await _keys_page(request, services, made=made, old=old)
+
+
+async def _entry(services: Services, key_id: str) -> KeyEntry:
+    entries = await services.io.run(services.keys.listing)
+    entry = next((entry for entry in entries if entry.id == key_id), None)
+    if entry is None:
+        raise UnknownKey("There is no key with this id: the page Keys lists them.")
+    return entry
+
+
+def _replace_page(
+    request: Request, entry: KeyEntry, caller: Caller, status: int = 200, wrong: str = "", days: str = DAYS_BESIDE
+) -> Response:
+    own = entry.id == caller.key_id
+    return page(request, "replace.html", status, entry=entry, own=own, wrong=wrong, days=days, most_days=MAX_DAYS)
+
+
 async def _keys_page(
     request: Request,
     services: Services,
@@ -74,6 +110,7 @@ async def _keys_page(
     wrong: str = "",
     form: dict[str, str] | None = None,
     made: NewKey | None = None,
+    old: KeyEntry | None = None,
 ) -> Response:
     entries = await services.io.run(services.keys.listing)
     now = datetime.now(UTC)
@@ -85,6 +122,7 @@ async def _keys_page(
         wrong=wrong,
         form=form or {"name": "", "role": Role.PREDICT.value, "days": ""},
         made=made,
+        old=old,
         roles=list(Role),
         keys=[(entry, _state(entry, now)) for entry in reversed(entries)],
         most_days=LONGEST_DAYS,
@@ -107,6 +145,10 @@ def _expiry(days: str) -> datetime | None:
     days = days.strip()
     if not days:
         return None
-    if not (days.isascii() and days.isdecimal() and len(days) <= 5 and 1 <= int(days) <= LONGEST_DAYS):
-        raise InvalidParameter(t("keys.days.wrong"))
-    return datetime.now(UTC) + timedelta(days=int(days))
+    return datetime.now(UTC) + timedelta(days=_whole(days, LONGEST_DAYS, t("keys.days.wrong")))
+
+
+def _whole(days: str, most: int, wrong: str) -> int:
+    if not (days.isascii() and days.isdecimal() and len(days) <= 5 and 1 <= int(days) <= most):
+        raise InvalidParameter(wrong)
+    return int(days)

@@ -11,7 +11,7 @@ LOGIN, STATIC = "/login", "/static/"
 OPEN_PATHS = (LOGIN, STATIC)
 
 _PAGES = frozenset({"/", "/diagnose", "/logout", "/cases", "/models", "/acceptance", "/keys", "/audit", "/status"})
-_UI = frozenset({"/ui/slides", "/ui/agreement"})
+_UI = frozenset({"/ui/slides", "/ui/agreement", "/status/test-webhook"})
 _BELOW = ("/cases/", "/models/", "/acceptance/", "/keys/", "/ui/slides/")
 _LOCAL = re.compile(r"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?")
 

@@ -12,15 +12,18 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from app.access.caller import Caller, Role
-from app.access.dependencies import RequireRole
+from app.access.dependencies import MayAdminister, RequireRole
 from app.api.health import Readiness, readiness_of
 from app.api.query import KnownParameters
+from app.problems import NoWebhook, TooSoon
 from app.records.database import without_password
 from app.records.prediction_queries import Hour
 from app.services import Services, services_of
 from app.web.errors import PageRoute
+from app.web.forms import read_form
 from app.web.machine import Machine, machine
 from app.web.rendering import may, page
+from app.web.strings import t
 
 HOURS, TIMES = 24, 200
 BAR_STEP, BAR_HEIGHT = 12.0, 80.0
@@ -48,13 +51,46 @@ class Queue:
     places: int
 
 
+NoParameters = Annotated[None, Depends(KnownParameters())]
+TheServices = Annotated[Services, Depends(services_of)]
+TheReadiness = Annotated[Readiness, Depends(readiness_of)]
+
+
 @router.get("/status")
 async def status_page(
     request: Request,
     caller: Annotated[Caller, Depends(RequireRole(Role.METRICS))],
-    _: Annotated[None, Depends(KnownParameters())],
-    services: Annotated[Services, Depends(services_of)],
-    readiness: Annotated[Readiness, Depends(readiness_of)],
+    _: NoParameters,
+    services: TheServices,
+    readiness: TheReadiness,
+) -> Response:
+    return await _status(request, caller, services, readiness)
+
+
+@router.post("/status/test-webhook")
+async def send_test_webhook(
+    request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, readiness: TheReadiness
+) -> Response:
+    await read_form(request, services.settings.body_timeout_s)
+    try:
+        result = await services.webhook_check.run(caller.actor)
+    except (NoWebhook, TooSoon) as problem:
+        return await _status(request, caller, services, readiness, problem.status, wrong=problem.detail)
+    if result.delivered:
+        said = t("status.webhooks.delivered", host=result.host)
+        return await _status(request, caller, services, readiness, said=said)
+    wrong = t("status.webhooks.undelivered", host=result.host, why=result.reason)
+    return await _status(request, caller, services, readiness, wrong=wrong)
+
+
+async def _status(
+    request: Request,
+    caller: Caller,
+    services: Services,
+    readiness: Readiness,
+    status: int = 200,
+    said: str = "",
+    wrong: str = "",
 ) -> Response:
     failed = await readiness.failed()
     queue = _queue(services)
@@ -79,6 +115,10 @@ async def status_page(
     return page(
         request,
         "status.html",
+        status,
+        said=said,
+        wrong=wrong,
+        admin=may(caller),
         failed=failed,
         model=services.serving.state.model,
         shadow=services.serving.state.shadow,

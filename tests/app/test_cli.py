@@ -100,6 +100,10 @@ def test_the_greeting_names_a_reachable_address_and_never_the_key(
     said = greeting(services, 8000)
     services.stop()
     assert expected in said
+    assert (
+        f"sign in with the key {'of ROSETTE_ADMIN_KEY' if 'admin_key' in settings else f'in {tmp_path}/admin.key'}"
+        in said
+    )
     assert "x" * 32 not in said
 
 

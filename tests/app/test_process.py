@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -212,6 +213,15 @@ def test_the_process_reports_to_nobody(tmp_path: Path) -> None:
     program = [sys.executable, "-c", "import app.main, onnxruntime; onnxruntime.get_available_providers()"]
     subprocess.run(program, check=True, cwd=ROOT, env=bare | {"HOME": str(tmp_path)})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_in_use_is_said_with_the_setting(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        variables = environment(tmp_path) | {"ROSETTE_PORT": str(port)}
+        done = subprocess.run(SERVE, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert f"port {port} of 127.0.0.1 is in use: set ROSETTE_PORT" in done.stderr
 
 
 @pytest.mark.parametrize(

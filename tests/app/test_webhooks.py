@@ -29,8 +29,9 @@ from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 from sqlalchemy import Engine, select
 
+from app.access.caller import Role
 from app.records.audit import AuditTrail, Event
-from app.records.database import transaction
+from app.records.database import open_database, transaction
 from app.records.migrations import migrate
 from app.records.tables import webhook_cursor
 from app.records.webhook_events import WebhookEvents
@@ -39,7 +40,8 @@ from app.webhooks.delivery import DeliveryError, deliver
 from app.webhooks.sender import MAX_BYTES, MAX_EVENTS, Webhooks
 from app.webhooks.target import Target
 from model_zoo.orbit import Rotations
-from tests.app.conftest import TESTER, RunningServer, answer_of, encoded, entry_of, write
+from tests.app.conftest import TESTER, RunningServer, answer_of, assert_problem, encoded, entry_of, write
+from tests.installed import rosette
 
 KEY = b"a-webhook-key-of-at-least-32-characters"
 SHA = "ab" * 32
@@ -274,3 +276,41 @@ def test_the_key_is_needed_and_long(tmp_path: Path) -> None:
     assert found == (Target(True, "2001:db8::1", 8443, "/a?b"), KEY)
     assert found[0].authority == "[2001:db8::1]:8443"
     assert "/a" not in repr(found[0])
+
+
+def test_a_test_event_is_sent_at_once_and_audited(tmp_path: Path, artifact_path: Path) -> None:
+    (tmp_path / "key").write_bytes(KEY)
+    with receiving(200, 500) as receiver:
+        settings = {"webhook_url": receiver.url, "webhook_key_file": tmp_path / "key"}
+        with RunningServer(tmp_path / "home", artifact_path, **settings) as running:
+            found = running.client.post("/admin/webhook/test").json()
+            assert found == {"delivered": True, "reason": "", "host": receiver.url.split("/")[2]}
+            _, headers, body = receiver.arrived.get(timeout=120)
+            assert [event["type"] for event in checked(headers, body)] == ["test"]
+            soon = running.client.post("/admin/webhook/test")
+            assert_problem(soon, 429, "too-soon")
+            assert soon.headers["retry-after"] == "10"
+            with running.client_of(running.new_key(Role.METRICS)) as metrics:
+                assert_problem(metrics.post("/admin/webhook/test"), 403, "forbidden")
+            with httpx.Client(base_url=running.url, headers={"Accept": "text/html"}) as browser:
+                browser.post("/login", data={"key": running.key})
+                csrf = re.findall(r'name="csrf" value="([^"]+)"', browser.get("/status").text)[0]
+                again = browser.post("/status/test-webhook", data={"csrf": csrf})
+            assert (again.status_code, "less than 10 s ago" in again.text) == (429, True)
+
+        def by_command(code: int) -> str:
+            home, key = str(tmp_path / "home"), str(tmp_path / "key")
+            where = receiver.url
+            return rosette(
+                "test-webhook", code=code, ROSETTE_HOME=home, ROSETTE_WEBHOOK_URL=where, ROSETTE_WEBHOOK_KEY_FILE=key
+            )
+
+        assert "the response has the status 500" in by_command(1)
+        assert "was delivered to 127.0.0.1" in by_command(0)
+        receiver.server_close()
+        assert "the connection failed" in by_command(1)
+    assert "Set ROSETTE_WEBHOOK_URL" in rosette("test-webhook", code=1, ROSETTE_HOME=str(tmp_path / "home"))
+    trail = AuditTrail(open_database(f"sqlite:///{tmp_path}/home/rosette.db"))
+    rows = [row for row in trail.page(20).entries if row.action == "webhook.test"]
+    assert [json.loads(row.after or "")["delivered"] for row in rows] == [False, True, False, True]
+    assert all("secret" not in f"{row.subject} {row.after}" for row in rows)

@@ -51,7 +51,10 @@ def test_a_session_does_not_open_the_api(lived_in: RunningServer, visitor: Visit
     client = visitor(Role.ADMIN)
     assert client.get("/").status_code == 200
     for path in ("/predictions", "/admin/keys", "/admin/models", "/admin/audit"):
-        assert_problem(client.get(path), 401, "unauthorized")
+        assert_problem(client.get(path, headers={"Accept": "application/json"}), 401, "unauthorized")
+        page = client.get(path)
+        assert (page.status_code, "This address is for programs" in page.text) == (401, True)
+        assert page.headers["content-type"].startswith("text/html")
     assert_problem(client.post("/predict", content=b"x", headers={"Content-Type": "image/png"}), 401, "unauthorized")
 
 
@@ -90,6 +93,7 @@ def test_what_a_role_may_not_do_is_refused(lived_in: RunningServer, visitor: Vis
     for path in (
         "/keys", f"/keys/{lived_in.key[4:16]}/revoke", "/models/rollback", f"/models/{model}/activate",
         f"/models/{model}/retire", f"/models/{model}/shadow", "/models/shadow/stop", "/models/upload",
+        f"/keys/{lived_in.key[4:16]}/replace", "/status/test-webhook", "/acceptance",
     ):  # fmt: skip
         assert client.post(path, data=sent).status_code == 403, path
     for path in (f"/models/{model}", f"/models/{model}/file", f"/models/{model}/activate"):
@@ -370,6 +374,7 @@ def test_an_upload_with_a_wrong_head_is_refused_before_it_is_read(visitor: Visit
         ("/models/none", 404),
         ("/models/none/activate", 404),
         ("/keys/none/revoke", 404),
+        ("/keys/none/replace", 404),
         ("/keys?nope=1", 422),
     ],
 )

@@ -75,6 +75,13 @@ def test_squares_are_covered_and_the_picture_has_a_scale(opened: Window) -> None
     smooth = answer.get_by_role("button", name="Smooth enlargement")
     rendering = "image => getComputedStyle(image).imageRendering"
     assert picture.evaluate(rendering) == "pixelated"
+    zoom = answer.get_by_role("button", name="Zoom to the centre")
+    widths = [answer.locator(part) for part in ("[data-patch]", ".scalebar path")]
+    before = [part.evaluate("part => part.getBoundingClientRect().width") for part in widths]
+    zoom.click()
+    after = [part.evaluate("part => part.getBoundingClientRect().width") for part in widths]
+    assert [round(wide / narrow, 1) for wide, narrow in zip(after, before, strict=True)] == [2, 2]
+    expect(zoom).to_have_attribute("aria-pressed", "true")
     smooth.click()
     expect(smooth).to_have_attribute("aria-pressed", "true")
     assert picture.evaluate(rendering) == "auto"

@@ -16,11 +16,11 @@ export function showPatch(place, address) {
 }
 
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("button.smooth");
+  const button = event.target.closest("button[data-looks]");
   if (!button) return;
-  const smooth = button.getAttribute("aria-pressed") !== "true";
-  button.setAttribute("aria-pressed", smooth);
-  button.closest(".patch").classList.toggle("smoothed", smooth);
+  const pressed = button.getAttribute("aria-pressed") !== "true";
+  button.setAttribute("aria-pressed", pressed);
+  button.closest(".patch").classList.toggle(button.dataset.looks, pressed);
 });
 
 // A stored patch: its address is in the page.
