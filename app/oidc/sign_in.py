@@ -244,4 +244,4 @@ class SignInFigures(Collector):
 
 def _cause(problem: Exception) -> str:
     """What a library said, for the administrator, in at most 200 characters."""
-    return f" ({str(problem.__cause__)[:200]})" if problem.__cause__ else ""
+    return f" ({problem.__cause__!r:.200})" if problem.__cause__ else ""
