@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from authlib.oidc.core import CodeIDToken
@@ -19,7 +20,7 @@ ALGORITHMS = ("RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519")
 LEEWAY_S = 60
 MAX_AGE_S = 600
 MAX_KEYS = 64
-_RSA_BITS = range(2048, 8193)
+_RSA_CHARACTERS = range(342, 1367)  # of a modulus of 2048 to 8192 bits, in base64
 _PARTS = ("kty", "kid", "use", "key_ops", "alg", "n", "e", "crv", "x", "y")
 
 
@@ -44,16 +45,16 @@ def key_set(found: Mapping[str, Any]) -> jwk.KeySet:
     listed = found.get("keys")
     usable = []
     for data in listed[:MAX_KEYS] if isinstance(listed, list) else []:
-        if not isinstance(data, dict) or data.get("kty") not in {"RSA", "EC", "OKP"} or data.get("use") == "enc":
-            continue
-        try:
-            key = jwk.import_key({name: data[name] for name in _PARTS if name in data})
-            if isinstance(key, jwk.RSAKey) and key.raw_value.key_size not in _RSA_BITS:
-                continue
-        except (JoseError, ValueError, TypeError, KeyError, AttributeError):
-            continue
-        usable.append(key)
+        if isinstance(data, dict) and _can_sign(data):
+            with suppress(JoseError, ValueError, TypeError, KeyError, AttributeError):
+                usable.append(jwk.import_key({name: data[name] for name in _PARTS if name in data}))
     return jwk.KeySet(usable)
+
+
+def _can_sign(data: dict[str, Any]) -> bool:
+    modulus = data.get("n")
+    fits = isinstance(modulus, str) and len(modulus) in _RSA_CHARACTERS
+    return data.get("use") != "enc" and (data.get("kty") in ("EC", "OKP") or (data.get("kty") == "RSA" and fits))
 
 
 def verified(

@@ -108,7 +108,7 @@ def test_claims_that_do_not_fit(false: FalseProvider, provider: Provider, change
 
 def test_signatures_that_do_not_fit(false: FalseProvider, provider: Provider) -> None:
     shared = OctKey.import_key(provider.client.secret, {"kid": "two"})
-    other = rsa("one", 2049)
+    other = rsa("one", 3072)
     weak = rsa("weak", 1024)
     false.keys += [shared.as_dict(private=True), weak.as_dict(private=False), {"kty": "RSA", "n": 3}, {"kty": []}, 7]
     for algorithm, key in (("HS256", shared), ("RS256", other), ("RS256", weak)):
