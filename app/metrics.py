@@ -50,7 +50,7 @@ class Metrics:
         serving: whose model is shown.
         shadow: whose losses are shown.
         writer: whose journal is shown.
-        others: figures of slides and of webhooks.
+        others: figures of slides, of webhooks and of sign-ins.
     """
 
     def __init__(self, pool: Pool, serving: Serving, shadow: ShadowScorer, writer: Writer, *others: Collector) -> None:

@@ -178,6 +178,31 @@ class KeyRevoked(Problem):
     status, slug, title = 409, "key-revoked", "The key is already revoked"
 
 
+class HasNoKey(Problem):
+    status, slug, title = 409, "has-no-key", "The person has no key"
+
+
+class IsNoPerson(Problem):
+    status, slug, title = 409, "is-no-person", "The key is no person's"
+
+
+class SignInRefused(Problem):
+    """A sign-in at the identity provider that does not open a session; ``reason`` is a code."""
+
+    status, slug, title = 403, "sign-in-refused", "The sign-in was refused"
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail, reason=reason)
+        self.reason = reason
+
+
+class ProviderUnavailable(Problem):
+    status, slug, title = 503, "provider-unavailable", "The identity provider cannot be used"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "5"})
+
+
 class LastAdminKey(Problem):
     status, slug, title = 409, "last-admin-key", "This is the last valid admin key"
 

@@ -11,6 +11,7 @@ from fastapi import Request
 from app.acceptance_run import AcceptanceRuns
 from app.access.keys import Keys
 from app.access.lookup import LOOKUPS, Lookup
+from app.access.people import People
 from app.access.rotation import KeyRotation
 from app.access.sessions import Sessions
 from app.access.throttle import FailedTries, KeyRates
@@ -20,6 +21,7 @@ from app.inference.pool import Pool
 from app.inference.processes import Processes
 from app.memory import use_few_arenas
 from app.metrics import Metrics
+from app.oidc.sign_in import SignIn, SignInFigures
 from app.records.acceptances import Acceptances
 from app.records.agreement import Agreement
 from app.records.audit import AuditTrail
@@ -79,8 +81,15 @@ class Services:
         self.audit = AuditTrail(self.database)
         self.keys = Keys(self.database, self.audit, settings.read_admin_key(), settings.key_grace_s)
         self.rotation = KeyRotation(self.audit, self.keys)
+        self.people = People(self.audit, self.keys)
         self.sessions = Sessions(
-            self.database, self.keys, self.audit, settings.session_idle_s, grace_s=settings.key_grace_s
+            self.database,
+            self.keys,
+            self.audit,
+            settings.session_idle_s,
+            grace_s=settings.key_grace_s,
+            issuer=settings.oidc_issuer or "",
+            people_s=settings.oidc_session_s,
         )
         self.lookup = Lookup(self.keys, FailedTries(settings.failed_tries), self.sessions)
         self.predictions = PredictionLog(self.database)
@@ -97,16 +106,19 @@ class Services:
         self.acceptances = Acceptances(self.database, self.audit)
         self.registry = Registry(self.database, self.audit, TrustedKeys.parse(settings.trusted_keys or ""))
         self.serving = Serving(self.database, self.registry, self.processes)
-        self.slides = SlideService(
-            settings, SlideRuns(self.database, self.audit), self.registry, self.serving, self.retention
-        )
+        slide_runs = SlideRuns(self.database, self.audit)
+        self.slides = SlideService(settings, slide_runs, self.registry, self.serving, self.retention)
         self.regions = RegionJudging(self.slides, RegionReviews(self.database, self.audit))
         self.acceptance_runs = AcceptanceRuns(self.pool, self.serving, self.acceptances)
         self.shadow_scores = ShadowScores(self.database)
         self.shadow = ShadowScorer(self.shadow_scores, self.serving, self.pool)
         self.webhooks = Webhooks(settings.webhook_target(), WebhookEvents(self.database), self._all_is_recorded)
         self.webhook_check = WebhookCheck(settings.webhook_target(), self.audit)
-        self.metrics = Metrics(self.pool, self.serving, self.shadow, self.writer, self.slides.figures, self.webhooks)
+        self.sign_in = SignIn.of(
+            settings.oidc_client(), self.people, slide_runs.secret, FailedTries(settings.failed_tries)
+        )
+        others = self.slides.figures, self.webhooks, SignInFigures(self.sign_in)
+        self.metrics = Metrics(self.pool, self.serving, self.shadow, self.writer, *others)
         self.tracing = Tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
         self.answering = PredictionService(
             self.pool,

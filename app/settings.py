@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError
 from app import variables
 from app.cores import usable_cores
 from app.logs import Format, Level
+from app.oidc.settings import OidcSettings
 from app.signatures import TrustedKeys
 from app.webhooks.settings import WebhookSettings
 
@@ -39,7 +40,7 @@ def _share_of_cores(settings: dict[str, Any]) -> int:
     return max(1, usable_cores() // workers)
 
 
-class Settings(WebhookSettings):
+class Settings(WebhookSettings, OidcSettings):
     """The server's settings; an empty variable counts as unset.
 
     Attributes:

@@ -76,6 +76,7 @@ def test_the_server_starts_without_torch_onnx_or_training() -> None:
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
     assert {"app", "model_zoo", "fastapi"} <= loaded
     assert not loaded & {"torch", "e2cnn", "lightning", "onnx", "openslide", "training", "scipy", "pyarrow"}
+    assert not loaded & {"authlib", "httpx2", "joserfc"}, "only where people sign in at a provider"
 
 
 # What may import which part of the server; a part may always import itself and what stands beside the parts.
@@ -85,11 +86,12 @@ INNER = {
     "commands": {"access", "api", "diagnosis", "records", "registry", "web", "webhooks"},
     "diagnosis": set[str](),
     "inference": {"diagnosis"},
+    "oidc": {"access", "webhooks"},  # the check of an address
     "records": {"diagnosis"},
     "registry": {"diagnosis", "inference", "records"},
     "slides": {"access", "inference", "records", "registry"},
     "webhooks": {"records"},
-    "web": {"access", "api", "diagnosis", "records", "registry", "slides"},
+    "web": {"access", "api", "diagnosis", "oidc", "records", "registry", "slides"},
 }
 
 
@@ -110,10 +112,10 @@ def test_settings_and_signatures_know_no_part() -> None:
     settings, signatures = (
         (ROOT / "app" / f"{name}.py").read_text(encoding="utf-8") for name in ("settings", "signatures")
     )
-    assert parts_imported(settings) == {"webhooks"}  # its own settings
+    assert parts_imported(settings) == {"oidc", "webhooks"}  # their own settings
     assert not parts_imported(signatures)
 
 
 def test_pages_ask_nobody_over_http() -> None:
     found = set.union(*(imported(path.read_text(encoding="utf-8")) for path in (ROOT / "app" / "web").glob("*.py")))
-    assert not found & {"http", "httpx", "requests", "socket", "urllib3", "aiohttp"}
+    assert not found & {"http", "httpx", "httpx2", "requests", "socket", "urllib3", "aiohttp"}

@@ -33,6 +33,7 @@ class Caller:
 
     Attributes:
         person: id of the key that this one replaced, directly or through others; empty if it replaced none.
+        issuer: the identity provider where the person signed in; empty for the holder of a key.
     """
 
     key_id: str
@@ -40,6 +41,7 @@ class Caller:
     name: str
     address: str = ""
     person: str = ""
+    issuer: str = ""
 
     @property
     def actor(self) -> Actor:

@@ -9,16 +9,16 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, insert, select, update
+from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from app.access.caller import OWN_KEY_ID, Caller, Role
 from app.access.key_cache import FRESH_S, CachedKey, KeyCache
+from app.access.key_entry import KeyEntry, NewKey, describe_key, entry_of, new_key
 from app.problems import InvalidParameter, KeyRevoked, LastAdminKey, RecordsUnavailable, UnknownKey
 from app.records.audit import SERVER, Actor, AuditTrail, Event
 from app.records.database import transaction
@@ -32,45 +32,6 @@ NAME_LENGTH = 120
 RETRY_S = 5.0
 USE_RESOLUTION = timedelta(minutes=1)
 LONGEST = timedelta(days=36_525)
-
-
-@dataclass(frozen=True)
-class KeyEntry:
-    """A key without its secret; times are UTC.
-
-    Attributes:
-        last_used_at: time of the last lookup in the database, to the minute.
-        person: id of the first key of a person whose key it replaced; empty if it replaced none.
-    """
-
-    id: str
-    role: Role
-    name: str
-    created_at: datetime
-    expires_at: datetime | None
-    last_used_at: datetime | None
-    revoked_at: datetime | None
-    person: str
-
-    def opens(self, now: datetime) -> bool:
-        """Whether it is neither revoked nor expired."""
-        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
-
-    def summary(self) -> dict[str, Any]:
-        """The key's entry in the audit trail."""
-        return {
-            "role": self.role.value,
-            "name": self.name,
-            "expires_at": self.expires_at.isoformat() if self.expires_at else None,
-            "revoked_at": self.revoked_at.isoformat() if self.revoked_at else None,
-        }
-
-
-@dataclass(frozen=True)
-class NewKey(KeyEntry):
-    """A new key with its secret, which is not stored."""
-
-    key: str = field(repr=False)
 
 
 class Keys:
@@ -177,7 +138,7 @@ class Keys:
         return made
 
     def revoke(self, key_id: str, actor: Actor) -> KeyEntry:
-        """Revoke a key: here at once, on other servers within 60 seconds.
+        """Revoke a key, or disable a person: here at once, on other servers within 60 seconds.
 
         Raises:
             UnknownKey: if there is none with this id.
@@ -209,7 +170,7 @@ class Keys:
             return None
         file = home / "admin.key"
         with self._audit.transaction() as connection:
-            if connection.execute(select(func.count()).select_from(keys)).scalar_one():
+            if connection.execute(select(func.count()).where(keys.c.issuer.is_(None))).scalar_one():
                 return None
             if not file.exists():
                 _write_secret(file, new_key())
@@ -227,7 +188,9 @@ class Keys:
         if match is None:
             return None
         with transaction(self._engine) as connection:
-            row = connection.execute(select(keys).where(keys.c.id == match["id"])).one_or_none()
+            # A person's row has no secret, so no key opens it.
+            holds = keys.c.id == match["id"], keys.c.sha256.is_not(None), keys.c.issuer.is_(None)
+            row = connection.execute(select(keys).where(*holds)).one_or_none()
         if not hmac.compare_digest(row.sha256 if row else _NOBODY, digest) or row is None:
             return None
         return self._verdict(entry_of(row), now)
@@ -238,7 +201,8 @@ class Keys:
             return None
         self._note_use(entry)
         expires_at = entry.expires_at.timestamp() if entry.expires_at else None
-        return CachedKey(Caller(entry.id, entry.role, entry.name, person=entry.person), expires_at, now, now + FRESH_S)
+        caller = Caller(entry.id, entry.role, entry.name, person=entry.person, issuer=entry.issuer)
+        return CachedKey(caller, expires_at, now, now + FRESH_S)
 
     def _note_use(self, entry: KeyEntry) -> None:
         now = self.now()
@@ -271,7 +235,10 @@ class Keys:
             raise UnknownKey(NO_SUCH_KEY)
         if before.revoked_at:
             raise KeyRevoked(f"The key {key_id} was revoked at {before.revoked_at:%Y-%m-%d %H:%M:%S} UTC.")
-        admins = {entry.id for entry in entries.values() if entry.role is Role.ADMIN and entry.opens(now)}
+        # People need the identity provider to sign in, so they do not count.
+        admins = {
+            entry.id for entry in entries.values() if entry.role is Role.ADMIN and entry.opens(now) and not entry.issuer
+        }
         if admins == {key_id} and self._own is None:
             raise LastAdminKey(f"Without the key {key_id} no valid admin key would be left: create another one first.")
         after = replace(before, revoked_at=now)
@@ -306,44 +273,8 @@ def _own_verdict(now: float) -> CachedKey:
     return CachedKey(Caller(OWN_KEY_ID, Role.ADMIN, OWN_KEY_ID), None, now, now + FRESH_S)
 
 
-def describe_key(
-    key: str, role: Role, name: str, now: datetime, expires_at: datetime | None = None, person: str = ""
-) -> NewKey:
-    """A new key with this secret."""
-    return NewKey(
-        id=key[4:16],
-        role=role,
-        name=name,
-        created_at=now,
-        expires_at=expires_at,
-        last_used_at=None,
-        revoked_at=None,
-        person=person,
-        key=key,
-    )
-
-
-def entry_of(row: Row[Any]) -> KeyEntry:
-    """A key from its row."""
-    return KeyEntry(
-        id=row.id,
-        role=Role(row.role),
-        name=row.name,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        last_used_at=row.last_used_at,
-        revoked_at=row.revoked_at,
-        person=row.person or "",
-    )
-
-
 def _digest(key: bytes) -> str:
     return sha256(key).hexdigest()
-
-
-def new_key() -> str:
-    """A new secret."""
-    return f"rsk_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
 
 
 def _write_secret(file: Path, text: str) -> None:

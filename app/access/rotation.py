@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select, update
 
-from app.access.keys import KEY_ID, NO_SUCH_KEY, KeyEntry, Keys, NewKey, describe_key, entry_of, new_key
-from app.problems import KeyRevoked, UnknownKey
+from app.access.key_entry import KeyEntry, NewKey, describe_key, entry_of, new_key
+from app.access.keys import KEY_ID, NO_SUCH_KEY, Keys
+from app.problems import HasNoKey, KeyRevoked, UnknownKey
 from app.records.audit import Actor, AuditTrail, Event
 from app.records.tables import keys
 
@@ -33,6 +34,7 @@ class KeyRotation:
 
         Raises:
             UnknownKey: if there is none.
+            HasNoKey: if it is a person who signs in at an identity provider.
             KeyRevoked: if it was revoked, has expired, or was replaced already by a key that is still valid.
         """
         if KEY_ID.fullmatch(key_id) is None:  # what PostgreSQL cannot store, it cannot look for
@@ -43,6 +45,10 @@ class KeyRotation:
             if row is None:
                 raise UnknownKey(NO_SUCH_KEY)
             before = entry_of(row)
+            if before.issuer:
+                raise HasNoKey(
+                    f"{before.name} signs in at {before.issuer} and has no key here: there is none to replace."
+                )
             if not before.opens(now):
                 raise KeyRevoked(
                     f"The key {key_id} was revoked or has expired, so it cannot be replaced: create a key."

@@ -54,8 +54,9 @@ class Sessions:
     """The sessions of one database.
 
     A session ends when its key is revoked or expires, ``idle_s`` after its last request, and 12 hours after its
-    start. While the database is unavailable, sessions confirmed within the grace period stay valid. Every method
-    raises RecordsUnavailable when the database fails.
+    start; that of a person who signed in at an identity provider after ``people_s``, and when that provider is no
+    longer the server's. While the database is unavailable, sessions confirmed within the grace period stay valid.
+    Every method raises RecordsUnavailable when the database fails.
 
     Args:
         engine: the database.
@@ -64,6 +65,8 @@ class Sessions:
         idle_s: seconds without a request after which a session ends.
         clock: seconds since the epoch.
         grace_s: seconds after its last confirmation for which a session is valid while the database is unavailable.
+        issuer: the identity provider whose people may have sessions; empty for none.
+        people_s: seconds after which the session of such a person ends.
     """
 
     def __init__(
@@ -74,11 +77,15 @@ class Sessions:
         idle_s: float,
         clock: Callable[[], float] = time.time,
         grace_s: float = 900,
+        issuer: str = "",
+        people_s: float = LONGEST.total_seconds(),
     ) -> None:
         self._engine = engine
         self._keys = keys
         self._audit = audit
         self._idle = timedelta(seconds=idle_s)
+        self._issuer = issuer
+        self._longest_of_people = min(timedelta(seconds=people_s), LONGEST)
         self._grace = min(timedelta(seconds=grace_s), self._idle)
         self._clock = clock
         self._confirmed: OrderedDict[str, _Confirmed] = OrderedDict()
@@ -137,13 +144,16 @@ class Sessions:
         if row is None or now - row.last_seen_at >= self._idle or now - row.created_at >= LONGEST:
             return None
         verdict = self._keys.holder(row.key_id)
-        if verdict is None:
+        if verdict is None or verdict.caller.issuer not in {"", self._issuer}:
+            return None
+        longest = self._longest_of_people if verdict.caller.issuer else LONGEST
+        if now - row.created_at >= longest:
             return None
         if now - row.last_seen_at >= min(SEEN_RESOLUTION, self._idle / 10):
             # The pages still work with a read-only database.
             with suppress(RecordsUnavailable), transaction(self._engine) as connection:
                 connection.execute(update(sessions).where(sessions.c.id == row.id).values(last_seen_at=now))
-        until = min(now + self._grace, row.created_at + LONGEST)
+        until = min(now + self._grace, row.created_at + longest)
         if verdict.expires_at is not None:
             until = min(until, datetime.fromtimestamp(verdict.expires_at, UTC))
         return _Confirmed(Session(verdict.caller, row.csrf, row.created_at), now, until)

@@ -39,17 +39,20 @@ class RotationRequest(BaseModel):
 
 
 class Key(BaseModel):
-    """What is known of a key, except the key."""
+    """What is known of a key, except the key; or of a person who signs in at an identity provider."""
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: str = Field(description="The 12 characters after `rsk_`.")
+    id: str = Field(description="Of a key the 12 characters after `rsk_`.")
     role: Role
     name: str = Field(description="Which person or machine it is for.")
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None = Field(description="To the minute.")
-    revoked_at: datetime | None
+    revoked_at: datetime | None = Field(description="Since when the key is revoked, or the person disabled.")
+    issuer: str = Field(description="Where the person signs in; empty for a key.")
+    subject: str = Field(description="The person's id there; empty for a key.")
+    signed_in_at: datetime | None = Field(description="When the person last signed in; null for a key.")
 
 
 class KeyMade(Key):
@@ -105,6 +108,7 @@ async def make_key(
         *OF_JSON,
         problems.UnknownKey,
         problems.KeyRevoked,
+        problems.HasNoKey,
     ),
 )
 async def rotate_key(
@@ -122,7 +126,7 @@ async def rotate_key(
 
 @router.post(
     "/{key_id}/revoke",
-    summary="Revoke a key",
+    summary="Revoke a key or disable a person",
     responses=errors.responses(*problems.ALWAYS, problems.UnknownKey, problems.KeyRevoked, problems.LastAdminKey),
 )
 async def revoke_key(
@@ -131,5 +135,21 @@ async def revoke_key(
     services: Annotated[Services, Depends(services_of)],
     key_id: str,
 ) -> Key:
-    """The key opens nothing from now on; in other servers of the same database within 60 seconds."""
+    """The key or the person's sessions open nothing from now on; a key in other servers of the same database within 60
+    seconds."""
     return Key.model_validate(await services.io.run(partial(services.keys.revoke, key_id, caller.actor)))
+
+
+@router.post(
+    "/{key_id}/enable",
+    summary="Enable a disabled person",
+    responses=errors.responses(*problems.ALWAYS, problems.UnknownKey, problems.KeyRevoked, problems.IsNoPerson),
+)
+async def enable_person(
+    caller: MayAdminister,
+    _: Annotated[None, Depends(KnownParameters())],
+    services: Annotated[Services, Depends(services_of)],
+    key_id: str,
+) -> Key:
+    """The person can sign in again at the identity provider. Keys stay revoked."""
+    return Key.model_validate(await services.io.run(partial(services.people.enable, key_id, caller.actor)))

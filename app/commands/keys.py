@@ -9,6 +9,7 @@ import typer
 
 from app.access.caller import Role
 from app.access.keys import Keys
+from app.access.people import People
 from app.access.rotation import MAX_DAYS, KeyRotation
 from app.commands.database import shell_actor, the_database
 from app.commands.errors import readable_errors
@@ -16,7 +17,7 @@ from app.records.audit import AuditTrail
 from app.settings import Settings
 from model_zoo.listing import AsJson, show, show_json
 
-keys = typer.Typer(help="Create, list and revoke the server's keys.", no_args_is_help=True)
+keys = typer.Typer(help="Create, list and revoke the server's keys, and disable people.", no_args_is_help=True)
 
 
 @keys.command("add")
@@ -35,18 +36,23 @@ def add_key(
 
 @keys.command("list")
 def list_keys(as_json: AsJson = False) -> None:
-    """List the keys' ids, roles, names and times (UTC)."""
+    """List the keys, and the people who sign in at an identity provider: ids, roles, names and times (UTC)."""
     with readable_errors():
         found = _keys().listing()
     if as_json:
-        names = ("id", "role", "name", "created_at", "expires_at", "last_used_at", "revoked_at")
+        names = ["id", "role", "name", "created_at", "expires_at", "last_used_at", "revoked_at"]
+        names += ["issuer", "subject", "signed_in_at"]
         show_json([{name: getattr(key, name) for name in names} for key in found])
         return
     rows = [
-        (key.id, key.role, key.name, *map(_minute, (key.created_at, key.expires_at, key.last_used_at, key.revoked_at)))
+        (
+            *(key.id, key.role, key.name),
+            *map(_minute, (key.created_at, key.expires_at, key.last_used_at, key.revoked_at, key.signed_in_at)),
+            key.issuer,
+        )
         for key in found
     ]
-    show(("id", "role", "name", "made", "expires", "last used", "revoked"), rows)
+    show(("id", "role", "name", "made", "expires", "last used", "revoked", "signed in", "issuer"), rows)
 
 
 @keys.command("rotate")
@@ -64,9 +70,18 @@ def rotate_key(
 
 @keys.command("revoke")
 def revoke_key(key_id: Annotated[str, typer.Argument(help="The 12 characters after rsk_.")]) -> None:
-    """Revoke a key; a server that has just seen it accepts it for up to 60 more seconds."""
+    """Revoke a key, or disable a person; a server that has just seen it accepts it for up to 60 more seconds."""
     with readable_errors():
         _keys().revoke(key_id, shell_actor())
+
+
+@keys.command("enable")
+def enable_person(person_id: Annotated[str, typer.Argument(help="The id that the list shows.")]) -> None:
+    """Let a disabled person sign in again at the identity provider; keys stay revoked."""
+    with readable_errors():
+        database = the_database()
+        trail = AuditTrail(database)
+        People(trail, Keys(database, trail)).enable(person_id, shell_actor())
 
 
 def _minute(time: datetime | None) -> str:

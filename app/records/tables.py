@@ -49,11 +49,12 @@ metadata = MetaData(
     }
 )
 
+# A person who signs in at an identity provider has a row without ``sha256``, with ``issuer`` and ``subject``.
 keys = Table(
     "keys",
     metadata,
     Column("id", String(32), primary_key=True),
-    Column("sha256", String(64), nullable=False),
+    Column("sha256", String(64)),
     Column("role", String(16), nullable=False),
     Column("name", String(200), nullable=False),
     Column("created_at", UtcTime(), nullable=False),
@@ -61,6 +62,10 @@ keys = Table(
     Column("expires_at", UtcTime()),
     Column("last_used_at", UtcTime()),
     Column("person", String(32)),
+    Column("issuer", String(255)),
+    Column("subject", String(255)),
+    Column("signed_in_at", UtcTime()),
+    Index(None, "issuer", "subject", unique=True),
 )
 
 predictions = Table(

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app.access.caller import Caller, Role
 from app.access.dependencies import MayAdminister
-from app.access.keys import KeyEntry, NewKey
+from app.access.key_entry import KeyEntry, NewKey
 from app.access.rotation import MAX_DAYS
 from app.api.query import KnownParameters
 from app.problems import InvalidParameter, KeyRevoked, UnknownKey
@@ -33,7 +33,8 @@ NoParameters = Annotated[None, Depends(KnownParameters())]
 async def list_keys(
     request: Request, caller: MayAdminister, _: Annotated[None, Depends(KnownParameters("done"))], services: TheServices
 ) -> Response:
-    said = t("done.revoked") if request.query_params.get("done") == "revoked" else ""
+    done = request.query_params.get("done")
+    said = t(f"done.{done}") if done in {"revoked", "disabled", "enabled"} else ""
     return await _keys_page(request, services, said=said)
 
 
@@ -61,8 +62,18 @@ async def revoke_key(
     request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, key_id: str
 ) -> Response:
     await read_form(request, services.settings.body_timeout_s)
-    await services.io.run(partial(services.keys.revoke, key_id, caller.actor))
-    return RedirectResponse("/keys?done=revoked", 303, headers=HEADERS)
+    entry = await services.io.run(partial(services.keys.revoke, key_id, caller.actor))
+    done = "disabled" if entry.issuer else "revoked"
+    return RedirectResponse(f"/keys?done={done}", 303, headers=HEADERS)
+
+
+@router.post("/{key_id}/enable")
+async def enable_person(
+    request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, key_id: str
+) -> Response:
+    await read_form(request, services.settings.body_timeout_s)
+    await services.io.run(partial(services.people.enable, key_id, caller.actor))
+    return RedirectResponse("/keys?done=enabled", 303, headers=HEADERS)
 
 
 @router.get("/{key_id}/replace")
@@ -124,7 +135,8 @@ async def _keys_page(
         made=made,
         old=old,
         roles=list(Role),
-        keys=[(entry, _state(entry, now)) for entry in reversed(entries)],
+        keys=[(entry, _state(entry, now)) for entry in reversed(entries) if not entry.issuer],
+        people=[entry for entry in reversed(entries) if entry.issuer],
         most_days=LONGEST_DAYS,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlencode
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
@@ -17,8 +18,10 @@ from app.problems import TooManyTries, Unauthorized
 from app.services import Services, services_of
 from app.web.errors import PageRoute
 from app.web.forms import read_form
-from app.web.paths import LOGIN, home, local
+from app.web.paths import LOGIN, SIGN_IN, home, local
 from app.web.rendering import HEADERS, page
+from app.web.session_cookie import cookie_options, set_session
+from app.web.sign_in import leave_provider
 from app.web.strings import t
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -33,7 +36,7 @@ async def login_page(
     out: str = "",
 ) -> Response:
     said = t("login.ended") if ended else t("login.out") if out else ""
-    return page(request, "login.html", next=local(next) or "", said=said, ended=bool(ended), wrong="")
+    return _page(request, target=local(next), said=said, ended=bool(ended))
 
 
 @router.post(LOGIN)
@@ -52,14 +55,7 @@ async def login(
     if before := session_token(request.scope):  # also clear the cookie of this browser
         await to_thread.run_sync(services.sessions.close, before, caller.actor)
     response = RedirectResponse(target or home(caller), 303, headers=HEADERS)
-    response.set_cookie(
-        COOKIE,
-        token,
-        path=_cookie_path(services),
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="strict",
-    )
+    set_session(response, request, token)
     return response
 
 
@@ -72,22 +68,28 @@ async def logout(
     await read_form(request, services.settings.body_timeout_s)
     caller: Caller = request.state.caller
     await to_thread.run_sync(services.sessions.close, session_token(request.scope), caller.actor)
-    response = RedirectResponse(f"{LOGIN}?out=1", 303, headers=HEADERS)
-    response.delete_cookie(
-        COOKIE, path=_cookie_path(services), secure=request.url.scheme == "https", httponly=True, samesite="strict"
+    response = await leave_provider(request, services, caller) or RedirectResponse(
+        f"{LOGIN}?out=1", 303, headers=HEADERS
     )
+    response.delete_cookie(COOKIE, **cookie_options(request))
     return response
-
-
-def _cookie_path(services: Services) -> str:
-    return services.settings.root_path or "/"
 
 
 def _refused(request: Request, problem: Unauthorized | TooManyTries, target: str | None) -> Response:
     wrong = problem.detail
     if isinstance(problem, TooManyTries):
         wrong = t("login.wait", seconds=problem.headers["Retry-After"])
-    response = page(request, "login.html", problem.status, next=target or "", said="", ended=False, wrong=wrong)
+    response = _page(request, problem.status, target, wrong=wrong)
     if isinstance(problem, TooManyTries):
         response.headers["Retry-After"] = problem.headers["Retry-After"]
     return response
+
+
+def _page(
+    request: Request, status: int = 200, target: str | None = None, said: str = "", ended: bool = False, wrong: str = ""
+) -> Response:
+    settings = services_of(request).settings
+    query = f"?{urlencode({'next': target})}" if target else ""
+    at_provider = f"{SIGN_IN}{query}" if settings.oidc_issuer else ""
+    shown = {"next": target or "", "said": said, "ended": ended, "wrong": wrong}
+    return page(request, "login.html", status, at_provider=at_provider, label=settings.oidc_label, **shown)

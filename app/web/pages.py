@@ -15,6 +15,7 @@ from app.web import (
     log,
     login,
     models,
+    sign_in,
     slides,
     status,
     worklist,
@@ -23,6 +24,21 @@ from app.web import (
 
 def install(app: FastAPI) -> None:
     """Add the pages and their static files to the application."""
-    pages = (assets, login, diagnose, slides, worklist, log, case, models, acceptance, agreement, keys, audit, status)
+    pages = (
+        assets,
+        login,
+        sign_in,
+        diagnose,
+        slides,
+        worklist,
+        log,
+        case,
+        models,
+        acceptance,
+        agreement,
+        keys,
+        audit,
+        status,
+    )
     for module in pages:
         app.include_router(module.router)

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from app.access.caller import Caller, Role
 
 LOGIN, STATIC = "/login", "/static/"
-OPEN_PATHS = (LOGIN, STATIC)
+SIGN_IN, SIGNED_IN, SIGNED_OUT = "/login/oidc", "/login/oidc/callback", "/login/oidc/out"
+OPEN_PATHS = (LOGIN, STATIC, SIGN_IN, SIGNED_IN, SIGNED_OUT)
 
 _PAGES = frozenset({"/", "/diagnose", "/logout", "/cases", "/models", "/acceptance", "/keys", "/audit", "/status"})
 _UI = frozenset({"/ui/slides", "/ui/agreement", "/status/test-webhook"})

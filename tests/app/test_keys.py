@@ -18,7 +18,8 @@ from sqlalchemy import Engine, event, select, text
 
 from app.access.caller import OWN_KEY_ID, Caller, Role
 from app.access.key_cache import SIZE, CachedKey, KeyCache
-from app.access.keys import KeyEntry, Keys
+from app.access.key_entry import KeyEntry
+from app.access.keys import Keys
 from app.problems import InvalidParameter, KeyRevoked, LastAdminKey, RecordsUnavailable, UnknownKey
 from app.records.audit import Actor, AuditRow, AuditTrail
 from app.records.migrations import migrate
