@@ -10,7 +10,7 @@ CORES := --numprocesses logical --maxprocesses 4
 # One process more than there are cores: a third of the tests' time is waiting.
 PARALLEL = --numprocesses $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 SOAKED = $(shell grep -rl --include='test_*.py' 'mark.soak' tests)
-KERNELS := scripts/hatch_build.py model_zoo/_kernels.c
+KERNELS := scripts/hatch_build.py model_zoo/_kernels.c slides/_kernels.c
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
