@@ -124,7 +124,9 @@ class Scorer:
             "no_tissue": bare,
             "stain": judged.stain_distance > reference.max_stain_distance,
         }
-        reasons = sum((failing[code] * np.uint8(_bits([code])) for code in failing), np.uint8(0))
+        reasons = np.zeros(wanted.shape, np.uint8)
+        for code, fails in failing.items():
+            reasons |= np.where(fails, np.uint8(_bits([code])), np.uint8(0))
         glass = bare | failing["tissue"]
         state = np.where(reasons == 0, _SCORED, np.where(glass, _GLASS, _NOT_ASSESSABLE))
         for name, values in (("state", state), ("reasons", reasons), ("density", judged.density)):

@@ -56,7 +56,7 @@ class _Entry(NamedTuple):
     """A tag's values: ``code`` of ``struct``, how many, and where they lie in the file."""
 
     code: str
-    count: int
+    length: int
     place: int
 
 
@@ -87,7 +87,8 @@ class _Tiff:
         self._first: int = struct.unpack_from(order + ("Q" if self._big else "I"), head, 8 if self._big else 4)[0]
 
     def tables(self) -> list[TileTable]:
-        found, place = [], self._first
+        found: list[TileTable] = []
+        place = self._first
         for _ in range(MAX_DIRECTORIES):
             if not place:
                 return found
@@ -106,7 +107,7 @@ class _Tiff:
             raise OtherTiffError(f"a directory has {count} entries")
         place += struct.calcsize(self._order + number)
         data = self._bytes(place, count * size)
-        found = {}
+        found: dict[int, _Entry] = {}
         for start in range(0, len(data), size):
             tag, kind, length = struct.unpack_from(self._order + entry, data, start)
             code = _TYPES.get(kind)
@@ -133,7 +134,7 @@ class _Tiff:
         if min(width, height, tile_width, tile_height) < 1 or max(tile_width, tile_height) > MAX_SIDE:
             return None
         count = -(-width // tile_width) * -(-height // tile_height)
-        if count > MAX_TILES or any(tag not in entries or entries[tag].count != count for tag in (_OFFSETS, _COUNTS)):
+        if count > MAX_TILES or any(tag not in entries or entries[tag].length != count for tag in (_OFFSETS, _COUNTS)):
             return None
         tables = entries.get(_TABLES)
         return TileTable(
@@ -148,10 +149,10 @@ class _Tiff:
         return int(self._values(entries[tag], 1)[0]) if tag in entries else default
 
     def _values(self, entry: _Entry, most: int) -> NDArray[np.uint64]:
-        if not 1 <= entry.count <= most:
-            raise OtherTiffError(f"a tag has {entry.count} values")
+        if not 1 <= entry.length <= most:
+            raise OtherTiffError(f"a tag has {entry.length} values")
         kind = np.dtype(self._order + entry.code)
-        return np.frombuffer(self._bytes(entry.place, entry.count * kind.itemsize), kind).astype(np.uint64)
+        return np.frombuffer(self._bytes(entry.place, entry.length * kind.itemsize), kind).astype(np.uint64)
 
     def _unpacked(self, code: str, place: int) -> tuple[int, ...]:
         return struct.unpack(self._order + code, self._bytes(place, struct.calcsize(self._order + code)))

@@ -145,7 +145,8 @@ def _segments(data: bytes) -> tuple[list[tuple[int, bytes]], int]:
     """
     if data[:2] != _START:
         raise ValueError("it is no JPEG")
-    found, place = [], 2
+    found: list[tuple[int, bytes]] = []
+    place = 2
     while True:
         mark, kind = data[place], data[place + 1]
         if mark == 0xFF and kind in {_SCAN, _END[1]}:

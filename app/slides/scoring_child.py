@@ -25,7 +25,7 @@ from slides.errors import SlideError
 from slides.grid import Chunk
 from slides.opened import Model, open_slide
 from slides.pool import MOST_DEATHS, Job, Pool, Task, hole
-from slides.products import write
+from slides.products import write_of
 from slides.raster import Raster
 from slides.reader import Reader
 from slides.regions import Rule
@@ -109,12 +109,13 @@ def _score(path: Path, work: Path, model: Model, wanted: Header) -> None:
     measures = Measures(SlideRotations(wanted["rotations"]), SlideShifts(wanted["shifts"]))
     heard = Heard(lambda _: None, lambda cells: tell({"total": cells}), lambda cells: tell({"done": cells}))
     with open_slide(path, model.manifest, None) as opened:
-        folder = score_slide(path, work, opened, model, measures, Here(model, work / TRIED_FILE), heard)
+        folder, cells = score_slide(path, work, opened, model, measures, Here(model, work / TRIED_FILE), heard)
     run = read_runfile(folder)
     # Names of files are for few; what a run leaves is for all who may see the run.
-    write_runfile(folder, run.model_copy(update={"slide": run.slide.model_copy(update={"name": wanted["slide"]})}))
+    run = run.model_copy(update={"slide": run.slide.model_copy(update={"name": wanted["slide"]})})
+    write_runfile(folder, run)
     try:
-        write(folder, Rule(prevalence=wanted["prevalence"]))
+        write_of(folder, run, cells, Rule(prevalence=wanted["prevalence"]))
     except OSError as error:
         raise SlideError(f"the results cannot be written: {error}") from error
 
