@@ -6,7 +6,7 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
-# For model_zoo/_kernels.c. Debian's own Python has its headers in a package of their own.
+# For the _kernels.c of model_zoo and slides. Debian's own Python has its headers in a package of their own.
 RUN headers=$(python -c 'import sysconfig; print(sysconfig.get_path("include"))') && apt-get update \
  && apt-get install -y --no-install-recommends gcc libc6-dev $([ -e "$headers/Python.h" ] || echo python3-dev) \
  && rm -rf /var/lib/apt/lists/*

@@ -115,6 +115,25 @@ def statistics_of(
     return pixels / _DISC_SIZE, (_INNER_SIZE * square - total**2) / _INNER_SIZE**2, mean
 
 
+def many_statistics(
+    sums: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """What :func:`statistics_of` gives, for many patches.
+
+    Args:
+        sums: int64 [..., 6], over each disc: pixels of tissue, their densities per channel, the Laplacian and its
+            square.
+
+    Returns:
+        Tissue fraction and sharpness, float64 [...], and density, float64 [..., 3], NaN without tissue.
+    """
+    pixels, total, square = sums[..., 0], sums[..., 4], sums[..., 5]
+    unit = np.where(pixels > 0, pixels * float(_UNIT), np.nan)
+    density = sums[..., 1:4] / unit[..., None]
+    # All whole numbers lie below 2^53, so each quotient is rounded once, as those of Python are.
+    return pixels / _DISC_SIZE, (_INNER_SIZE * square - total**2) / _INNER_SIZE**2, density
+
+
 def laplacian(planes: Patch) -> NDArray[np.int16]:
     """Laplacian of luma, int16 [h - 2, w - 2], of planes, uint8 [3, h, w]; within ±1020."""
     red, green, blue = planes
@@ -149,6 +168,16 @@ def stain_distance(density: Triple, mean: Triple, precision: tuple[Triple, Tripl
     first, second, third = precision
     projected = (_dot(first, difference), _dot(second, difference), _dot(third, difference))
     return sqrt(max(0.0, _dot(projected, difference)))
+
+
+def stain_distances(
+    density: NDArray[np.float64], mean: Triple, precision: tuple[Triple, Triple, Triple]
+) -> NDArray[np.float64]:
+    """:func:`stain_distance` of many densities, float64 [..., 3], to the last bit; NaN where they are NaN."""
+    difference = [density[..., channel] - mean[channel] for channel in range(3)]
+    projected = [one * difference[0] + two * difference[1] + three * difference[2] for one, two, three in precision]
+    square = projected[0] * difference[0] + projected[1] * difference[1] + projected[2] * difference[2]
+    return np.sqrt(np.maximum(0.0, square))
 
 
 def _dot(one: Triple, other: Triple) -> float:

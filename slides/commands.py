@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from model_zoo.notice import NOTICE
-from slides.cells import State, read_run
+from slides.cells import Cells, State
 from slides.export_commands import commands as export_commands
 from slides.export_commands import readable_errors
 from slides.opened import Model, open_model, open_slide
@@ -169,8 +169,8 @@ def _scored(path: Path, order: _Order, pool: Pool, bar: Progress) -> bool:
     try:
         with open_slide(path, order.model.manifest, order.mpp) as opened:
             model, measures = order.model, order.measures
-            folder = score_slide(opened.reader.path, order.out, opened, model, measures, pool, heard, order.rule)
-        say(f"{path.name}: {_counted(folder)}; {folder}")
+            folder, cells = score_slide(opened.reader.path, order.out, opened, model, measures, pool, heard, order.rule)
+        say(f"{path.name}: {_counted(cells)}; {folder}")
     except (ValueError, OSError, MemoryError) as error:
         say(f"rosette: {path}: {str(error) or type(error).__name__}")
         return False
@@ -179,8 +179,7 @@ def _scored(path: Path, order: _Order, pool: Pool, bar: Progress) -> bool:
     return True
 
 
-def _counted(folder: Path) -> str:
-    _, cells = read_run(folder)
+def _counted(cells: Cells) -> str:
     names = {State.SCORED: "scored", State.GLASS: "glass", State.NOT_ASSESSABLE: "not assessable", State.HOLE: "holes"}
     return ", ".join(f"{int(cells.where(state).sum())} {name}" for state, name in names.items())
 

@@ -68,14 +68,19 @@ class Map:
 def write(folder: Path, rule: Rule | None = None, patch_at: PatchAt | None = None) -> Map:
     """Write the regions, map and report of a complete run beside it, each whole or not at all.
 
-    Args:
-        patch_at: reads a cell's patch by column and row. With it the slide's scope is judged first, and the verdict is
-            put into ``run.json``; without it the verdict that is there stays.
-
     Raises:
         RunError: if the folder holds no complete run.
     """
-    run, cells = read_run(folder)
+    return write_of(folder, *read_run(folder), rule, patch_at)
+
+
+def write_of(folder: Path, run: Run, cells: Cells, rule: Rule | None = None, patch_at: PatchAt | None = None) -> Map:
+    """What :func:`write` does, for a run that was read or made.
+
+    Args:
+        patch_at: reads a cell's patch by column and row. With it the slide's scope is judged first, and the verdict is
+            put into ``run.json``; without it the verdict that is there stays.
+    """
     if patch_at is not None:
         run = run.model_copy(update={"scope": judge(cells, patch_at)})
         write_runfile(folder, run)

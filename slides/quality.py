@@ -1,7 +1,7 @@
 """The quality of all cells of a block at once: the very figures that ``model_zoo.quality`` measures patch by patch.
 
 The disc that the network sees is a run of pixels in each row, so its sums are differences of each row's prefix sums.
-All sums are of integers, two to a number, so their order does not matter.
+All sums are of integers, so their order does not matter, and the compiled loops of ``_kernels.c`` give the same.
 """
 
 from __future__ import annotations
@@ -11,30 +11,66 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model_zoo.manifest import QualityReference, Triple
-from model_zoo.quality import DISC, OPTICAL_DENSITY, TISSUE, Quality, judged, laplacian, statistics_of
+from model_zoo.manifest import QualityReference
+from model_zoo.quality import DISC, OPTICAL_DENSITY, TISSUE, laplacian, many_statistics, stain_distances
 from model_zoo.turns import SIDE
+from slides import kernels
 from slides.grid import STRIDE
 from slides.reader import Pixels
 
-# Of a disc's 7232 pixels: tissue pixels below 2^13, densities below 2^31, the Laplacian's sum within ±2^24.
+# Two sums to a number. Of a disc's 7232 pixels: tissue pixels below 2^13, densities below 2^31, the Laplacian's sum
+# within ±2^24.
 _COUNT_BITS, _DENSITY_BITS, _LAPLACIAN_BITS = 13, 31, 25
+_HALF = 1 << (_LAPLACIAN_BITS - 1)
 _THIRDS = SIDE // STRIDE
 _LOW = DISC.argmax(axis=1)  # the disc is symmetric: a row ends as far from the patch's edge as it begins
 # A pixel within the patch's edge alone; the first and last row have none, and begin where they end.
 _INNER_LOW = np.array([SIDE // 2, *(DISC[1:-1, 1:-1].argmax(axis=1) + 1), SIDE // 2])
 
 
-def qualities(
-    block: Pixels, rows: int, columns: int, reference: QualityReference
-) -> list[tuple[Quality, Triple | None]]:
-    """The quality of each patch of a block, and the mean optical density of its tissue, in row-major order.
+Sums = NDArray[np.int64]
+_SUMS = 6  # tissue pixels, red, green and blue of them, the Laplacian and its square
+
+
+@dataclass(frozen=True, eq=False)
+class Qualities:
+    """What was measured in the patches of a block, as in :class:`model_zoo.quality.Quality`; each [rows, columns].
+
+    Attributes:
+        tissue_fraction, sharpness: float64.
+        density: float64 [rows, columns, 3], mean optical density of the tissue per channel; NaN without tissue.
+        stain_distance: float64; NaN without tissue.
+    """
+
+    tissue_fraction: NDArray[np.float64]
+    sharpness: NDArray[np.float64]
+    density: NDArray[np.float64]
+    stain_distance: NDArray[np.float64]
+
+
+def qualities(block: Pixels, rows: int, columns: int, reference: QualityReference) -> Qualities:
+    """The quality of each patch of a block.
 
     Args:
         block: uint8 [96 + 32 · (rows - 1), 96 + 32 · (columns - 1), 3].
         rows, columns: of patches.
         reference: what training patches look like.
     """
+    sums = (compiled_sums if kernels.COMPILED else numpy_sums)(block, rows, columns)
+    fraction, sharpness, density = many_statistics(sums)
+    distance = stain_distances(density, reference.stain_mean, reference.stain_precision)
+    return Qualities(fraction, sharpness, density, distance)
+
+
+def compiled_sums(block: Pixels, rows: int, columns: int) -> Sums:
+    """What :func:`numpy_sums` gives, where :data:`slides.kernels.COMPILED`."""
+    sums = np.empty((rows, columns, _SUMS), np.int64)
+    kernels.block_sums(np.ascontiguousarray(block), rows, columns, OPTICAL_DENSITY, TISSUE, sums)
+    return sums
+
+
+def numpy_sums(block: Pixels, rows: int, columns: int) -> Sums:
+    """Sums over each patch's disc, int64 [rows, columns, 6]: see :func:`model_zoo.quality.many_statistics`."""
     sums = np.zeros((3, rows + 2 * _THIRDS, columns), np.int64)  # with rows beyond both ends that nobody asks for
     discs = [(_Third.of(_LOW, t, columns), _Third.of(_INNER_LOW, t, columns)) for t in range(_THIRDS)]
     prefix = np.zeros((3, STRIDE, block.shape[1] + 1), np.int64)
@@ -46,8 +82,10 @@ def qualities(
             line[0] += disc.sum_of(tissue)
             line[1] += disc.sum_of(density)
             line[2] += inner.sum_of(sharpness)
-    wanted = sums[:, _THIRDS : _THIRDS + rows].reshape(3, -1).tolist()
-    return [_judged(first, second, third, reference) for first, second, third in zip(*wanted, strict=True)]
+    count_red, green_blue, squares = sums[:, _THIRDS : _THIRDS + rows]
+    total = ((squares + _HALF) & (2 * _HALF - 1)) - _HALF
+    parts = (*_parts(count_red, _COUNT_BITS), *_parts(green_blue, _DENSITY_BITS))
+    return np.stack([*parts, total, (squares - total) >> _LAPLACIAN_BITS], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -95,21 +133,5 @@ def _fill(prefix: NDArray[np.int64], block: Pixels, top: int) -> None:
     np.cumsum(packed, axis=1, out=prefix[2, at : at + len(packed), 2:-1])
 
 
-def _judged(
-    count_red: int, green_blue: int, squares: int, reference: QualityReference
-) -> tuple[Quality, Triple | None]:
-    pixels, red = _parts(count_red, _COUNT_BITS)
-    green, blue = _parts(green_blue, _DENSITY_BITS)
-    total, square = _signed_parts(squares)
-    fraction, sharpness, density = statistics_of(pixels, (red, green, blue), total, square)
-    return judged(fraction, sharpness, density, reference), density
-
-
-def _parts(value: int, bits: int) -> tuple[int, int]:
-    return value & ((1 << bits) - 1), value >> bits
-
-
-def _signed_parts(value: int) -> tuple[int, int]:
-    half = 1 << (_LAPLACIAN_BITS - 1)
-    low = ((value + half) & ((1 << _LAPLACIAN_BITS) - 1)) - half
-    return low, (value - low) >> _LAPLACIAN_BITS
+def _parts(values: Sums, bits: int) -> tuple[Sums, Sums]:
+    return values & ((1 << bits) - 1), values >> bits

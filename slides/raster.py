@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from slides import kernels
 from slides.errors import SlideError
 from slides.reader import Level, Pixels, Reader, Rectangle
 
@@ -120,35 +122,37 @@ class Raster:
             uint8 [height, width, 3]; and bool [height, width], true where a pixel could not be read, or None.
         """
         pixels = np.empty((wanted.height, wanted.width, 3), np.uint8)
+        across = Taps.of(wanted.x, wanted.width, self.plan)
         unreadable: NDArray[np.bool_] | None = None
         for top in range(0, wanted.height, STRIP):
             height = min(STRIP, wanted.height - top)
-            strip, bad = self._strip(Rectangle(wanted.x, wanted.y + top, wanted.width, height))
-            pixels[top : top + height] = strip
+            bad = self._fill(pixels[top : top + height], across, Taps.of(wanted.y + top, height, self.plan))
             if bad is not None:
                 unreadable = np.zeros(pixels.shape[:2], np.bool_) if unreadable is None else unreadable
                 unreadable[top : top + height] = bad
         return pixels, unreadable
 
-    def _strip(self, wanted: Rectangle) -> tuple[Pixels, NDArray[np.bool_] | None]:
-        across = _Taps.of(wanted.x, wanted.width, self.plan)
-        down = _Taps.of(wanted.y, wanted.height, self.plan)
+    def _fill(self, made: Pixels, across: Taps, down: Taps) -> NDArray[np.bool_] | None:
+        """Fill a strip of the result, uint8 [height, width, 3]; bool [height, width], true where it was not read."""
         x, y = (edge // self.plan.downsample for edge in self.plan.origin)
         part = Rectangle(x + across.first, y + down.first, across.length, down.length)
         pixels, bad = self.reader.read(self.plan.level, part)
-        made = pixels[..., 2::-1] if self.plan.filter == "none" else _averaged(pixels, across, down)
+        if self.plan.filter == "none":
+            made[:] = pixels[..., 2::-1]
+        else:
+            (compiled_averages if kernels.COMPILED else numpy_averages)(pixels, across, down, made)
         if not bad:
-            return made, None
+            return None
         unreadable = np.zeros(made.shape[:2], np.bool_)
         for each in bad:
             rows = down.touching(each.y - part.y, each.height)
             columns = across.touching(each.x - part.x, each.width)
             unreadable[rows[0] : rows[1], columns[0] : columns[1]] = True
-        return made, unreadable
+        return unreadable
 
 
 @dataclass(frozen=True)
-class _Taps:
+class Taps:
     """Which pixels of a level make those of the result, along one axis.
 
     Attributes:
@@ -164,7 +168,8 @@ class _Taps:
     weight: NDArray[np.uint16]
 
     @classmethod
-    def of(cls, start: int, count: int, how: Plan) -> _Taps:
+    @lru_cache(maxsize=64)
+    def of(cls, start: int, count: int, how: Plan) -> Taps:
         if how.filter == "none":
             index = np.arange(count)[None]
             return cls(start, count, index, np.full((1, count), _WEIGHT, np.uint16))
@@ -188,8 +193,17 @@ class _Taps:
         return (int(needs.min()), int(needs.max()) + 1) if len(needs) else (0, 0)
 
 
-def _averaged(pixels: Pixels, across: _Taps, down: _Taps) -> Pixels:
-    """RGB, uint8 [h, w, 3], from BGR and a byte more, uint8 [H, W, 4].
+def compiled_averages(pixels: Pixels, across: Taps, down: Taps, made: Pixels) -> None:
+    """What :func:`numpy_averages` does, where :data:`slides.kernels.COMPILED`."""
+    height, width = made.shape[:2]
+    kernels.averaged(
+        *(pixels, pixels.shape[1], across.index, across.weight, width),
+        *(down.index, down.weight, height, made),
+    )
+
+
+def numpy_averages(pixels: Pixels, across: Taps, down: Taps, made: Pixels) -> None:
+    """Fill RGB, uint8 [h, w, 3], with means of BGR and a byte more, uint8 [H, W, 4].
 
     The weights of a mean add up to 2^16, and it is rounded once.
     """
@@ -209,4 +223,4 @@ def _averaged(pixels: Pixels, across: _Taps, down: _Taps) -> Pixels:
         found *= np.repeat(weight.astype(np.uint32), 4).reshape(width, 4)
         means += found
     means >>= 16
-    return means[..., 2::-1].astype(np.uint8)
+    made[:] = means[..., 2::-1]

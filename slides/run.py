@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from slides import chunkfile, products
-from slides.cells import CELLS_FILE, Cells, write_cells
+from slides.cells import CELLS_FILE, Cells, read_run, write_cells
 from slides.errors import SlideError
 from slides.grid import STRIDE, Chunk, chunks, columns_of, edges, rows_of
 from slides.identity import Identity, hash_of, versions
@@ -59,8 +59,8 @@ def score_slide(
     pool: Pool,
     heard: Heard,
     rule: Rule | None = None,
-) -> Path:
-    """Score a slide, or go on where a run was stopped; gives the run's folder.
+) -> tuple[Path, Cells]:
+    """Score a slide, or go on where a run was stopped; gives the run's folder, and its cells.
 
     Args:
         path: the slide's file.
@@ -90,9 +90,10 @@ def score_slide(
     with _locked(folder):
         if _complete(folder, identity):
             heard.say(f"{path.name}: it was scored before, the result is in {folder}")
+            found = read_run(folder)
             if rule is not None:
-                products.write(folder, rule)
-            return folder
+                products.write_of(folder, *found, rule)
+            return folder, found[1]
         _say_what_changed(path, folder, identity, heard.say)
         run = _run_of(path, opened, model, measures, identity)
         _begin(folder, run, identity, path)
@@ -102,10 +103,11 @@ def score_slide(
             shutil.rmtree(folder / CHUNKS)
             raise SlideError("the file was changed while it was scored: start again when it is whole")
         write_cells(folder / CELLS_FILE, cells)
-        write_runfile(folder, run.model_copy(update={"state": "complete", "finished_at": datetime.now(UTC)}))
-        products.write(folder, rule, patch_at=partial(patch_of, opened))
+        run = run.model_copy(update={"state": "complete", "finished_at": datetime.now(UTC)})
+        write_runfile(folder, run)
+        products.write_of(folder, run, cells, rule, patch_at=partial(patch_of, opened))
         shutil.rmtree(folder / CHUNKS)
-    return folder
+    return folder, cells
 
 
 def _scored(

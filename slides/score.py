@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from math import nan
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from model_zoo.basis import ground_of
-from model_zoo.decision import consistency_report, failures
+from model_zoo.decision import consistency_report
 from model_zoo.golden import Logits
-from model_zoo.manifest import Triple
 from model_zoo.orbit import Rotations, measure_orbit
-from model_zoo.quality import Quality
 from model_zoo.shifts import DISTANCE_PX, OFFSETS_PX, shift_report
 from model_zoo.symmetry import Group
 from model_zoo.turns import SIDE, Patch
 from slides.cells import STATES, State
 from slides.grid import STRIDE, Chunk, pixels_of
 from slides.opened import Model
-from slides.quality import qualities
+from slides.quality import Qualities, qualities
 from slides.raster import Raster
 from slides.reader import Pixels
 
@@ -40,6 +37,10 @@ CELL = np.dtype(
         ("sharpness", "<f8"),
         ("density", "<f8", 3),
     ]
+)
+
+_SCORED, _GLASS, _NOT_ASSESSABLE = (
+    np.uint8(STATES.index(state)) for state in (State.SCORED, State.GLASS, State.NOT_ASSESSABLE)
 )
 
 CellArray = NDArray[np.void]
@@ -108,25 +109,30 @@ class Scorer:
             holes = _touched(unreadable[_within(block.shape[:2], self._border)])
         self._assess(cells, judged, wanted & ~holes)
         put(cells, wanted & holes, State.HOLE, "unreadable")
-        scored = np.argwhere(cells["state"] == STATES.index(State.SCORED))
+        scored = np.argwhere(cells["state"] == _SCORED)
         self._infer(cells, scored, block)
         if self._border:
             self._shift(cells, scored, block)
         return found
 
-    def _assess(
-        self, cells: CellArray, judged: Sequence[tuple[Quality, Triple | None]], wanted: NDArray[np.bool_]
-    ) -> None:
+    def _assess(self, cells: CellArray, judged: Qualities, wanted: NDArray[np.bool_]) -> None:
         reference = self.manifest.quality
-        for row, column in np.argwhere(wanted).tolist():
-            quality, density = judged[row * cells.shape[1] + column]
-            bare = density is None or quality.tissue_fraction < reference.min_tissue_fraction
-            state = State.SCORED if quality.assessable else State.GLASS if bare else State.NOT_ASSESSABLE
-            reasons = 0 if quality.assessable else _bits(code for code, *_ in failures(quality, reference))
-            cells[row, column] = (
-                *(STATES.index(state), reasons, (nan, nan), nan, nan, nan),
-                *(quality.tissue_fraction, quality.sharpness, density or (nan, nan, nan)),
-            )
+        bare = np.isnan(judged.stain_distance)
+        failing = {
+            "tissue": judged.tissue_fraction < reference.min_tissue_fraction,
+            "sharpness": judged.sharpness < reference.min_sharpness,
+            "no_tissue": bare,
+            "stain": judged.stain_distance > reference.max_stain_distance,
+        }
+        reasons = np.zeros(wanted.shape, np.uint8)
+        for code, fails in failing.items():
+            reasons |= np.where(fails, np.uint8(_bits([code])), np.uint8(0))
+        glass = bare | failing["tissue"]
+        state = np.where(reasons == 0, _SCORED, np.where(glass, _GLASS, _NOT_ASSESSABLE))
+        for name, values in (("state", state), ("reasons", reasons), ("density", judged.density)):
+            cells[name][wanted] = values[wanted]
+        cells["tissue"][wanted] = judged.tissue_fraction[wanted]
+        cells["sharpness"][wanted] = judged.sharpness[wanted]
 
     def _infer(self, cells: CellArray, scored: NDArray[np.intp], block: Pixels) -> None:
         if self.measures.rotations is SlideRotations.FULL:

@@ -27,7 +27,7 @@ from slides.errors import SlideError
 from slides.grid import Chunk
 from slides.opened import Model, open_slide
 from slides.pool import MOST_DEATHS, Job, Pool, Task, hole
-from slides.products import Map, write
+from slides.products import Map, write_of
 from slides.raster import Raster
 from slides.reader import Reader
 from slides.regions import Rule
@@ -113,12 +113,13 @@ def _score(path: Path, work: Path, model: Model, wanted: Header) -> None:
     measures = Measures(SlideRotations(wanted["rotations"]), SlideShifts(wanted["shifts"]))
     heard = Heard(lambda _: None, lambda cells: tell({"total": cells}), lambda cells: tell({"done": cells}))
     with open_slide(path, model.manifest, None) as opened:
-        folder = score_slide(path, work, opened, model, measures, Here(model, work / TRIED_FILE), heard)
+        folder, cells = score_slide(path, work, opened, model, measures, Here(model, work / TRIED_FILE), heard)
     run = read_runfile(folder)
     # Names of files are for few; what a run leaves is for all who may see the run.
-    write_runfile(folder, run.model_copy(update={"slide": run.slide.model_copy(update={"name": wanted["slide"]})}))
+    run = run.model_copy(update={"slide": run.slide.model_copy(update={"name": wanted["slide"]})})
+    write_runfile(folder, run)
     try:
-        made = write(folder, Rule(prevalence=wanted["prevalence"]))
+        made = write_of(folder, run, cells, Rule(prevalence=wanted["prevalence"]))
         if _writes_dicom(path):
             _write_dicom(path, folder, made)
     except OSError as error:

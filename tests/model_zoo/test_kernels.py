@@ -35,7 +35,7 @@ elif sys.argv[1] == "portable":
     sys.path.append("scripts")
     import hatch_build
     folder = Path(sys.argv[2])
-    assert hatch_build.compiled(Path.cwd(), folder)
+    assert hatch_build.compiled(Path.cwd(), "model_zoo", folder)
     model_zoo.__path__.insert(0, str(folder / "model_zoo"))
     import model_zoo._kernels
     assert Path(model_zoo._kernels.__file__).is_relative_to(folder)

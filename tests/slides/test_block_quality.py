@@ -10,7 +10,8 @@ import pytest
 from model_zoo.artifact import parse
 from model_zoo.manifest import QualityReference
 from model_zoo.quality import measure, tissue_statistics
-from slides.quality import qualities
+from slides import kernels
+from slides.quality import compiled_sums, numpy_sums, qualities
 from slides.reader import Pixels
 from tests.slides.made import tissue
 
@@ -39,6 +40,25 @@ def of_tissue() -> Pixels:
 def test_blocks_and_patches_agree(block: Pixels, reference: QualityReference) -> None:
     rows, columns = ((size - 96) // 32 + 1 for size in block.shape[:2])
     found = qualities(block, rows, columns, reference)
-    patches = [block[32 * r : 32 * r + 96, 32 * c : 32 * c + 96] for r in range(rows) for c in range(columns)]
-    assert [quality for quality, _ in found] == [measure(patch, reference) for patch in patches]
-    assert [density for _, density in found] == [tissue_statistics(patch)[2] for patch in patches]
+    for row in range(rows):
+        for column in range(columns):
+            patch = block[32 * row : 32 * row + 96, 32 * column : 32 * column + 96]
+            quality, density = measure(patch, reference), tissue_statistics(patch)[2]
+            at = row, column
+            assert (found.tissue_fraction[at], found.sharpness[at]) == (quality.tissue_fraction, quality.sharpness)
+            expected = (
+                (None, None)
+                if np.isnan(found.stain_distance[at])
+                else (
+                    tuple(found.density[at].tolist()),
+                    float(found.stain_distance[at]),
+                )
+            )
+            assert expected == (density, quality.stain_distance)
+
+
+@pytest.mark.skipif(not kernels.COMPILED, reason="no C compiler")
+@pytest.mark.parametrize("block", [extremes(), of_tissue(), extremes()[:96, :96]], ids=["extremes", "tissue", "one"])
+def test_the_compiled_sums_are_those_of_numpy(block: Pixels) -> None:
+    rows, columns = ((size - 96) // 32 + 1 for size in block.shape[:2])
+    assert np.array_equal(compiled_sums(block, rows, columns), numpy_sums(block, rows, columns))

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from openslide import OpenSlide
 
+from slides import kernels
 from slides.errors import SlideError
-from slides.raster import Raster, plan
+from slides.raster import Raster, Taps, compiled_averages, numpy_averages, plan
 from slides.reader import GLASS, Level, Reader, Rectangle
 from tests.slides.made import tissue, write_svs
 
@@ -122,3 +123,25 @@ def test_pixels_are_those_that_openslide_gives(slide: Path) -> None:
     with Reader(slide) as reader, OpenSlide(slide) as opened:
         found, _ = reader.read(0, Rectangle(100, 50, 300, 200))
         assert np.array_equal(found[..., 2::-1], np.array(opened.read_region((100, 50), 0, (300, 200)))[..., :3])
+
+
+@pytest.mark.skipif(not kernels.COMPILED, reason="no C compiler")
+@pytest.mark.parametrize(("mpp", "width", "height"), [(0.499, 61, 7), (0.25, 1, 1), (0.9, 33, 32), (0.0501, 5, 3)])
+def test_the_compiled_means_are_those_of_numpy(mpp: float, width: int, height: int) -> None:
+    how = plan(levels(1), WHOLE, mpp, 0.97)
+    across, down = Taps.of(-13, width, how), Taps.of(5, height, how)
+    pixels = np.random.default_rng(1).integers(0, 256, (down.length, across.length, 4), dtype=np.uint8)
+    pixels[: down.length // 2, : across.length // 2] = 255
+    made = np.zeros((2, height, width, 3), np.uint8)
+    compiled_averages(pixels, across, down, made[0])
+    numpy_averages(pixels, across, down, made[1])
+    assert np.array_equal(made[0], made[1])
+
+
+@pytest.mark.skipif(not kernels.COMPILED, reason="no C compiler")
+def test_the_compiled_means_refuse_pixels_that_are_not_there() -> None:
+    how = plan(levels(1), WHOLE, 0.499, 0.97)
+    across, down = Taps.of(0, 8, how), Taps.of(0, 8, how)
+    made = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(ValueError, match="no mean of these pixels"):
+        compiled_averages(np.zeros((down.length, across.length - 1, 4), np.uint8), across, down, made)
