@@ -9,7 +9,7 @@ from hashlib import sha256
 from app.diagnosis.decode import decode
 from app.diagnosis.engine import Engine
 from app.diagnosis.labelled import LabelledFile
-from app.diagnosis.report import Answer
+from app.diagnosis.report import NewAnswer
 from app.diagnosis.scale import Mpp
 from app.problems import ImageProblem
 from model_zoo.acceptance import (
@@ -33,7 +33,7 @@ Track = Callable[[Sequence[LabelledFile]], Iterable[LabelledFile]]
 @dataclass(frozen=True)
 class _Answered:
     file: LabelledFile
-    answer: Answer | None
+    answer: NewAnswer | None
 
 
 def acceptance_rule(engine: Engine) -> Rule:
@@ -120,7 +120,7 @@ def run_acceptance(
     )
 
 
-def _answer(engine: Engine, file: LabelledFile, mpp: Mpp) -> Answer | None:
+def _answer(engine: Engine, file: LabelledFile, mpp: Mpp) -> NewAnswer | None:
     try:
         return engine.answer(file.path.read_bytes(), Rotations.FULL, mpp=mpp)
     except ImageProblem:
