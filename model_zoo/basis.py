@@ -43,7 +43,7 @@ def ground_of(manifest: Manifest, orbit: Orbit, as_given: float) -> Ground:
         as_given: calibrated probability of the patch as given.
     """
     decision = manifest.orbit
-    if decision is None or len(orbit.known) < len(orbit.source):
+    if decision is None or "not_measured" in orbit.source:
         return Ground("single", as_given, None, manifest.threshold, manifest.review_band, manifest.calibration)
     logits = mean_logits(orbit)
     found = float(probability(np.array([logits]), decision.calibration.temperature)[0])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import fsum, log, log1p, sqrt
 from statistics import fmean
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from model_zoo.basis import Ground
 from model_zoo.manifest import Manifest, QualityReference
@@ -20,28 +21,36 @@ Decision = Literal["positive", "negative", "review", "not_assessable"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class ConsistencyReport(BaseModel):
+@dataclass(slots=True)
+class ConsistencyReport:
     """How far the answer depends on the patch's orientation; lists have one entry per group element."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     group: str
     exact_subgroup: str
-    exact: bool | None = Field(
-        description="Whether the exact subgroup's turns agreed to the last bit in this request; "
-        "null when that was not measured."
-    )
-    angles_deg: list[float]
-    reflected: list[bool]
-    probabilities: list[Probability | None] = Field(description="Of each turn by itself, whatever the basis.")
-    source: list[Source]
-    mean: Probability = Field(description="Over the known probabilities, as are the three figures that follow.")
+    exact: Annotated[
+        bool | None,
+        Field(
+            description="Whether the exact subgroup's turns agreed to the last bit in this request; "
+            "null when that was not measured."
+        ),
+    ]
+    angles_deg: tuple[float, ...]
+    reflected: tuple[bool, ...]
+    probabilities: Annotated[list[Probability | None], Field(description="Of each turn by itself, whatever the basis.")]
+    source: tuple[Source, ...]
+    mean: Annotated[
+        Probability, Field(description="Over the known probabilities, as are the three figures that follow.")
+    ]
     std: float
-    max_deviation: float = Field(description="Largest distance of a probability from the mean.")
-    label_agreement: Probability = Field(description="Share of elements whose label is the answer's.")
-    limit: Probability = Field(description="Largest deviation that counts as consistent.")
-    interpolation_floor: Probability = Field(description="What turning there and back changes by interpolation alone.")
-    consistent: bool | None = Field(description="Null unless every element is known.")
+    max_deviation: Annotated[float, Field(description="Largest distance of a probability from the mean.")]
+    label_agreement: Annotated[Probability, Field(description="Share of elements whose label is the answer's.")]
+    limit: Annotated[Probability, Field(description="Largest deviation that counts as consistent.")]
+    interpolation_floor: Annotated[
+        Probability, Field(description="What turning there and back changes by interpolation alone.")
+    ]
+    consistent: Annotated[bool | None, Field(description="Null unless every element is known.")]
 
 
 def consistency_report(
@@ -55,8 +64,7 @@ def consistency_report(
         probabilities: calibrated, one for each of ``orbit.known``, the patch as given first.
         label: the answer's; by default that of the patch as given.
     """
-    mean = fmean(probabilities)
-    deviation = max(abs(p - mean) for p in probabilities)
+    mean, std, deviation = _spread(probabilities)
     labels = [label_of(p, manifest.threshold) for p in probabilities]
     values: list[float | None] = [None] * len(orbit.source)
     for g, probability in zip(orbit.known, probabilities, strict=True):
@@ -68,15 +76,24 @@ def consistency_report(
         angles_deg=manifest.group.angles_deg,
         reflected=manifest.group.reflected,
         probabilities=values,
-        source=list(orbit.source),
+        source=orbit.source,
         mean=mean,
-        std=sqrt(fsum((p - mean) ** 2 for p in probabilities) / len(probabilities)),
+        std=std,
         max_deviation=deviation,
-        label_agreement=fmean(each == (label or labels[0]) for each in labels),
+        label_agreement=labels.count(label or labels[0]) / len(labels),
         limit=manifest.consistency.limit,
         interpolation_floor=manifest.consistency.interpolation_floor,
         consistent=deviation <= manifest.consistency.limit if None not in values else None,
     )
+
+
+def _spread(probabilities: list[float]) -> tuple[float, float, float]:
+    """Mean, standard deviation, and the largest distance from the mean."""
+    if len(probabilities) == 1:
+        return probabilities[0], 0.0, 0.0
+    mean = fmean(probabilities)
+    distances = [abs(p - mean) for p in probabilities]
+    return mean, sqrt(fsum(d**2 for d in distances) / len(distances)), max(distances)
 
 
 def label_of(probability: float, threshold: float) -> Label:

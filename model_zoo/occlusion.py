@@ -6,11 +6,12 @@ Source: Zeiler and Fergus 2014, *Visualizing and understanding convolutional net
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from model_zoo.golden import Logits
 from model_zoo.turns import SIDE, Patch
@@ -29,17 +30,20 @@ class Occlusion(StrEnum):
     REPORT = "report"
 
 
-class OcclusionReport(BaseModel):
+@dataclass(slots=True, kw_only=True)
+class OcclusionReport:
     """What covering one square at a time does to the probability of the patch as given."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    square_px: int = Field(SQUARE_PX, description="Side of a square in pixels; the squares tile the patch.")
-    fill: tuple[int, int, int] = Field(description="The colour that covers a square: the patch's mean, RGB.")
-    uncovered: Probability = Field(description="Calibrated, of the whole patch as given (not turned).")
-    probabilities: Annotated[list[Annotated[list[Probability], _Side]], _Side] = Field(
-        description="Calibrated, of the patch as given with the square in this row and column covered."
-    )
+    square_px: Annotated[int, Field(description="Side of a square in pixels; the squares tile the patch.")] = SQUARE_PX
+    fill: Annotated[tuple[int, int, int], Field(description="The colour that covers a square: the patch's mean, RGB.")]
+    uncovered: Annotated[Probability, Field(description="Calibrated, of the whole patch as given (not turned).")]
+    probabilities: Annotated[
+        list[Annotated[list[Probability], _Side]],
+        _Side,
+        Field(description="Calibrated, of the patch as given with the square in this row and column covered."),
+    ]
 
 
 def mean_colour(patch: Patch) -> tuple[int, int, int]:

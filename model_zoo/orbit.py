@@ -60,7 +60,7 @@ class Orbit:
 
     @property
     def known(self) -> tuple[int, ...]:
-        return tuple(g for g, source in enumerate(self.source) if source != "not_measured")
+        return _known(self.source)
 
 
 def measure_orbit(
@@ -127,6 +127,11 @@ def measure_orbit(
 def as_given(group: Group, logits: Logits) -> Orbit:
     """The orbit of which only the patch as given was measured, with its logits, float32 [2]."""
     return Orbit(logits[None], _as_given(len(group)), None)
+
+
+@cache
+def _known(source: tuple[Source, ...]) -> tuple[int, ...]:
+    return tuple(g for g, each in enumerate(source) if each != "not_measured")
 
 
 @cache

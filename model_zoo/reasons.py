@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 Code = Literal["review_band", "turning", "tissue", "no_tissue", "sharpness", "stain", "scope", "other"]
@@ -45,24 +46,27 @@ _EXAMPLE: JsonDict = {
 }
 
 
-class Reason(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Reason:
     """One reason why a decision is ``review`` or ``not_assessable``."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra={"examples": [_EXAMPLE]}
-    )
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False, json_schema_extra={"examples": [_EXAMPLE]})
 
-    code: Code = Field(
-        description="`review_band`: the probability is in the review band. `turning`: turns of the patch disagree "
-        "beyond the limit. `tissue`: too little tissue. `no_tissue`: none whose stain could be measured. "
-        "`sharpness`: out of focus. `stain`: another stain than the training patches'. `scope`: outside what the "
-        "model was trained on. `other`: only its text is known."
-    )
-    value: float | None = Field(description="What was found; null where there is no figure.")
-    limit: float | tuple[float, float] | None = Field(
-        description="The bound that it does not meet; for `review_band` both ends of the band; null as `value`."
-    )
-    text: str = Field(description="The same for people, in English. Programs use the code.")
+    code: Annotated[
+        Code,
+        Field(
+            description="`review_band`: the probability is in the review band. `turning`: turns of the patch disagree "
+            "beyond the limit. `tissue`: too little tissue. `no_tissue`: none whose stain could be measured. "
+            "`sharpness`: out of focus. `stain`: another stain than the training patches'. `scope`: outside what the "
+            "model was trained on. `other`: only its text is known."
+        ),
+    ]
+    value: Annotated[float | None, Field(description="What was found; null where there is no figure.")]
+    limit: Annotated[
+        Limit,
+        Field(description="The bound that it does not meet; for `review_band` both ends of the band; null as `value`."),
+    ]
+    text: Annotated[str, Field(description="The same for people, in English. Programs use the code.")]
 
 
 def reason(code: Code, value: float | None = None, limit: Limit = None) -> Reason:

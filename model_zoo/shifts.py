@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from model_zoo.golden import Logits
 from model_zoo.turns import SIDE, Patch
@@ -29,22 +30,31 @@ class Shifts(StrEnum):
     REPORT = "report"
 
 
-class ShiftReport(BaseModel):
+@dataclass(slots=True)
+class ShiftReport:
     """How far the answer depends on where the patch was cut; lists have one entry for each offset."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    offsets_px: Annotated[list[tuple[int, int]], _Nine] = Field(
-        description="How far the cut was moved right and down, in pixels; the centre, [0, 0], first, then row by row."
-    )
-    probabilities: Annotated[list[Probability], _Nine] = Field(
-        description="Calibrated, each of the patch as given (not turned) at its offset."
-    )
-    max_deviation: float = Field(description="Largest distance of a probability from the mean of the nine.")
-    label_agreement: Probability = Field(description="Share of the nine whose label is the centre's.")
-    edges: Literal["reflected"] = Field(
-        "reflected", description="What the pixels beyond the patch's edge, which are not known, are taken to be."
-    )
+    offsets_px: Annotated[
+        list[tuple[int, int]],
+        _Nine,
+        Field(
+            description="How far the cut was moved right and down, in pixels; the centre, [0, 0], first, then row by "
+            "row."
+        ),
+    ]
+    probabilities: Annotated[
+        list[Probability],
+        _Nine,
+        Field(description="Calibrated, each of the patch as given (not turned) at its offset."),
+    ]
+    max_deviation: Annotated[float, Field(description="Largest distance of a probability from the mean of the nine.")]
+    label_agreement: Annotated[Probability, Field(description="Share of the nine whose label is the centre's.")]
+    edges: Annotated[
+        Literal["reflected"],
+        Field(description="What the pixels beyond the patch's edge, which are not known, are taken to be."),
+    ] = "reflected"
 
 
 def measure_shifts(patch: Patch, logits_of: Callable[[Patch], Logits]) -> Logits:

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.load.report import page
+from benchmarks.load.targets import targets
 from benchmarks.load.wrk import measured, percentile
 from tests.conftest import ROOT
 
-PARTS = ("closed", "connections", "open", "overload")
+PARTS = ("closed", "connections", "open", "overload", "shipped")
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,19 @@ def test_a_run_of_one_part_gives_a_page_of_that_part(results: dict[str, Any]) ->
         headings = {line for line in alone.splitlines() if line.startswith("#")}
         assert headings < {line for line in whole.splitlines() if line.startswith("#")}
         assert len(headings) > 2, "a title, the part and what was measured"
+
+
+def test_targets_compare_within_a_round_and_number_of_connections(results: dict[str, Any]) -> None:
+    rows = [row for row in results["closed"] if row["contender"] == "Rosette, none" and row["model"] == "fast"]
+    before = [row | {"contender": "Rosette before, none", "patches_s": row["patches_s"] / 2} for row in rows]
+    many = [row | {"connections": 32} for row in rows + before]
+    alone = [row | {"connections": 1, "p50_ms": 3.5} for row in rows]
+    decoding = [row | {"contender": "onnxruntime and decoding", "p50_ms": 1.5} for row in alone]
+    lines = targets({"closed": results["closed"] + before, "connections": many + alone + decoding})
+    assert [line.split(" | ")[1:] for line in lines if "earlier" in line] == [
+        ["≥ 1.70", "2.00 [2.00, 2.00]", "yes |"]
+    ] * 2
+    assert [line.split(" | ")[1:] for line in lines if "p50" in line] == [["≤ 1.5", "2.00 [2.00, 2.00]", "no |"]]
 
 
 def corrected(latencies: list[int], interval: int) -> Counter[int]:

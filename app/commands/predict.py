@@ -18,10 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.commands.errors import readable_errors
 from app.commands.results import Result, write_csv, write_json, write_table
 from app.diagnosis.engine import Engine
-from app.diagnosis.report import Answer
+from app.diagnosis.report import NewAnswer
 from app.diagnosis.scale import Mpp, parse_mpp
 from app.problems import BodyTooLarge, EmptyBody, Problem
 from app.settings import Settings
+from model_zoo.notice import NOTICE
 from model_zoo.occlusion import Occlusion
 from model_zoo.opening import shipped_artifacts
 from model_zoo.orbit import Rotations
@@ -116,7 +117,7 @@ def predict(
     with readable_errors(), _opened(output) as out:
         _WRITERS[style](_with_progress(results(), len(files), out), out)
     if style is Style.TABLE:
-        typer.echo(f"Model {engine.manifest.name} {engine.manifest.version}. {Answer.model_fields['notice'].default}")
+        typer.echo(f"Model {engine.manifest.name} {engine.manifest.version}. {NOTICE}")
     elif style is Style.CSV:
         typer.echo(f"{len(files)} files: {len(files) - refused} answered, {refused} refused.", err=True)
     if refused:
@@ -164,7 +165,7 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _result(file: Path, max_bytes: int, answer: Callable[[bytes], Answer]) -> Result:
+def _result(file: Path, max_bytes: int, answer: Callable[[bytes], NewAnswer]) -> Result:
     shown = _shown(file)
     try:
         return Result(shown, answer(_read(file, max_bytes)), {})

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.table import Column, Table
 
-from app.diagnosis.report import Answer
+from app.diagnosis.report import NewAnswer
 from app.records.exports import cell
 
 CSV_COLUMNS = (
@@ -34,14 +34,14 @@ class Result:
     """
 
     file: str
-    answer: Answer | None
+    answer: NewAnswer | None
     problem: dict[str, Any]
 
 
 def write_json(results: Iterable[Result], out: TextIO) -> None:
     """One JSON object per line: the answer, or ``problem``, and ``file``."""
     for result in results:
-        content = json.loads(result.answer.model_dump_json()) if result.answer else {"problem": result.problem}
+        content = json.loads(result.answer.to_json()) if result.answer else {"problem": result.problem}
         print(json.dumps({"file": result.file} | content), file=out, flush=True)
 
 
@@ -88,7 +88,7 @@ def _values(result: Result) -> Iterator[tuple[str, object]]:
         yield "detail", result.problem["detail"]
         return
     for part in (answer, answer.consistency, answer.quality, answer.patch):
-        yield from ((name, value) for name, value in part if name in CSV_COLUMNS)
+        yield from ((name, getattr(part, name)) for name in CSV_COLUMNS if hasattr(part, name))
     yield "shift_deviation", None if answer.shifts is None else answer.shifts.max_deviation
     yield "reasons", _reasons(answer)
     yield from zip(("logit_no_metastasis", "logit_metastasis"), answer.logits, strict=True)
@@ -96,5 +96,5 @@ def _values(result: Result) -> Iterator[tuple[str, object]]:
     yield from ((f"model_{name}", getattr(answer.model, name)) for name in ("name", "version", "sha256"))
 
 
-def _reasons(answer: Answer) -> str:
+def _reasons(answer: NewAnswer) -> str:
     return " ".join(reason.text for reason in answer.reasons)

@@ -10,7 +10,7 @@ import numpy as np
 
 from app.diagnosis.decode import DecodedPatch, decode
 from app.diagnosis.identity import new_id
-from app.diagnosis.report import Answer, ModelReport, report
+from app.diagnosis.report import ModelReport, NewAnswer, PatchReport, Timing, report
 from app.diagnosis.scale import Mpp
 from app.problems import ImageProblem
 from model_zoo.network import Network
@@ -71,7 +71,7 @@ class Engine:
         shifts: Shifts = Shifts.NONE,
         mpp: Mpp = None,
         occlusion: Occlusion = Occlusion.NONE,
-    ) -> Answer:
+    ) -> NewAnswer:
         """Decode, assess, turn, infer and report, also at the site's prevalence if that is given.
 
         Args:
@@ -99,13 +99,13 @@ class Engine:
 
     def answer_as_given(
         self, files: Sequence[bytes], prevalence: float | None = None, mpps: Sequence[Mpp] | None = None
-    ) -> list[Answer | ImageProblem]:
+    ) -> list[NewAnswer | ImageProblem]:
         """Answer several patches as with ``Rotations.NONE``, in one call of the network; the bits are the same.
 
         The times in an answer are those of all together, but for its own decoding. ``mpps`` has what the caller says of
         the scale of each patch.
         """
-        results: list[Answer | ImageProblem | None] = [None] * len(files)
+        results: list[NewAnswer | ImageProblem | None] = [None] * len(files)
         decoded: list[tuple[int, DecodedPatch, float, float]] = []
         expected = self.manifest.input.microns_per_pixel
         for index, (data, mpp) in enumerate(zip(files, mpps or [None] * len(files), strict=True)):
@@ -148,29 +148,27 @@ class Engine:
         prevalence: float | None,
         shifts: ShiftReport | None = None,
         occlusion: OcclusionReport | None = None,
-    ) -> Answer:
+    ) -> NewAnswer:
         start, decoded, measured, inferred = moments
         answer_id, created_at = new_id()
         return report(
-            answer_id=answer_id,
+            answer_id=str(answer_id),
             created_at=created_at,
             manifest=self.manifest,
             model=self._model,
-            patch_sha256=patch.sha256,
-            patch_format=patch.format,
+            patch=PatchReport(patch.sha256, patch.format, patch.microns_per_pixel),
             quality=quality,
             orbit=orbit,
             probabilities=probabilities,
-            timing_ms={
-                "decode": _milliseconds(start, decoded),
-                "quality": _milliseconds(decoded, measured),
-                "infer": _milliseconds(measured, inferred),
-                "total": _milliseconds(start, inferred),
-            },
+            timing_ms=Timing(
+                decode=_milliseconds(start, decoded),
+                quality=_milliseconds(decoded, measured),
+                infer=_milliseconds(measured, inferred),
+                total=_milliseconds(start, inferred),
+            ),
             prevalence=prevalence,
             shifts=shifts,
             occlusion=occlusion,
-            microns_per_pixel=patch.microns_per_pixel,
         )
 
 

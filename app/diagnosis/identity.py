@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
-from uuid_utils.compat import uuid7
+from uuid_utils import UUID, uuid7
 
 TOLERANCE_S = 1.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,10 +23,6 @@ def new_id(clock: Callable[[], float] = time.time, make: Callable[[], UUID] = uu
         make: gives ids that grow.
     """
     now, answer_id = clock(), make()
-    if abs(_milliseconds(answer_id) / 1000 - now) > TOLERANCE_S:
+    if abs(answer_id.timestamp / 1000 - now) > TOLERANCE_S:
         answer_id = uuid7(nanoseconds=int(now * 1e9))
-    return answer_id, _EPOCH + timedelta(milliseconds=_milliseconds(answer_id))
-
-
-def _milliseconds(answer_id: UUID) -> int:
-    return answer_id.int >> 80
+    return answer_id, _EPOCH + timedelta(milliseconds=answer_id.timestamp)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, BinaryIO
 
 from msgspec import Meta as Bounds
@@ -48,23 +48,32 @@ class Frames:
     """Takes what arrives, and gives the messages that are complete."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._begun = bytearray()
+        self._needed = 0
 
-    def feed(self, data: bytes) -> Iterator[Message]:
+    def feed(self, data: bytes) -> list[Message]:
         """The messages that these bytes complete.
 
         Raises:
             FrameError: if they are none.
         """
-        self._buffer += data
-        while len(self._buffer) >= _PREFIX.size:
-            prefix = bytes(self._buffer[: _PREFIX.size])
-            end = _PREFIX.size + sum(_unpacked(prefix))
-            if len(self._buffer) < end:
-                return
-            content = bytes(self._buffer[_PREFIX.size : end])
-            del self._buffer[:end]
-            yield _message(prefix, content)
+        if self._begun:
+            self._begun += data
+            if len(self._begun) < self._needed:
+                return []
+            data = bytes(self._begun)
+            self._begun.clear()
+        messages, begin = [], 0
+        while begin < len(data):
+            content = begin + _PREFIX.size
+            end = content if len(data) < content else content + sum(_unpacked(data[begin:content]))
+            if len(data) < end:
+                self._begun += data[begin:]
+                self._needed = end - begin
+                break
+            messages.append(_message(data[begin:content], data[content:end]))
+            begin = end
+        return messages
 
 
 def _unpacked(prefix: bytes) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from app.diagnosis.engine import Engine
 from app.diagnosis.prediction_row import row
 from app.diagnosis.raw import RawPixels
-from app.diagnosis.report import Answer
+from app.diagnosis.report import NewAnswer
 from app.diagnosis.scale import Mpp
 from app.inference.frames import Header, Message, frame, read
 from app.memory import keep_what_is_there, return_freed_memory, use_few_arenas
@@ -87,11 +87,11 @@ class Inference:
         measured: tuple[Rotations, Shifts, Occlusion],
         prevalence: float | None,
         mpps: Sequence[Mpp],
-    ) -> list[Answer | ImageProblem]:
+    ) -> list[NewAnswer | ImageProblem]:
         rotations, shifts, occlusion = measured
         if measured == (Rotations.NONE, Shifts.NONE, Occlusion.NONE):
             return engine.answer_as_given(files, prevalence, mpps)
-        answers: list[Answer | ImageProblem] = []
+        answers: list[NewAnswer | ImageProblem] = []
         for data, mpp in zip(files, mpps, strict=True):
             try:
                 answers.append(engine.answer(data, rotations, prevalence, self._helpers, shifts, mpp, occlusion))
@@ -123,17 +123,14 @@ class Inference:
 
 
 def _outcome(
-    answer: Answer | ImageProblem, rotations: Rotations, case_id: str | None, slide_id: str | None
+    answer: NewAnswer | ImageProblem, rotations: Rotations, case_id: str | None, slide_id: str | None
 ) -> tuple[dict[str, Any], bytes]:
     if isinstance(answer, ImageProblem):
         return {"problem": answer.slug, "detail": answer.detail, "extensions": answer.extensions}, b""
-    if case_id is not None or slide_id is not None:
-        answer = answer.model_copy(update={"case_id": case_id, "slide_id": slide_id})
-    values = row(answer, rotations, key_id="")
-    values["created_at"] = answer.created_at.isoformat()
-    text: str = values.pop("answer")
+    answer.case_id, answer.slide_id = case_id, slide_id
     timing = answer.timing_ms
-    return {"values": values, "times_ms": [timing.decode, timing.quality, timing.infer]}, text.encode()
+    outcome = {"values": row(answer, rotations), "times_ms": [timing.decode, timing.quality, timing.infer]}
+    return outcome, answer.to_json()
 
 
 def main() -> None:

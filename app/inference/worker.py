@@ -240,6 +240,7 @@ def _outcome(outcome: Header, text: bytes) -> Outcome:
     if slug := outcome.get("problem"):
         return _IMAGE_PROBLEMS[slug](outcome["detail"], **outcome["extensions"])
     values = outcome["values"]
-    values["created_at"] = datetime.fromisoformat(values["created_at"])
+    if type(values["created_at"]) is not datetime:
+        raise TypeError(f"an answer's time is {values['created_at']!r}")
     values["answer"] = text.decode()
     return Prediction(values, *outcome["times_ms"])

@@ -1,12 +1,16 @@
 """Load test of Rosette, onnxruntime alone and other servers with the same artifact, in one run on one machine.
 
-    python -m benchmarks.load              # everything: about 21 minutes
+    python -m benchmarks.load              # everything: about 19 minutes
     python -m benchmarks.load --quick      # a test of the benchmark itself; its figures are not valid
     python -m benchmarks.load --report     # write docs/performance.md from docs/results/load.json, measure nothing
 
-Needs Linux and wrk. Writes `docs/results/load.json` and `docs/performance.md`. All servers of a model are started, and
-each must return the artifact's logits; then they are measured in turn, and the others are paused (SIGSTOP).
-The other servers have virtual environments in `$XDG_CACHE_HOME/rosette-benchmarks`.
+The ratios are measured with the artifacts 0.3.1 in `benchmarks/artifacts`, so that they compare with earlier runs; a
+few rows are measured with the shipped artifacts, too. One contender is Rosette at an earlier commit (`EARLIER` in
+`contenders.py`).
+
+Needs Linux, git and wrk. Writes `docs/results/load.json` and `docs/performance.md`. All servers of a model are started,
+and each must return the artifact's logits; then they are measured in turn, and the others are paused (SIGSTOP).
+The other servers have virtual environments in `$XDG_CACHE_HOME/rosette-benchmarks`; `--install` makes them beforehand.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,36 +29,43 @@ from typing import Any
 
 from benchmarks.load import measure
 from benchmarks.load.about import about
-from benchmarks.load.contenders import (
-    CONTENDERS,
-    MAIN_IMAGE,
-    NONE,
-    ROOT,
-    SERVERS,
-    Contender,
-    Server,
-    images,
-)
-from benchmarks.load.environments import cache
+from benchmarks.load.contenders import BEFORE, CONTENDERS, DECODE, NONE, PEERS, RAW, ROOT, Contender, Server, images
+from benchmarks.load.contenders import FULL as WITH_TURNS
+from benchmarks.load.environments import cache, environment
 from benchmarks.load.measure import CONNECTIONS, FULL, QUICK, Pace
 from benchmarks.load.report import page
 from benchmarks.load.wrk import Request
 
-PARTS = ("closed", "connections", "open", "overload")
+PARTS = ("closed", "connections", "open", "overload", "shipped")
 MODELS = ("accurate", "fast")
-OTHER_CONNECTIONS, OTHER_ROUNDS, SHARES = (1, 2, 32), 2, (0.5, 0.9)
-OPEN = (NONE, "bare engine, none", "LitServe", "BentoML", "MLServer")
-BY_CONNECTIONS = (*OPEN, "Rosette, full")
+OTHER_ROUNDS, SHARES = 3, (0.5, 0.9)
+OPEN = {"accurate": (NONE, "LitServe", "BentoML", "MLServer"), "fast": (NONE,)}
+BY_CONNECTIONS = {
+    ("accurate", 1): (*OPEN["accurate"], DECODE, WITH_TURNS),
+    ("accurate", 32): (*OPEN["accurate"], BEFORE),
+    ("fast", 1): (NONE, DECODE),
+    ("fast", 32): (NONE, BEFORE),
+}
+WITHOUT_SERVER = ("raw", "raw+decode")
+SHIPPED = (RAW, DECODE, NONE, WITH_TURNS)
 RESULTS, PAGE = ROOT / "docs" / "results" / "load.json", ROOT / "docs" / "performance.md"
 
 Turn = tuple[Contender, Request | None, Server | None]
 
 
 class Run:
-    """The measurements of one model."""
+    """The measurements of one model.
 
-    def __init__(self, model: str, artifact: Path, folder: Path, pace: Pace, cores: int) -> None:
+    Args:
+        model: how results call it.
+        contenders: who takes part.
+    """
+
+    def __init__(
+        self, model: str, artifact: Path, folder: Path, pace: Pace, cores: int, contenders: Sequence[Contender]
+    ) -> None:
         self.model = model
+        self.contenders = contenders
         self.artifact = artifact
         self.folder = folder
         self.pace = pace
@@ -70,12 +81,10 @@ class Run:
         """Start the servers, check that they return the artifact's logits, and pause them."""
         with ExitStack() as stack:
             running = {}
-            for name in SERVERS:
+            for name in dict.fromkeys(each.server for each in self.contenders if each.server not in WITHOUT_SERVER):
                 running[name] = Server(name, self.artifact, self.folder, self.cores)
                 stack.callback(running[name].family.end)
-            for contender in CONTENDERS:
-                if contender.image != MAIN_IMAGE and self.model != MODELS[0]:
-                    continue
+            for contender in self.contenders:
                 if (server := running.get(contender.server)) is None:
                     self.turns[contender.name] = (contender, None, None)
                 elif request := server.check(contender, self.files[contender.image].read_bytes()):
@@ -94,7 +103,9 @@ class Run:
                 contender, request, server = self.turns[name]
                 if request is None or server is None:
                     image = self.files[contender.image]
-                    figures = measure.raw(contender, image, self.artifact, self.cores, self.pace.seconds)
+                    threads = min(self.cores, connections)
+                    figures = measure.raw(contender, image, self.artifact, threads, self.pace.seconds)
+                    figures["connections"] = connections
                 else:
                     figures = measure.load(contender, request, server, self.pace, connections)
                 rows.append(self._row(name, figures | {"round": number}))
@@ -154,31 +165,50 @@ def measured(models: list[str], parts: list[str], pace: Pace) -> dict[str, Any]:
         results["about"] = about(cores, Path(temporary)) | {
             "pace": vars(pace),
             "image_bytes": {name: len(data) for name, data in images().items()},
-            "contenders": {},
+            "contenders": {each.name: each.what for each in CONTENDERS},
+            "artifacts": {},
         }
         for model in models:
+            [artifact] = (ROOT / "benchmarks" / "artifacts").glob(f"{model}-*.int8.onnx")
+            _measure(_run(model, artifact, Path(temporary), pace, cores, results), parts, results)
+        for model in models if "shipped" in parts else ():
             [artifact] = (ROOT / "model_zoo").glob(f"{model}-*.int8.onnx")
-            folder = Path(temporary) / model
-            folder.mkdir()
-            run = Run(model, artifact, folder, pace, cores)
+            run = _run(
+                artifact.name.removesuffix(".int8.onnx"), artifact, Path(temporary), pace, cores, results, SHIPPED
+            )
             with run.servers():
-                everything, closed = list(run.turns), []
-                results["about"]["contenders"] |= {name: contender.what for name, (contender, *_) in run.turns.items()}
-                if "closed" in parts:
-                    closed = run.closed(everything, CONNECTIONS, pace.rounds)
-                    results["closed"] += closed
-                if "connections" in parts and model == MODELS[0]:
-                    for connections in OTHER_CONNECTIONS:
-                        rounds = min(OTHER_ROUNDS, pace.rounds)
-                        results["connections"] += run.closed(list(BY_CONNECTIONS), connections, rounds)
-                if "open" in parts:
-                    names = OPEN if model == MODELS[0] else (NONE,)
-                    known = closed or run.closed(list(names), CONNECTIONS, 1)
-                    results["open"] += run.open({name: median_of(known, name) for name in names})
-                if "overload" in parts and model == MODELS[0]:
-                    results["overload"].append(run.overload())
+                results["shipped"] += run.closed(list(run.turns), CONNECTIONS, min(OTHER_ROUNDS, pace.rounds))
     results["about"]["minutes"] = round((time.monotonic() - began) / 60, 1)
     return results
+
+
+def _run(
+    model: str, artifact: Path, folder: Path, pace: Pace, cores: int, results: dict[str, Any], names: Sequence[str] = ()
+) -> Run:
+    """A run in a folder of its own; all contenders of the model take part if none are named."""
+    results["about"]["artifacts"][model] = artifact.name
+    (folder / model).mkdir()
+    contenders = [each for each in CONTENDERS if (each.name in names if names else model == MODELS[0] or each.quick)]
+    return Run(model, artifact, folder / model, pace, cores, contenders)
+
+
+def _measure(run: Run, parts: list[str], results: dict[str, Any]) -> None:
+    with run.servers():
+        closed = []
+        if "closed" in parts:
+            closed = run.closed(list(run.turns), CONNECTIONS, run.pace.rounds)
+            results["closed"] += closed
+        if "connections" in parts:
+            for (model, connections), names in BY_CONNECTIONS.items():
+                if model == run.model:
+                    rounds = min(OTHER_ROUNDS, run.pace.rounds)
+                    results["connections"] += run.closed(list(names), connections, rounds)
+        if "open" in parts:
+            names = OPEN[run.model]
+            known = closed or run.closed(list(names), CONNECTIONS, 1)
+            results["open"] += run.open({name: median_of(known, name) for name in names})
+        if "overload" in parts and run.model == MODELS[0]:
+            results["overload"].append(run.overload())
 
 
 def main() -> None:
@@ -186,12 +216,17 @@ def main() -> None:
         prog="python -m benchmarks.load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="short measurements and few rounds")
+    parser.add_argument("--install", action="store_true", help="install what is missing of the others, measure nothing")
     parser.add_argument("--report", action="store_true", help="write the page from the results, measure nothing")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page that is made from it")
     options = parser.parse_args()
+    if options.install:
+        for name in PEERS:
+            print(name, environment(name))
+        return
     if not options.report:
         if shutil.which("wrk") is None:
             parser.error("wrk is not installed: Debian and Ubuntu have it as the package wrk")

@@ -22,7 +22,7 @@ _HEADERS = [(b"content-type", b"application/json")]
 
 
 def _answer(data: bytes, rotations: Rotations) -> bytes:
-    return _engine.answer(data, rotations).model_dump_json().encode()
+    return _engine.answer(data, rotations).to_json()
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from benchmarks.load.environments import environment
+from benchmarks.load.environments import environment, source_of
 from benchmarks.load.processes import Family, free_port, launch
 from benchmarks.load.wrk import Request
 from model_zoo.network import Network
@@ -29,12 +29,13 @@ KEY = "the-load-benchmark-brings-its-own-admin-key"
 START_S = 90.0
 BATCH, BATCH_CONNECTIONS = 64, 2
 QUALITY = 75
-IMAGES = {"jpeg": ("JPEG", {"quality": QUALITY}), "png": ("PNG", {})}
-
+IMAGES = {"jpeg": ("JPEG", {"quality": QUALITY})}
 MAIN_IMAGE = "jpeg"
+EARLIER = "9bfe57bf0bc7"  # before issue 16, on 2026-11-28
 
 PEERS = ("litserve", "bentoml", "mlserver")
-SERVERS = ("rosette", "bare", *PEERS)
+ROSETTES = ("rosette", "earlier")
+SERVERS = (*ROSETTES, "bare", *PEERS)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Contender:
     """One row of the table.
 
     Attributes:
-        server: one of SERVERS; ``"raw"`` and ``"raw+decode"`` are onnxruntime without a server.
+        server: one of SERVERS, of which ``"earlier"`` is Rosette at EARLIER; ``"raw"`` and ``"raw+decode"`` are
+            onnxruntime without a server.
         rotations: of Rosette and its bare engine.
         form: how the patch is sent: ``"raw"`` body, ``"multipart"``, ``"batch"`` or ``"json"`` with base64.
     """
@@ -59,17 +61,24 @@ class Contender:
         """Patches per request."""
         return BATCH if self.form == "batch" else 1
 
+    @property
+    def quick(self) -> bool:
+        """Whether it is measured for ``fast``, too."""
+        return self.server in ("raw", "raw+decode", "rosette", "earlier") and self.form != "multipart"
+
     def connections(self, wanted: int) -> int:
         return min(wanted, BATCH_CONNECTIONS) if self.form == "batch" else wanted
 
 
-RAW, DECODE, NONE = "onnxruntime alone", "onnxruntime and decoding", "Rosette, none"
+RAW, DECODE, NONE, FULL = "onnxruntime alone", "onnxruntime and decoding", "Rosette, none", "Rosette, full"
+BEFORE = "Rosette before, none"
 CONTENDERS = (
     Contender(RAW, "no server, no decoding: one thread per core calls a session of one thread", "raw"),
     Contender(DECODE, "the same, with decoding of the image for each call: raw + decode", "raw+decode"),
     Contender(NONE, "`POST /predict?rotations=none`, raw body; keys, quality check and database on", "rosette"),
-    Contender("Rosette, none, multipart", "the same as a form", "rosette", form="multipart"),
-    Contender("Rosette, full", "`POST /predict?rotations=full`, raw body", "rosette", rotations="full"),
+    Contender(BEFORE, f"the same with the code of commit `{EARLIER}`, in today's environment", "earlier"),
+    Contender("Rosette, none, multipart", "`POST /predict?rotations=none` as a form", "rosette", form="multipart"),
+    Contender(FULL, "`POST /predict?rotations=full`, raw body", "rosette", rotations="full"),
     Contender(
         "Rosette, batch",
         f"`POST /predict/batch?rotations=none`, {BATCH} patches in a request, {BATCH_CONNECTIONS} connections",
@@ -100,8 +109,6 @@ CONTENDERS = (
         "mlserver",
         form="json",
     ),
-    Contender("onnxruntime and decoding, PNG", "raw + decode, of the PNG", "raw+decode", image="png"),
-    Contender("Rosette, none, PNG", "`POST /predict?rotations=none`, of the PNG", "rosette", image="png"),
 )
 PATHS = {"litserve": "/predict", "bentoml": "/predict", "mlserver": "/v2/models/patch/infer"}
 FIELDS = {"rosette": "file", "litserve": "request", "bentoml": "image"}
@@ -130,9 +137,14 @@ class Server:
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         self.reference = Network(artifact.read_bytes())
         own = {"ARTIFACT": str(artifact), "CORES": str(cores), "PORT": str(port)}
-        if name == "rosette":
-            own |= {"ROSETTE_HOME": str(folder / "home"), "ROSETTE_PORT": str(port), "ROSETTE_MODEL": str(artifact)}
+        if name in ROSETTES:
+            own |= {
+                "ROSETTE_HOME": str(folder / f"home-{name}"),
+                "ROSETTE_PORT": str(port),
+                "ROSETTE_MODEL": str(artifact),
+            }
             own |= {"ROSETTE_ADMIN_KEY": KEY}
+            own |= {"PYTHONPATH": str(ROOT if name == "rosette" else source_of(EARLIER))}
             command = [str(Path(sys.executable).with_name("rosette")), "serve"]
         elif name == "bare":
             own |= {"PYTHONPATH": str(ROOT)}
@@ -163,7 +175,7 @@ class Server:
     def request(self, contender: Contender, image: bytes) -> Request:
         """The request of a contender, its body in a file."""
         path = PATHS.get(self.name, "/predict")
-        if self.name in ("rosette", "bare"):
+        if self.name in (*ROSETTES, "bare"):
             path += f"{'/batch' if contender.form == 'batch' else ''}?rotations={contender.rotations}"
         kind = f"image/{contender.image}"
         content: dict[str, Any]
@@ -179,7 +191,7 @@ class Server:
         body = self.folder / f"{self.name}-{contender.name}.body".replace(" ", "-").replace(",", "")
         body.write_bytes(built.read())
         headers = [f"Content-Type: {built.headers['content-type']}"]
-        if self.name == "rosette":
+        if self.name in ROSETTES:
             headers.append(f"Authorization: Bearer {KEY}")
         return Request(str(built.url), headers=tuple(headers), body=body)
 
@@ -223,6 +235,7 @@ class Server:
 
 LOGITS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "rosette": lambda answer: answer["logits"],
+    "earlier": lambda answer: answer["logits"],
     "batch": lambda answer: [result["logits"] for result in answer["results"]],
     "bare": lambda answer: answer["logits"],
     "litserve": lambda answer: answer["logits"],

@@ -1,4 +1,5 @@
-"""The virtual environments of the other servers, with Rosette's versions of onnxruntime, numpy and pillow."""
+"""What the other servers run in: virtual environments with Rosette's versions of onnxruntime, numpy and pillow, and the
+source of an earlier Rosette."""
 
 from __future__ import annotations
 
@@ -6,10 +7,13 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from hashlib import sha256
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 SAME = ("numpy", "onnxruntime", "pillow")
 PACKAGES = {
     "litserve": ["litserve==0.2.19", "python-multipart"],
@@ -26,6 +30,23 @@ def cache() -> Path:
     """``$XDG_CACHE_HOME/rosette-benchmarks``, by default in ``~/.cache``."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(given) if given.startswith("/") else Path.home() / ".cache") / "rosette-benchmarks"
+
+
+def source_of(commit: str) -> Path:
+    """The source tree of a commit of this repository, written if missing.
+
+    Raises:
+        subprocess.CalledProcessError: if git does not have the commit.
+    """
+    folder = cache() / f"source-{commit}"
+    done = folder / "complete"
+    if not done.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        packed = subprocess.run(["git", "archive", commit], cwd=REPOSITORY, check=True, capture_output=True).stdout
+        with tarfile.open(fileobj=BytesIO(packed)) as archive:
+            archive.extractall(folder, filter="data")
+        done.touch()
+    return folder
 
 
 def environment(name: str) -> Path:

@@ -40,8 +40,8 @@ class Pace:
     for_figures: bool = True
 
 
-FULL = Pace(rounds=6, seconds=5, warm_up=1, overload=60)
-QUICK = Pace(rounds=2, seconds=2, warm_up=1, overload=8, for_figures=False)
+FULL = Pace(rounds=6, seconds=4, warm_up=1, overload=60)
+QUICK = Pace(rounds=1, seconds=1, warm_up=1, overload=5, for_figures=False)
 
 
 @contextmanager
@@ -55,14 +55,13 @@ def awake(family: Family) -> Iterator[list[int]]:
         family.pause()
 
 
-def raw(contender: Contender, image: Path, artifact: Path, cores: int, seconds: int) -> dict[str, Any]:
+def raw(contender: Contender, image: Path, artifact: Path, threads: int, seconds: int) -> dict[str, Any]:
     """onnxruntime alone, in a separate process."""
-    command = [sys.executable, str(RAW_SCRIPT), str(image), str(cores), str(seconds)]
+    command = [sys.executable, str(RAW_SCRIPT), str(image), str(threads), str(seconds)]
     command += ["--decode"] if contender.server == "raw+decode" else []
     environment = os.environ | {"ARTIFACT": str(artifact)}
     told = json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
     return {
-        "connections": cores,
         "patches_s": told["requests"] / told["seconds"],
         "p50_ms": told["p50_ms"],
         "p99_ms": told["p99_ms"],

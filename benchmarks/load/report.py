@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from statistics import median
 from typing import Any
 
-Row = dict[str, Any]
+from benchmarks.load.figures import DECODE, RAW, Row, beyond, interval, middle, number, paired, rows_of, share, table
+from benchmarks.load.targets import targets
 
-RAW, DECODE, DECODE_PNG = "onnxruntime alone", "onnxruntime and decoding", "onnxruntime and decoding, PNG"
-NONE, FULL, BATCH, BARE = "Rosette, none", "Rosette, full", "Rosette, batch", "bare engine, none"
-PEERS = ("LitServe", "BentoML", "MLServer")
-FULL_INFERENCES = 6
-LIVEZ_MS, REFUSED_MS, GOODPUT = 50, 100, 0.9
+DECODE_PNG = "onnxruntime and decoding, PNG"  # in runs until 2026-11-28
 
 
 def page(results: dict[str, Any]) -> str:
@@ -21,62 +16,26 @@ def page(results: dict[str, Any]) -> str:
     models = list(dict.fromkeys(row["model"] for row in results.get("closed", [])))
     lines = ["# Performance", "", *_introduction(about)]
     if models:
-        lines += ["", "## Targets", "", *_targets(results)]
+        lines += ["", "## Targets", "", *targets(results)]
     for model in models:
         lines += ["", f"## `{model}` at 8 connections", "", *_closed(rows_of(results["closed"], model=model))]
     if models:
         lines += ["", *_reading(about)]
-    if results.get("connections"):
-        lines += ["", "## By connections", "", *_by_connections(results)]
+    for model in dict.fromkeys(row["model"] for row in results.get("connections", [])):
+        lines += ["", f"## `{model}` by connections", "", *_by_connections(results, model)]
     if results.get("open"):
         lines += ["", "## Open loop", "", *_open(results["open"])]
+    for model in dict.fromkeys(row["model"] for row in results.get("shipped", [])):
+        lines += [
+            "",
+            f"## `{model}`, as shipped, at 8 connections",
+            "",
+            *_closed(rows_of(results["shipped"], model=model)),
+        ]
     for row in results.get("overload", []):
         lines += ["", "## Overload", "", *_overload(row)]
     lines += ["", "## What was measured", "", *_contenders(about), "", *_caveats(about)]
     return "\n".join(lines) + "\n"
-
-
-def rows_of(rows: Iterable[Row], **wanted: Any) -> list[Row]:
-    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
-
-
-def paired(rows: Sequence[Row], first: str, second: str, figure: Callable[[Row, Row], float | None]) -> list[float]:
-    """A figure of two contenders for each round that measured both."""
-    seconds = {row["round"]: row for row in rows_of(rows, contender=second)}
-    found = (figure(row, seconds[row["round"]]) for row in rows_of(rows, contender=first) if row["round"] in seconds)
-    return [value for value in found if value is not None]
-
-
-def share(key: str, factor: float = 1.0) -> Callable[[Row, Row], float | None]:
-    def of(row: Row, other: Row) -> float | None:
-        return factor * row[key] / other[key] if row[key] is not None and other[key] else None
-
-    return of
-
-
-def beyond(key: str) -> Callable[[Row, Row], float | None]:
-    return lambda row, other: row[key] - other[key]
-
-
-def middle(rows: Sequence[Row], key: str) -> float | None:
-    found = [row[key] for row in rows if row.get(key) is not None]
-    return median(found) if found else None
-
-
-def interval(values: Sequence[float], form: str = ".2f") -> str:
-    """The median with the least and the greatest."""
-    if not values:
-        return "—"
-    return f"{median(values):{form}} [{min(values):{form}}, {max(values):{form}}]"
-
-
-def number(value: float | None, form: str = ".2f") -> str:
-    return "—" if value is None else f"{value:,{form}}"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    first, *others = (f"| {' | '.join(row)} |" for row in (header, *rows))
-    return [first, "|" + "---|" * len(header), *others]
 
 
 def _introduction(about: Row) -> list[str]:
@@ -97,7 +56,8 @@ def _introduction(about: Row) -> list[str]:
         f"{about['date']}, {about['cpu']}, {about['cores']} cores{' with VNNI' if about['vnni'] else ''}, "
         f"{about['memory_gb']} GB, {about['system']}, {about['wrk']}. Server and load generator share these cores. "
         f"Versions: {names}. Other servers: {peers}; with the same onnxruntime, numpy and pillow. All requests "
-        f"send one synthetic patch: {sizes} (JPEG at quality 75). If no format is named, it is the JPEG.",
+        f"send one synthetic patch: {sizes} (JPEG at quality 75). If no format is named, it is the JPEG."
+        + (f" Artifacts: {', '.join(files)}." if (files := about.get("artifacts", {}).values()) else ""),
         "",
         f"A measurement takes {pace['seconds']} s after {pace['warm_up']} s of warm-up. The contenders are measured "
         f"in turn in {pace['rounds']} rounds, every other round in reverse order, so that a drift of the machine's "
@@ -146,75 +106,21 @@ def _reading(about: Row) -> list[str]:
     ]
 
 
-def _targets(results: dict[str, Any]) -> list[str]:
-    rows = rows_of(results["closed"], model="accurate")
-    lines: list[list[str]] = []
-
-    def add(what: str, target: str, values: Sequence[float], met: Callable[[float], bool]) -> None:
-        if values:
-            lines.append([what, target, interval(values), "yes" if met(median(values)) else "no"])
-
-    add("none, of raw + decode", "≥ 0.80", paired(rows, NONE, DECODE, share("patches_s")), lambda v: v >= 0.8)
-    add(
-        "CPU time per request beyond its inference, ms",
-        "≤ 0.6",
-        paired(rows, NONE, RAW, beyond("cpu_ms")),
-        lambda v: v <= 0.6,
-    )
-    add("the same per patch of a batch, ms", "≤ 0.3", paired(rows, BATCH, RAW, beyond("cpu_ms")), lambda v: v <= 0.3)
-    add(
-        f"full, of raw / {FULL_INFERENCES} inferences",
-        "≥ 0.85",
-        paired(rows, FULL, RAW, share("patches_s", FULL_INFERENCES)),
-        lambda v: v >= 0.85,
-    )
-    best = _best_peer(rows)
-    if best:
-        add(
-            f"none, relative to {best}, the best of the other servers (without a database)",
-            "≥ 1.25",
-            paired(rows, NONE, best, share("patches_s")),
-            lambda v: v >= 1.25,
-        )
-        add("p99, relative to the same", "≤ 0.7", paired(rows, NONE, best, share("p99_ms")), lambda v: v <= 0.7)
-    lines += [line for row in results.get("overload", []) for line in _overload_targets(row)]
-    fast = paired(rows_of(results["closed"], model="fast"), NONE, DECODE, share("patches_s"))
-    after = ["", f"For `fast`, none is {interval(fast)} of raw + decode."] if fast else []
-    return ["`accurate`, 8 connections.", "", *table(["", "target", "measured", "met"], lines), *after]
-
-
-def _best_peer(rows: list[Row]) -> str | None:
-    found = {name: middle(rows_of(rows, contender=name), "patches_s") for name in PEERS}
-    known = {name: value for name, value in found.items() if value is not None}
-    return max(known, key=lambda name: known[name]) if known else None
-
-
-def _overload_targets(row: Row) -> Iterable[list[str]]:
-    goodput, refused, livez = row["goodput_of_capacity"], row["refused"], row["livez"]
-    yield ["overload: goodput of capacity", f"≥ {GOODPUT}", number(goodput), "yes" if goodput >= GOODPUT else "no"]
-    for what, limit, seen in (("refused within", REFUSED_MS, refused), ("`/livez` within", LIVEZ_MS, livez)):
-        if seen["n"]:
-            met = "yes" if seen["max_ms"] <= limit else "no"
-            found = f"p99 {number(seen['p99_ms'], '.1f')}, slowest {number(seen['max_ms'], '.1f')}"
-            yield [f"overload: {what}, ms", f"≤ {limit}", found, met]
-
-
-def _by_connections(results: dict[str, Any]) -> list[str]:
-    rows = results["connections"]
-    models = {row["model"] for row in rows}
+def _by_connections(results: dict[str, Any], model: str) -> list[str]:
+    rows = rows_of(results["connections"], model=model)
     names = list(dict.fromkeys(row["contender"] for row in rows))
-    rows = rows + [row for row in results.get("closed", []) if row["model"] in models and row["contender"] in names]
+    rows += [row for row in rows_of(results.get("closed", []), model=model) if row["contender"] in names]
     counts = sorted({row["connections"] for row in rows})
     lines = []
     for name in names:
         cells = []
         for count in counts:
             mine = rows_of(rows, contender=name, connections=count)
-            figures = (number(middle(mine, key), form) for key, form in _SHORT)
-            cells.append(" / ".join(figures))
+            figures = [number(middle(mine, key), form) for key, form in _SHORT]
+            cells.append(" / ".join(figures) if mine else "")
         lines.append([name, *cells])
     return [
-        "Patches/s / p50 / p99 in ms, `accurate`, closed loop.",
+        f"Patches/s / p50 / p99 in ms, `{model}`, closed loop.",
         "",
         *table(["", *(f"{count} connection{'s' if count > 1 else ''}" for count in counts)], lines),
     ]

@@ -70,6 +70,11 @@ def answer_of(moment: datetime, **changes: Any) -> Answer:
     return Answer.model_validate(EXAMPLE | BY_THE_PATCH | {"id": answer_id, "created_at": moment} | changes)
 
 
+def row_of(answer: Answer, rotations: Rotations, key_id: str) -> dict[str, Any]:
+    """The row of an answer as it is recorded, with all columns."""
+    return row(answer, rotations) | {"key_id": key_id, "answer": answer.model_dump_json(), "file_name": None}
+
+
 def write(database: Engine, entry: LogEntry) -> Recorded | IdempotencyMismatch:
     """Commit one entry, past the writer; gives what its request gets."""
     with transaction(database) as connection:
@@ -85,7 +90,7 @@ def entry_of(
     patch: bytes | None = None,
 ) -> LogEntry:
     """An answer as it is recorded, with the image file if that shall be stored."""
-    return LogEntry(row(answer, rotations, key_id), request, patch)
+    return LogEntry(row_of(answer, rotations, key_id), request, patch)
 
 
 class Clock:

@@ -15,7 +15,6 @@ import pytest
 from sqlalchemy import Engine, insert
 
 from app.diagnosis.engine import Engine as Answerer
-from app.diagnosis.prediction_row import row
 from app.records.drift import Drift
 from app.records.migrations import migrate
 from app.records.tables import models, predictions
@@ -28,7 +27,7 @@ from model_zoo.orbit import Rotations, measure_orbit
 from model_zoo.symmetry import Group
 from model_zoo.synthetic import synthetic_patch
 from model_zoo.turns import Patch, turn
-from tests.app.conftest import RunningServer, answer_of, encoded
+from tests.app.conftest import RunningServer, answer_of, encoded, row_of
 from tests.app.earlier import artifact
 from tests.model_zoo.resealing import with_manifest
 
@@ -195,9 +194,9 @@ def test_drift_compares_each_basis_with_its_own_reference(database: Engine, arti
     for place in range(300):
         answer = answer_of(now - timedelta(hours=1) + timedelta(milliseconds=place))
         value = {"probability": (place % 10) / 10 + 0.05}
-        rows.append(row(answer, Rotations.FULL, "key") | value | {"basis": "orbit"})
+        rows.append(row_of(answer, Rotations.FULL, "key") | value | {"basis": "orbit"})
         if place < 250:
-            rows.append(row(answer_of(now - timedelta(hours=2)), Rotations.FULL, "key") | value)
+            rows.append(row_of(answer_of(now - timedelta(hours=2)), Rotations.FULL, "key") | value)
     with database.begin() as connection:
         connection.execute(insert(models), entry)
         connection.execute(insert(predictions), rows)

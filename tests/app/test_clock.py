@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, insert, inspect, select, text
-from uuid_utils.compat import uuid7
+from uuid_utils import UUID, uuid7
 
 from app.diagnosis.identity import new_id
-from app.diagnosis.prediction_row import row
 from app.records.audit import SERVER, AuditTrail
 from app.records.clock import JUMP, ClockJumpedError
 from app.records.database import open_database
@@ -21,7 +19,7 @@ from app.records.migrations import migrate, scripts
 from app.records.retention import CONFIRMED, Retention
 from app.records.tables import clock, predictions
 from model_zoo.orbit import Rotations
-from tests.app.conftest import answer_of
+from tests.app.conftest import answer_of, row_of
 from tests.app.test_retention import add, count
 from tests.installed import rosette
 
@@ -124,7 +122,7 @@ def test_the_migration_begins_with_the_newest_row(database: Engine) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "0006")
         known = {column["name"] for column in inspect(connection).get_columns("predictions")}
-        rows = [row(answer_of(moment), Rotations.FULL, "key") for moment in (NOW - DAY, NOW)]
+        rows = [row_of(answer_of(moment), Rotations.FULL, "key") for moment in (NOW - DAY, NOW)]
         earlier = [{name: value for name, value in each.items() if name in known} for each in rows]
         connection.execute(insert(predictions), earlier)
     migrate(database)

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 from app.access.caller import Role
 from app.commands.drift import drift
-from app.diagnosis.prediction_row import row
 from app.problems import RecordsUnavailable
 from app.records.drift import FRESH_S, Drift, ModelDrift, WindowDrift
 from app.records.migrations import migrate
@@ -24,7 +23,7 @@ from model_zoo.artifact import parse
 from model_zoo.drift import FigureDrift, compare, psi
 from model_zoo.manifest import Bins, Manifest, Reference
 from model_zoo.orbit import Rotations
-from tests.app.conftest import Clock, RunningServer, answer_of, assert_problem
+from tests.app.conftest import Clock, RunningServer, answer_of, assert_problem, row_of
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -50,7 +49,7 @@ def add_model(engine: Engine, manifest: Manifest, reference: Reference | None, m
 def add(engine: Engine, moment: datetime, number: int, values: Callable[[int], dict[str, Any]]) -> None:
     """Predictions about this moment; ``values`` gives the columns of each that differ from the example's."""
     rows = [
-        row(answer_of(moment + timedelta(milliseconds=place)), Rotations.FULL, "key") | values(place)
+        row_of(answer_of(moment + timedelta(milliseconds=place)), Rotations.FULL, "key") | values(place)
         for place in range(number)
     ]
     with engine.begin() as connection:

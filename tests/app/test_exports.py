@@ -19,7 +19,6 @@ from sqlalchemy import Engine, event, insert, text
 
 from app.access.caller import Role
 from app.api.exports import ACTION
-from app.diagnosis.prediction_row import row
 from app.records.audit import AuditRow
 from app.records.exports import CSV, CSV_NAMES, JSONL, MAX_ROWS, piece
 from app.records.filters import EVERYTHING, Filter
@@ -27,7 +26,7 @@ from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
 from app.records.tables import predictions
 from model_zoo.orbit import Rotations
-from tests.app.conftest import RunningServer, answer_of, assert_problem
+from tests.app.conftest import RunningServer, answer_of, assert_problem, row_of
 from tests.conftest import ROOT
 
 FORMATS = ["csv", "jsonl"]
@@ -37,7 +36,7 @@ MANY = 20_000  # some 30 MB: more than sockets and the server hold of a stream t
 
 def fill(engine: Engine, number: int) -> list[str]:
     """Rows a second apart, of cases of 1000; gives their ids, newest first."""
-    template = row(answer_of(NOON), Rotations.FULL, "a key")
+    template = row_of(answer_of(NOON), Rotations.FULL, "a key")
     ids = [str(answer_of(NOON + timedelta(seconds=place)).id) for place in range(number)]
     rows = [template | {"id": each, "case_id": f"case-{place // 1000}"} for place, each in enumerate(ids)]
     with engine.begin() as connection:
@@ -137,7 +136,7 @@ def test_the_columns_are_documented_in_their_order() -> None:
 def test_text_is_no_formula_and_numbers_are_numbers(database: Engine) -> None:
     migrate(database)
     texts = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "'x", "a=1", "", 'a "b", c\nd', "ü"]
-    template = row(answer_of(NOON), Rotations.FULL, "k") | {"probability": None, "logit_metastasis": -1e-7}
+    template = row_of(answer_of(NOON), Rotations.FULL, "k") | {"probability": None, "logit_metastasis": -1e-7}
     rows = [template | {"id": str(answer_of(NOON).id), "case_id": each} for each in texts]
     with database.begin() as connection:
         connection.execute(insert(predictions), rows)

@@ -13,7 +13,6 @@ import pytest
 from sqlalchemy import Engine, delete, func, insert, select, text, update
 
 from app.access.caller import Role
-from app.diagnosis.prediction_row import row
 from app.problems import IdempotencyMismatch
 from app.records.database import transaction
 from app.records.idempotency import Repeatable, claim, fingerprint
@@ -22,7 +21,7 @@ from app.records.predictions import PredictionLog
 from app.records.tables import idempotency, predictions
 from model_zoo.orbit import Rotations
 from model_zoo.synthetic import synthetic_patch
-from tests.app.conftest import RunningServer, answer_of, assert_problem, encoded, entry_of, write
+from tests.app.conftest import RunningServer, answer_of, assert_problem, encoded, entry_of, row_of, write
 
 PNG = {"Content-Type": "image/png"}
 FAST = {"rotations": "none"}
@@ -151,7 +150,7 @@ def test_who_comes_second_waits_for_the_first_ones_answer(database: Engine, same
     thread = threading.Thread(target=repeat)
     with transaction(database) as connection:
         assert claim(connection, request, str(first.id)) is None
-        connection.execute(insert(predictions), row(first, Rotations.FULL, "key"))
+        connection.execute(insert(predictions), row_of(first, Rotations.FULL, "key"))
         thread.start()
         if database.dialect.name == "postgresql":
             waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")

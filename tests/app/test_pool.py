@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from app.diagnosis.engine import Engine
-from app.diagnosis.report import Answer
+from app.diagnosis.report import Answer, NewAnswer
 from app.inference.model import Model, Prediction
 from app.inference.pool import Pool
 from app.inference.processes import Processes
 from app.inference.worker import Job, Outcome
-from app.problems import Busy, ClientGone, Problem, WrongSize
+from app.problems import Busy, ClientGone, ImageProblem, Problem, WrongSize
 from model_zoo.opening import ModelError
 from model_zoo.orbit import Rotations
 from model_zoo.synthetic import synthetic_patch
@@ -76,10 +76,11 @@ async def counted(pool: Pool, job: Job) -> list[Outcome]:
         pool.leave(len(job.files))
 
 
-def told(outcome: Outcome) -> dict[str, Any]:
+def told(outcome: Outcome | NewAnswer) -> dict[str, Any]:
     """What an answer says, but for its times."""
-    assert isinstance(outcome, Prediction)
-    return Answer.model_validate_json(outcome.values["answer"]).model_dump(exclude=TIMES)
+    assert not isinstance(outcome, ImageProblem)
+    text = outcome.to_json() if isinstance(outcome, NewAnswer) else outcome.values["answer"]
+    return Answer.model_validate_json(text).model_dump(exclude=TIMES)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -106,8 +107,8 @@ def test_the_answers_are_those_of_the_engine(artifact: bytes, engine: Engine, ro
 
     async def test() -> None:
         good, bad, other = await asked(pool, model, GOOD, SMALL, OTHER, rotations=rotations)
-        assert told(good) == engine.answer(GOOD, rotations, 0.1).model_dump(exclude=TIMES)
-        assert told(other) == engine.answer(OTHER, rotations, 0.1).model_dump(exclude=TIMES)
+        assert told(good) == told(engine.answer(GOOD, rotations, 0.1))
+        assert told(other) == told(engine.answer(OTHER, rotations, 0.1))
         with pytest.raises(WrongSize) as expected:
             engine.answer(SMALL, rotations)
         assert isinstance(bad, WrongSize)
@@ -135,7 +136,7 @@ def test_what_waits_goes_together_and_everybody_gets_their_own(artifact: bytes, 
             if data is SMALL:
                 assert isinstance(outcome, WrongSize)
             else:
-                assert told(outcome) == engine.answer(data, Rotations.NONE).model_dump(exclude=TIMES)
+                assert told(outcome) == told(engine.answer(data, Rotations.NONE))
         [whole] = await orbit
         assert told(whole)["consistency"]["exact"] is True
         assert (pool.running, pool.waiting) == (0, 0)

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from sqlalchemy import Engine, insert
 
 from app.diagnosis import past
-from app.diagnosis.prediction_row import row
 from app.records.filters import Filter
 from app.records.migrations import migrate
 from app.records.predictions import PredictionLog
@@ -19,9 +18,9 @@ from app.records.tables import predictions
 from model_zoo.manifest import Manifest
 from model_zoo.network import Network
 from model_zoo.orbit import Rotations
-from model_zoo.reasons import DECISION_OF, Code, Reason, codes, reason
+from model_zoo.reasons import DECISION_OF, Code, codes, reason
 from model_zoo.synthetic import synthetic_patch
-from tests.app.conftest import RunningServer, answer_of, assert_problem, encoded
+from tests.app.conftest import RunningServer, answer_of, assert_problem, encoded, row_of
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 PNG = {"Content-Type": "image/png"}
@@ -42,7 +41,7 @@ def test_every_text_states_its_figures(code: Code) -> None:
 
 def test_a_reason_is_one_of_the_codes() -> None:
     with pytest.raises(ValidationError):
-        Reason.model_validate({"code": "whatever", "value": None, "limit": None, "text": "-"})
+        answer_of(NOW, reasons=[{"code": "whatever", "value": None, "limit": None, "text": "-"}])
 
 
 def test_a_row_has_each_code_once() -> None:
@@ -64,9 +63,9 @@ def test_the_filter_tells_tissue_from_no_tissue(database: Engine) -> None:
     rows = []
     for code in get_args(Code):
         value = {"decision": DECISION_OF.get(code, "review"), "reason_codes": code}
-        rows.append(row(answer_of(NOW), Rotations.FULL, "key") | value)
+        rows.append(row_of(answer_of(NOW), Rotations.FULL, "key") | value)
     both = {"decision": "not_assessable", "reason_codes": "tissue sharpness no_tissue"}
-    rows += [row(answer_of(NOW), Rotations.FULL, "key") | both, row(answer_of(NOW), Rotations.FULL, "key")]
+    rows += [row_of(answer_of(NOW), Rotations.FULL, "key") | both, row_of(answer_of(NOW), Rotations.FULL, "key")]
     with database.begin() as connection:
         connection.execute(insert(predictions), rows)
     log = PredictionLog(database)

@@ -17,7 +17,6 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import Engine, Table, func, insert, select, update
 
-from app.diagnosis.prediction_row import row
 from app.records.audit import SERVER, AuditTrail
 from app.records.database import open_database
 from app.records.idempotency import Repeatable, fingerprint
@@ -29,7 +28,7 @@ from app.records.shadow_scores import Score, ShadowScores
 from app.records.tables import idempotency, models, patches, predictions, reviews, shadow_scores, verdicts
 from app.settings import Settings
 from model_zoo.orbit import Rotations
-from tests.app.conftest import RunningServer, answer_of, entry_of, write
+from tests.app.conftest import RunningServer, answer_of, entry_of, row_of, write
 
 DAY = timedelta(days=1)
 
@@ -47,7 +46,7 @@ def count(engine: Engine, table: Table) -> int:
 
 def add(engine: Engine, moments: list[datetime]) -> list[str]:
     """Predictions of these moments; gives their ids."""
-    rows = [row(answer_of(moment), Rotations.FULL, "key") for moment in moments]
+    rows = [row_of(answer_of(moment), Rotations.FULL, "key") for moment in moments]
     with engine.begin() as connection:
         connection.execute(insert(predictions), rows)
     return [each["id"] for each in rows]

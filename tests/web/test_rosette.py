@@ -14,7 +14,7 @@ from model_zoo.decision import ConsistencyReport
 
 
 def drawn(threshold: float | None = 0.4, **changes: Any) -> Rosette:
-    return rosette(ConsistencyReport.model_validate(EXAMPLE["consistency"] | changes), threshold)
+    return rosette(ConsistencyReport(**EXAMPLE["consistency"] | changes), threshold)
 
 
 def corners(path: str) -> list[tuple[float, float]]:

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from model_zoo.listing import AsJson, show, show_json
 from training.commands import Data, RunFolder
-
-if TYPE_CHECKING:
-    from training.study.cells import Cell
+from training.study.options import CORES, RESULTS, RUNS, Out, Runs, Tested, Tier, Tiered, Training, budget_of, taking
 
 study = typer.Typer(
     help="Compare networks and quantizations under one budget, and write tables and plots.", no_args_is_help=True
 )
 
-TIERS = ("cpu", "gpu")
-Tier = Annotated[str, typer.Option(help="Budget: cpu (the fast topology) or gpu (the accurate one, longer).")]
-Runs = Annotated[Path, typer.Option(help="Folder for trained networks, each named by the hash of its settings.")]
-Out = Annotated[Path, typer.Option(help="Folder for the JSON files of results.")]
-Jobs = Annotated[int, typer.Option(min=1, help="Number of networks trained in parallel.")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads per network.")]
-Train = Annotated[bool, typer.Option(help="Train missing networks; with --no-train they are shown as not run.")]
-Test = Annotated[bool, typer.Option(help="Also measure on test; only for a published table.")]
 PRECISIONS = {"int8": "INT8", "float32": "float32"}
-RUNS, RESULTS, CORES = Path("runs/study"), Path("docs/results"), os.cpu_count() or 1
 
 
 @study.callback()
@@ -40,12 +27,11 @@ def _study() -> None:
 def plan(data: Data, tier: Tier = "cpu", runs: Runs = RUNS, as_json: AsJson = False) -> None:
     """Print the cost of each experiment, in patch-epochs and hours on this machine; train nothing."""
     from training.data import load
-    from training.study import cells
     from training.study.experiments import best_equivariant
     from training.study.plan import experiments
     from training.study.plan import plan as costs_of
 
-    budget = cells.TIERS[_known(tier)]
+    budget = budget_of(tier)
     best = best_equivariant(budget, runs, load(data, "valid"))
     costs = costs_of(experiments(budget, best), runs, len(load(data, "train")))
     if as_json:
@@ -62,96 +48,63 @@ def plan(data: Data, tier: Tier = "cpu", runs: Runs = RUNS, as_json: AsJson = Fa
 
 
 @study.command()
-def grid(
-    data: Data,
-    tier: Tier = "cpu",
-    runs: Runs = RUNS,
-    out: Out = RESULTS,
-    jobs: Jobs = CORES,
-    threads: Threads = 1,
-    train: Train = True,
-    test: Test = False,
-) -> None:
+@taking(Tested)
+def grid(options: Tested) -> None:
     """Train and measure conventional and equivariant networks, INT8 and float32, under one budget."""
     from training.data import load
     from training.study import cells, experiments
-    from training.study.results import save
 
-    budget = cells.TIERS[_known(tier)]
-    if train:
-        _train(cells.grid(budget), data, runs, jobs, threads)
-        best = experiments.best_equivariant(budget, runs, load(data, "valid"))
+    data, runs = options.data, options.runs
+    if options.training:
+        options.train(cells.grid(options.budget))
+        best = experiments.best_equivariant(options.budget, runs, load(data, "valid"))
         assert best is not None
         typer.echo(f"Best equivariant network on valid, INT8: {best}")
-        _train(cells.more_seeds(budget, best), data, runs, jobs, threads)
-    typer.echo(f"Wrote {save(out, 'grid', experiments.grid(tier, runs, data, test=test))}")
+        options.train(cells.more_seeds(options.budget, best))
+    options.save("grid", experiments.grid(options.tier, runs, data, test=options.test))
 
 
 @study.command()
-def efficiency(
-    data: Data,
-    tier: Tier = "cpu",
-    runs: Runs = RUNS,
-    out: Out = RESULTS,
-    jobs: Jobs = CORES,
-    threads: Threads = 1,
-    train: Train = True,
-    test: Test = False,
-) -> None:
+@taking(Tested)
+def efficiency(options: Tested) -> None:
     """Train the best equivariant network and the conventional one on fewer patches; run after the grid."""
     from training.data import load
     from training.study import cells, experiments
-    from training.study.results import save
 
-    budget = cells.TIERS[_known(tier)]
-    best = experiments.best_equivariant(budget, runs, load(data, "valid"))
+    data, runs = options.data, options.runs
+    best = experiments.best_equivariant(options.budget, runs, load(data, "valid"))
     if best is None:
         raise typer.BadParameter(f"{runs} does not contain the whole grid: run `rosette study grid` first")
-    if train:
-        _train(cells.data_efficiency(budget, best), data, runs, jobs, threads)
-    typer.echo(f"Wrote {save(out, 'efficiency', experiments.data_efficiency(tier, runs, data, test=test))}")
+    options.train(cells.data_efficiency(options.budget, best))
+    options.save("efficiency", experiments.data_efficiency(options.tier, runs, data, test=options.test))
 
 
 @study.command()
-def pareto(
-    data: Data,
-    tier: Tier = "cpu",
-    runs: Runs = RUNS,
-    out: Out = RESULTS,
-    jobs: Jobs = CORES,
-    threads: Threads = 1,
-    train: Train = True,
-) -> None:
+@taking(Tiered)
+def pareto(options: Tiered) -> None:
     """Train C12 networks of increasing cost and measure INT8 latency and validation AUC."""
     from training.study import cells, experiments
-    from training.study.results import save
 
-    planned = cells.pareto(cells.TIERS[_known(tier)])
-    if train:
-        _train(planned, data, runs, jobs, threads)
-    typer.echo(f"Wrote {save(out, 'pareto', experiments.pareto(tier, runs, data))}")
+    options.train(cells.pareto(options.budget))
+    options.save("pareto", experiments.pareto(options.tier, options.runs, options.data))
 
 
 @study.command()
+@taking(Training, jobs=1, threads=CORES)
 def table1(
-    data: Data,
-    runs: Runs = RUNS,
-    out: Out = RESULTS,
-    epochs: Annotated[int, typer.Option(min=1, help="The paper's are 300.")] = 300,
-    seeds: Annotated[int, typer.Option(min=1)] = 3,
-    jobs: Jobs = 1,
-    threads: Threads = CORES,
+    options: Training,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each network; the paper trains for 300.")] = 300,
+    seeds: Annotated[int, typer.Option(min=1, help="Networks of each kind, each with another seed.")] = 3,
 ) -> None:
     """Train and test by the paper's protocol; for all 327,680 patches of PCam and GPUs."""
     from training.study import cells, experiments
     from training.study.report import table1_section
-    from training.study.results import save
 
     planned = cells.table1(seeds, epochs)
-    _train(planned, data, runs, jobs, threads)
-    document = experiments.table1(planned, runs, data)
+    options.train(planned)
+    document = experiments.table1(planned, options.runs, options.data)
     typer.echo("\n".join(table1_section(document)))
-    typer.echo(f"Wrote {save(out, 'table1', document)}")
+    options.save("table1", document)
 
 
 @study.command()
@@ -252,20 +205,3 @@ def report(
 
     for file in write(results, page):
         typer.echo(f"Wrote {file}")
-
-
-def _known(tier: str) -> str:
-    if tier not in TIERS:
-        raise typer.BadParameter(f"{tier!r} is not one of {', '.join(TIERS)}", param_hint="--tier")
-    return tier
-
-
-def _train(planned: Sequence[Cell], data: Path, runs: Path, jobs: int, threads: int) -> None:
-    from training.data import DataError
-    from training.study.runner import run
-
-    try:
-        run(planned, data, runs, jobs=jobs, threads=threads, tell=typer.echo)
-    except (DataError, ValueError) as error:
-        typer.secho(f"rosette study: {error}", err=True, fg="red")
-        raise typer.Exit(2) from error
