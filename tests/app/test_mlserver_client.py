@@ -24,6 +24,10 @@ def request(name: str, shape: tuple[int, ...], data: list[int]) -> dict[str, Any
     return {"id": name, "inputs": [tensor]}
 
 
+def bits(logits: list[Any]) -> bytes:
+    return np.array(logits, np.float32).tobytes()
+
+
 def test_it_predicts_and_reads_errors(server: RunningServer, tmp_path: Path) -> None:
     if not MLSERVER.is_dir():
         pytest.skip(f"MLServer's client is not at {MLSERVER}: make train-env installs it")
@@ -33,9 +37,9 @@ def test_it_predicts_and_reads_errors(server: RunningServer, tmp_path: Path) -> 
     (tmp_path / "in.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     np.save(tmp_path / "patches.npy", np.stack(patches))
     name = server.services.model.manifest.name
-    program = [sys.executable, ROOT / "tests" / "app" / "mlserver_program.py"]
+    program = [sys.executable, str(ROOT / "tests" / "app" / "mlserver_program.py")]
     done = subprocess.run(
-        [*program, f"127.0.0.1:{server.port}", server.key, name, tmp_path],
+        [*program, f"127.0.0.1:{server.port}", server.key, name, str(tmp_path)],
         env=os.environ | {"PYTHONPATH": str(MLSERVER)},
         stdout=subprocess.PIPE,
         text=True,
@@ -51,10 +55,10 @@ def test_it_predicts_and_reads_errors(server: RunningServer, tmp_path: Path) -> 
             outputs = {output["name"]: output["data"] for output in line["outputs"]}
             assert outputs["probability"] == [answer["probability"]]
             assert outputs["decision"] == [answer["decision"]]
-            assert np.float32(outputs["logits"]).tolist() == np.float32(answer["logits"]).tolist()
+            assert bits(outputs["logits"]) == bits(answer["logits"])
     codecs, probabilities = told["codecs"], [answer["probability"] for answer in expected]
     assert codecs["inputs"] == [["patches", "UINT8", [-1, 96, 96, 3]]]
-    assert np.float32(codecs["logits"]).tolist() == np.float32([answer["logits"] for answer in expected]).tolist()
+    assert bits(codecs["logits"]) == bits([answer["logits"] for answer in expected])
     assert codecs["decision"] == [answer["decision"] for answer in expected]
     assert codecs["decision"][2] == "not_assessable"
     np.testing.assert_array_equal(np.array(codecs["probability"], float), np.array(probabilities, float))
