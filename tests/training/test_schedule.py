@@ -91,7 +91,7 @@ def test_the_loss_adds_the_weighted_divergence_of_twins(images: Patch) -> None:
     logits = network(augmented(batch[0], recipe))
     expected = divergence(*(logits[:, 1] - logits[:, 0]).chunk(2)).item()
     assert expected > 0
-    assert losses[1] - losses[0] == pytest.approx(2 * expected, rel=1e-4)
+    assert losses[1] - losses[0] == pytest.approx(2 * expected, rel=0.01)
 
 
 def test_consistency_without_augmentation_is_refused(data: Path, tmp_path: Path) -> None:
