@@ -1,6 +1,7 @@
 """Augmentation of batches of patches: turns, shifts, zoom, JPEG, stain jitter and focus.
 
-Source of the stain jitter: Tellez et al. 2018, *Whole-Slide Mitosis Detection in H&E Breast Histology*;
+Source of the twins: Zheng et al. 2016, *Improving the Robustness of Deep Neural Networks via Stability Training*;
+of the stain jitter: Tellez et al. 2018, *Whole-Slide Mitosis Detection in H&E Breast Histology*;
 of the stain matrix: Ruifrok & Johnston 2001.
 """
 
@@ -15,9 +16,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.recipe import Recipe
+
 HED_TO_OPTICAL_DENSITY = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 JPEG_BLOCK_PX = 16  # of 4:2:0
 JPEG_QUALITIES = (60, 95)
+TWIN_SHIFT_PX = 4
 BINOMIAL = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
 
 
@@ -111,3 +115,32 @@ def reencode(images: npt.NDArray[np.uint8], share: float, seed: int) -> npt.NDAr
         )
         encoded[i] = np.asarray(Image.open(buffer))[top : top + side, left : left + side]
     return encoded
+
+
+def augmented(images: Tensor, recipe: Recipe) -> Tensor:
+    """A batch of training patches as the recipe asks for it; with ``consistency``, all of them twice.
+
+    Args:
+        images: uint8 [N, 96, 96, 3].
+
+    Returns:
+        float [N, 3, 96, 96] in [0, 1], or [2 N, 3, 96, 96]: the patches, then their twins in the same order. Twins
+        differ in their position and encoding alone: turn, stain and focus are equal.
+    """
+    device, seed = images.device, int(torch.randint(2**31, ()))
+    pixels = images.cpu().numpy()
+    if recipe.shift_px or recipe.zoom:
+        pixels = shift_and_zoom(pixels, recipe.shift_px, recipe.zoom, seed)
+    pixels = turn_at_random(torch.from_numpy(pixels).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+    if recipe.consistency:
+        pixels = np.concatenate([pixels, shift_and_zoom(pixels, TWIN_SHIFT_PX, 0.0, seed + 1)])
+    if recipe.jpeg:
+        pixels = reencode(pixels, recipe.jpeg, seed)
+    x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
+    return torch.cat([_colour_and_focus(twins, recipe, seed) for twins in x.split(len(images))])
+
+
+def _colour_and_focus(images: Tensor, recipe: Recipe, seed: int) -> Tensor:
+    random = torch.Generator().manual_seed(seed)
+    images = jitter_stain(images, recipe.stain_jitter, random)
+    return refocus(images, recipe.refocus, random) if recipe.refocus else images

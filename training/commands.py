@@ -61,6 +61,9 @@ def train(
     shift_px: Annotated[int, typer.Option(min=0, max=16, help="Largest random shift in pixels.")] = 0,
     zoom: Annotated[float, typer.Option(min=0, max=0.5, help="Largest random change of the scale.")] = 0.0,
     jpeg: Annotated[float, typer.Option(min=0, max=1, help="Share of the patches re-encoded as JPEG.")] = 0.0,
+    consistency: Annotated[
+        float, typer.Option(min=0, help="Weight of equal answers to shifted and re-encoded twins; 0: none.")
+    ] = 0.0,
     precision: Annotated[str, typer.Option(help="bf16-mixed, 32-true, or auto for the faster one here.")] = "auto",
     teacher: Annotated[
         list[Path] | None,
@@ -98,6 +101,7 @@ def train(
             "shift_px": shift_px,
             "zoom": zoom,
             "jpeg": jpeg,
+            "consistency": consistency,
             "precision": precision,
             "distillation": taught,
         }

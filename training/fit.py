@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.utils.data import DataLoader, Dataset
 
-from training.augment import jitter_stain, reencode, refocus, shift_and_zoom, turn_at_random
+from training.augment import augmented
 from training.checkpoints import LAST, PREVIOUS, latest_checkpoint
 from training.data import Patches, halves_of_valid, load_to_fit
 from training.denormals import without_denormals
@@ -80,28 +80,20 @@ class Classifier(L.LightningModule):
         self.network = network_of(topology)
         self.recipe = recipe
 
-    def _augmented(self, images: Tensor) -> Tensor:
-        """uint8 [N, 96, 96, 3] → float [N, 3, 96, 96] in [0, 1]."""
-        recipe, device = self.recipe, images.device
-        seed = int(torch.randint(2**31, ()))
-        if recipe.shift_px or recipe.zoom:
-            shifted = shift_and_zoom(images.cpu().numpy(), recipe.shift_px, recipe.zoom, seed)
-            images = torch.from_numpy(shifted).to(device)
-        x = turn_at_random(images.permute(0, 3, 1, 2))
-        if recipe.jpeg:
-            encoded = reencode(x.permute(0, 2, 3, 1).cpu().numpy(), recipe.jpeg, seed)
-            x = torch.from_numpy(encoded).to(device).permute(0, 3, 1, 2)
-        x = jitter_stain(x.float() / 255, recipe.stain_jitter)
-        return refocus(x, recipe.refocus) if recipe.refocus else x
-
     def loss(self, batch: Batch, *, augment: bool) -> tuple[Tensor, Tensor]:
         images, labels, soft = batch
-        taught = self.recipe.distillation if augment else None
-        x = self._augmented(images) if augment else images.permute(0, 3, 1, 2).float() / 255
+        recipe = self.recipe
+        taught = recipe.distillation if augment else None
+        twins = augment and recipe.consistency > 0
+        x = augmented(images, recipe) if augment else images.permute(0, 3, 1, 2).float() / 255
+        if twins:
+            labels, soft = labels.repeat(2), soft.repeat(2)
         logits = self.network(x.contiguous(memory_format=torch.channels_last)).float()
         loss = F.cross_entropy(logits, labels)
         if taught is not None:
             loss = taught.mixed(loss, logits, soft)
+        if twins:
+            loss = loss + recipe.consistency * divergence(*(logits[:, 1] - logits[:, 0]).chunk(2))
         return loss, (logits.argmax(1) == labels).float().mean()
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
@@ -127,6 +119,11 @@ class Classifier(L.LightningModule):
         steps = max(6, int(self.trainer.estimated_stepping_batches))  # of 5, a warm-up of 1 step divides by zero
         schedule = learning_rates(optimizer, recipe, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def divergence(first: Tensor, second: Tensor) -> Tensor:
+    """Mean of KL(p, q) + KL(q, p) of the probabilities p, q of two vectors of logit differences [N]."""
+    return ((first.sigmoid() - second.sigmoid()) * (first - second)).mean()
 
 
 class KeepPrevious(L.Callback):
@@ -257,6 +254,8 @@ def fit(
     run = Run(topology, recipe, material.train.source, material.train.sha256)
     if (folder / "run.json").exists() and Run.read(folder) != run:
         raise ValueError(f"{folder} holds a run with other settings or data; name another folder or delete it")
+    if recipe.consistency and not recipe.augment:
+        raise ValueError("consistency needs augmentation: without it a patch and its twin are equal")
     if len(train) < recipe.batch_size:
         raise ValueError(f"{len(train):,} training patches fill no batch of {recipe.batch_size}: choose a smaller one")
     run.write(folder)

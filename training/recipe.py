@@ -44,6 +44,9 @@ class Recipe:
             further keeps their answer, so that the student's does not depend on where the grid of pixels lay.
         zoom: largest random change of the scale, likewise.
         jpeg: share of the patches that are re-encoded, see :func:`training.augment.reencode`.
+        consistency: weight of the divergence between the answers to a patch and to its twin, which is shifted
+            and re-encoded, see :func:`training.augment.augmented`; 0 for none. A step then takes twice
+            ``batch_size`` images.
         precision: ``bf16-mixed``, ``32-true``, or ``auto`` for the faster one on this machine.
         distillation: settings of distillation; None for labels only.
     """
@@ -63,6 +66,7 @@ class Recipe:
     shift_px: int = 0
     zoom: float = 0.0
     jpeg: float = 0.0
+    consistency: float = 0.0
     precision: Precision = "auto"
     distillation: Distillation | None = None
 

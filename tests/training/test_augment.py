@@ -7,7 +7,8 @@ import torch
 
 from model_zoo.turns import Patch
 from tests.training.tiny import as_input
-from training.augment import jitter_stain, reencode, refocus, shift_and_zoom, turn_at_random
+from training.augment import TWIN_SHIFT_PX, augmented, jitter_stain, reencode, refocus, shift_and_zoom, turn_at_random
+from training.recipe import Recipe
 
 
 def generator() -> torch.Generator:
@@ -107,3 +108,26 @@ def test_a_share_is_encoded_again(images: Patch) -> None:
     changed = (encoded != images).any((1, 2, 3))
     assert 0 < changed.sum() < len(images)
     assert np.abs(encoded.astype(int) - images).mean() < 10
+
+
+def test_twins_differ_in_position_and_encoding_alone(images: Patch) -> None:
+    x = torch.from_numpy(images)
+    first, second = augmented(x, Recipe(consistency=1.0, refocus=1.0)).chunk(2)
+    moved = 0
+    for one, other in zip(first, second, strict=True):
+        inner = one[:, TWIN_SHIFT_PX + 2 : -TWIN_SHIFT_PX - 2, TWIN_SHIFT_PX + 2 : -TWIN_SHIFT_PX - 2]
+        height, width = inner.shape[1:]
+        places = [(y, x) for y in range(96 - height + 1) for x in range(96 - width + 1)]
+        errors = [(other[:, y : y + height, x : x + width] - inner).abs().max().item() for y, x in places]
+        assert min(errors) < 1e-5
+        moved += errors[places.index((TWIN_SHIFT_PX + 2,) * 2)] > 1e-5
+    assert moved
+
+
+def test_a_batch_without_consistency_has_no_twins(images: Patch) -> None:
+    assert augmented(torch.from_numpy(images), Recipe(jpeg=0.5, shift_px=8, zoom=0.05)).shape == (
+        len(images),
+        3,
+        96,
+        96,
+    )

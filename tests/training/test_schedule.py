@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from model_zoo.turns import Patch
 from tests.training.test_fit import QUIET, RECIPE, TOPOLOGY
 from tests.training.tiny import LIGHTNING_WARNINGS
-from training.fit import Classifier, Material, fit, learning_rates
+from training.augment import augmented
+from training.fit import Classifier, Material, divergence, fit, learning_rates
 from training.precision import choose_precision
 from training.recipe import Recipe, Run
 from training.weights import starting_network
@@ -65,3 +67,34 @@ def test_a_run_starts_from_a_float32_artifact(float_artifact_path: Path, data: P
     assert Run.read(tmp_path / "run").recipe.start_sha256 == digest
     with pytest.raises(ValueError, match="another topology"):
         fit(material, tmp_path / "other", TOPOLOGY, recipe, float_artifact_path, **QUIET)
+
+
+def test_the_divergence_is_that_of_two_bernoulli_distributions() -> None:
+    logits = torch.tensor([[-1.0, 0.5, 3.0], [0.0, 0.5, 2.0]], dtype=torch.float64)
+    p, q = (torch.distributions.Bernoulli(logits=each) for each in logits)
+    both = torch.distributions.kl_divergence(p, q) + torch.distributions.kl_divergence(q, p)
+    assert divergence(*logits).item() == pytest.approx(both.mean().item())
+
+
+def test_the_loss_adds_the_weighted_divergence_of_twins(images: Patch) -> None:
+    torch.manual_seed(1)
+    network = Classifier(TOPOLOGY, RECIPE).network.eval()
+    batch = torch.from_numpy(images), torch.arange(len(images)) % 2, torch.full((len(images),), torch.nan)
+    losses = []
+    for weight in (1.0, 3.0):
+        recipe = replace(RECIPE, augment=True, consistency=weight)
+        classifier = Classifier(TOPOLOGY, recipe)
+        classifier.network = network
+        torch.manual_seed(0)
+        losses.append(classifier.loss(batch, augment=True)[0].item())
+    torch.manual_seed(0)
+    logits = network(augmented(batch[0], recipe))
+    expected = divergence(*(logits[:, 1] - logits[:, 0]).chunk(2)).item()
+    assert expected > 0
+    assert losses[1] - losses[0] == pytest.approx(2 * expected, rel=0.01)
+
+
+def test_consistency_without_augmentation_is_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs augmentation"):
+        fit(Material.load(data), tmp_path / "run", TOPOLOGY, replace(RECIPE, augment=False, consistency=1.0), **QUIET)
+    assert not (tmp_path / "run").exists()
