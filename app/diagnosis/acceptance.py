@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from app.diagnosis.decode import decode
 from app.diagnosis.engine import Engine
-from app.diagnosis.report import NewAnswer
+from app.diagnosis.report import Answer, NewAnswer
 from app.diagnosis.scale import Mpp
 from app.problems import ImageProblem
 from model_zoo.acceptance import (
@@ -50,7 +50,7 @@ class AnsweredPatch:
     """A site's patch and the model's answer with full turns; ``refusal`` says why there is none."""
 
     patch: SitePatch
-    answer: NewAnswer | None
+    answer: Answer | NewAnswer | None
     refusal: str = ""
 
 
