@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -75,12 +77,15 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture
-def postgres_url() -> Iterator[str]:
-    """A PostgreSQL database of the test's own."""
+_databases = count()
+
+
+@contextmanager
+def postgres_database() -> Iterator[str]:
+    """A PostgreSQL database of the caller's own, by its URL."""
     if not (given := os.environ.get("ROSETTE_TEST_POSTGRES_URL")):
         pytest.skip("no PostgreSQL: set ROSETTE_TEST_POSTGRES_URL to one in which databases may be made")
-    name = f"rosette_test_{os.getpid()}"
+    name = f"rosette_test_{os.getpid()}_{next(_databases)}"
     server = create_engine(given, isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
@@ -90,6 +95,13 @@ def postgres_url() -> Iterator[str]:
         with server.connect() as connection:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
         server.dispose()
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL database of the test's own."""
+    with postgres_database() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

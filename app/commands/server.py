@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import shlex
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.commands.errors import readable_errors
-from app.main import create_app
 from app.memory import keep_what_is_there
 from app.records.server_lock import only_server
-from app.server import check_port, make_server, make_supervisor, raise_descriptor_limit
-from app.services import Services
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.services import Services
 
 
 def serve(
@@ -27,23 +27,35 @@ def serve(
         os.environ["ROSETTE_WORKERS"] = str(workers)
     with readable_errors():
         settings = Settings()
-        raise_descriptor_limit()
         if settings.workers > 1:
-            check_port(settings)
             _serve_many(settings)
             return
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with only_server(settings.sqlalchemy_url()):
-            check_port(settings)
-            app = create_app(settings)
-            services: Services = app.state.services
-            server = make_server(app, settings, lambda port: typer.echo(greeting(services, port)))
-            services.start()
-            keep_what_is_there()
-            server.run()
+            _serve_alone(settings)
+
+
+def _serve_alone(settings: Settings) -> None:
+    # Imported once the settings are known to be right: the application takes two seconds of processor time.
+    from app.main import create_app
+    from app.server import check_port, make_server, raise_descriptor_limit
+
+    check_port(settings)
+    raise_descriptor_limit()
+    app = create_app(settings)
+    services: Services = app.state.services
+    server = make_server(app, settings, lambda port: typer.echo(greeting(services, port)))
+    services.start()
+    keep_what_is_there()
+    server.run()
 
 
 def _serve_many(settings: Settings) -> None:
+    from app.server import check_port, make_supervisor, raise_descriptor_limit
+    from app.services import Services
+
+    check_port(settings)
+    raise_descriptor_limit()
     services = Services(settings)
     supervisor = make_supervisor(settings, lambda port: typer.echo(greeting(services, port)))
     services.start()  # sets up the database and the home folder once, and reports errors once

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from time import monotonic, sleep
@@ -25,6 +26,7 @@ from app.settings import Settings
 from model_zoo.reasons import Code
 from tests.app.conftest import RunningServer
 from tests.app.earlier import CODES, KEYS, ROWS, Earlier
+from tests.conftest import postgres_database
 
 JPEG = {"Content-Type": "image/jpeg"}
 
@@ -34,16 +36,33 @@ def earlier() -> Earlier:
     return Earlier()
 
 
-@pytest.fixture
-def upgraded(earlier: Earlier, database_url: str, tmp_path: Path) -> Iterator[RunningServer]:
+@contextmanager
+def upgrade(earlier: Earlier, database_url: str, folder: Path) -> Iterator[RunningServer]:
     """A server of today on that database."""
     database = open_database(Settings(database_url=database_url).sqlalchemy_url())
     earlier.load(database)
     database.dispose()
-    model = tmp_path / "accurate.int8.onnx"
+    model = folder / "accurate.int8.onnx"
     model.write_bytes(earlier.artifacts["accurate"])
-    with RunningServer(tmp_path / "home", model, database_url=database_url, prevalence=0.1) as running:
+    with RunningServer(folder / "home", model, database_url=database_url, prevalence=0.1) as running:
         running.client.headers["Authorization"] = f"Bearer {KEYS['admin']}"
+        yield running
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def upgraded(
+    request: pytest.FixtureRequest, earlier: Earlier, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
+    """One for all tests that change neither answers nor models."""
+    folder = tmp_path_factory.mktemp("upgraded")
+    url = nullcontext(f"sqlite:///{folder / 'rosette.db'}") if request.param == "sqlite" else postgres_database()
+    with url as database_url, upgrade(earlier, database_url, folder) as running:
+        yield running
+
+
+@pytest.fixture
+def upgraded_again(earlier: Earlier, database_url: str, tmp_path: Path) -> Iterator[RunningServer]:
+    with upgrade(earlier, database_url, tmp_path) as running:
         yield running
 
 
@@ -144,18 +163,18 @@ def test_a_review_and_a_stored_patch_are_still_there(upgraded: RunningServer, ea
     assert upgraded.client.post(f"/predictions/{first}/reviews", json=written).status_code == 201
 
 
-def test_a_rollback_and_new_answers(upgraded: RunningServer, earlier: Earlier) -> None:
+def test_a_rollback_and_new_answers(upgraded_again: RunningServer, earlier: Earlier) -> None:
     ids = {name: sha256(data).hexdigest() for name, data in earlier.artifacts.items()}
     image = earlier.image("single-1")
     for name in ("accurate", "fast", "accurate"):
         deadline = monotonic() + 30
-        while upgraded.client.get("/readyz").json()["sha256"] != ids[name]:
+        while upgraded_again.client.get("/readyz").json()["sha256"] != ids[name]:
             assert monotonic() < deadline
             sleep(0.05)
-        answer = upgraded.client.post("/predict", content=image, headers=JPEG).json()
+        answer = upgraded_again.client.post("/predict", content=image, headers=JPEG).json()
         assert (answer["model"]["sha256"], answer["basis"], answer["orbit_logits"]) == (ids[name], "single", None)
-        assert upgraded.client.post("/admin/models/rollback").status_code == 200
-    [scored] = upgraded.client.get(f"/admin/models/{ids['fast']}").json()["shadow"]
+        assert upgraded_again.client.post("/admin/models/rollback").status_code == 200
+    [scored] = upgraded_again.client.get(f"/admin/models/{ids['fast']}").json()["shadow"]
     assert (scored["active_id"], scored["basis"]) == (ids["accurate"], "single")
     assert scored["patches"] == len(earlier.tables["shadow_scores"])
 

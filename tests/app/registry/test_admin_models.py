@@ -31,6 +31,13 @@ def server(tmp_path: Path, artifact_path: Path) -> Iterator[RunningServer]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory, artifact_path: Path) -> Iterator[RunningServer]:
+    """One server for all tests in which it only refuses."""
+    with RunningServer(tmp_path_factory.mktemp("home"), artifact_path) as running:
+        yield running
+
+
 @pytest.fixture
 def with_fast(server: RunningServer, fast: bytes) -> RunningServer:
     assert upload(server.client, fast).status_code == 201
@@ -94,10 +101,10 @@ def test_a_refused_upload_leaves_an_audit_row_and_nothing_else(server: RunningSe
 
 
 @pytest.mark.parametrize("path", ["/activate", "/retire", "/shadow"])
-def test_unknown_models_are_named(server: RunningServer, path: str) -> None:
-    assert_problem(server.client.post(f"/admin/models/{'0' * 64}{path}"), 404, "unknown-model")
-    assert_problem(server.client.get(f"/admin/models/{'0' * 64}"), 404, "unknown-model")
-    assert_problem(server.client.get(f"/admin/models/{'0' * 64}/file"), 404, "unknown-model")
+def test_unknown_models_are_named(refusing: RunningServer, path: str) -> None:
+    assert_problem(refusing.client.post(f"/admin/models/{'0' * 64}{path}"), 404, "unknown-model")
+    assert_problem(refusing.client.get(f"/admin/models/{'0' * 64}"), 404, "unknown-model")
+    assert_problem(refusing.client.get(f"/admin/models/{'0' * 64}/file"), 404, "unknown-model")
 
 
 def test_what_is_no_model_id_is_an_unknown_model_in_every_database(
@@ -256,20 +263,20 @@ def test_the_active_model_is_nobodys_shadow(with_fast: RunningServer, accurate: 
     assert listed(with_fast) == {id_of(accurate): "vetted", id_of(fast): "active"}
 
 
-def test_too_much_is_refused_before_it_is_read(server: RunningServer) -> None:
+def test_too_much_is_refused_before_it_is_read(refusing: RunningServer) -> None:
     request = (
-        f"POST /admin/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.key}\r\n"
+        f"POST /admin/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {refusing.key}\r\n"
         f"Content-Type: application/octet-stream\r\nContent-Length: {64 * 2**20 + 1}\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as connection:
+    with socket.create_connection(("127.0.0.1", refusing.port), timeout=120) as connection:
         connection.sendall(request.encode())
         answer = connection.makefile("rb").read()
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"/problems/body-too-large" in answer
 
 
-def test_too_much_without_a_length_is_refused_on_the_way(server: RunningServer) -> None:
-    response = server.client.post("/admin/models", content=(bytes(2**20) for _ in range(65)), headers=ONNX)
+def test_too_much_without_a_length_is_refused_on_the_way(refusing: RunningServer) -> None:
+    response = refusing.client.post("/admin/models", content=(bytes(2**20) for _ in range(65)), headers=ONNX)
     assert_problem(response, 413, "body-too-large")
 
 
@@ -284,10 +291,10 @@ def test_too_much_without_a_length_is_refused_on_the_way(server: RunningServer) 
         ({"content": b"x", "headers": ONNX | {"Content-Encoding": "gzip"}}, "unsupported-content-type", 415),
     ],
 )
-def test_other_bodies_are_refused(server: RunningServer, kind: dict[str, Any], slug: str, status: int) -> None:
-    assert_problem(server.client.post("/admin/models", **kind), status, slug)
+def test_other_bodies_are_refused(refusing: RunningServer, kind: dict[str, Any], slug: str, status: int) -> None:
+    assert_problem(refusing.client.post("/admin/models", **kind), status, slug)
 
 
-def test_a_key_without_the_role_uploads_nothing(server: RunningServer, fast: bytes) -> None:
-    with server.new_client(Role.REVIEW) as reviewer:
+def test_a_key_without_the_role_uploads_nothing(refusing: RunningServer, fast: bytes) -> None:
+    with refusing.new_client(Role.REVIEW) as reviewer:
         assert_problem(upload(reviewer, fast), 403, "forbidden")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
 import pytest
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, insert, select, text
 
 from app.records import models
 from app.records.tables import activations
@@ -45,7 +45,7 @@ BROKEN = [unreadable, with_nan, without_end]
 
 
 def store(database: Engine, data: bytes) -> str:
-    """Put a model's row into the database as no route would; gives its id."""
+    """Put a model's row into the database as no route would, if it is not there; gives its id."""
     row = {
         "id": id_of(data),
         "name": "broken",
@@ -58,7 +58,8 @@ def store(database: Engine, data: bytes) -> str:
         "uploaded_at": datetime.now(UTC),
     }
     with database.begin() as connection:
-        connection.execute(insert(table), row | {"data": data})
+        if connection.execute(select(table.c.id).where(table.c.id == row["id"])).first() is None:
+            connection.execute(insert(table), row | {"data": data})
     return id_of(data)
 
 
@@ -87,44 +88,61 @@ def assert_degraded(server: RunningServer, served: bytes, broken: str, png: byte
     assert (answer.status_code, answer.json()["model"]["sha256"]) == (200, id_of(served))
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory, artifact_path: Path) -> Iterator[RunningServer]:
+    """A server on which nothing is activated."""
+    with RunningServer(tmp_path_factory.mktemp("home"), artifact_path) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shadowed(untouched: RunningServer, fast: bytes) -> RunningServer:
+    """The same with a shadow."""
+    upload(untouched.client, fast)
+    assert untouched.client.post(f"/admin/models/{id_of(fast)}/shadow").json()["state"] == "shadow"
+    return untouched
+
+
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_row_that_does_not_load_is_not_activated(
-    tmp_path: Path, artifact_path: Path, accurate: bytes, broken: Callable[[bytes], bytes]
+    untouched: RunningServer, accurate: bytes, broken: Callable[[bytes], bytes]
 ) -> None:
-    with RunningServer(tmp_path / "home", artifact_path) as server:
-        model_id = store(server.services.database, broken(accurate))
-        problem = assert_problem(server.client.post(f"/admin/models/{model_id}/activate"), 409, "model-unusable")
-        assert "was not activated" in problem["detail"]
-        said = rosette("models", "activate", model_id[:12], code=1, ROSETTE_HOME=str(tmp_path / "home"))
-        assert "cannot be loaded here, so it was not activated" in said
-        assert "Traceback" not in said
-        assert number_of_activations(server.services.database) == 1
-        assert server.client.get("/readyz").json()["status"] == "ready"
-        assert serving(server) == id_of(accurate)
+    server = untouched
+    model_id = store(server.services.database, broken(accurate))
+    problem = assert_problem(server.client.post(f"/admin/models/{model_id}/activate"), 409, "model-unusable")
+    assert "was not activated" in problem["detail"]
+    said = rosette("models", "activate", model_id[:12], code=1, ROSETTE_HOME=str(server.settings.home))
+    assert "cannot be loaded here, so it was not activated" in said
+    assert "Traceback" not in said
+    assert number_of_activations(server.services.database) == 1
+    assert server.client.get("/readyz").json()["status"] == "ready"
+    assert serving(server) == id_of(accurate)
 
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_row_that_does_not_load_does_not_become_the_shadow(
-    tmp_path: Path, artifact_path: Path, accurate: bytes, fast: bytes, broken: Callable[[bytes], bytes]
+    shadowed: RunningServer, accurate: bytes, fast: bytes, broken: Callable[[bytes], bytes]
 ) -> None:
     """The one that scores goes on."""
-    with RunningServer(tmp_path / "home", artifact_path) as server:
-        upload(server.client, fast)
-        assert server.client.post(f"/admin/models/{id_of(fast)}/shadow").json()["state"] == "shadow"
-        model_id = store(server.services.database, broken(accurate))
-        problem = assert_problem(server.client.post(f"/admin/models/{model_id}/shadow"), 409, "model-unusable")
-        assert "it did not become the shadow" in problem["detail"]
-        said = rosette("models", "shadow", model_id[:12], code=1, ROSETTE_HOME=str(tmp_path / "home"))
-        assert "cannot be loaded here, so it did not become the shadow" in said
-        assert "Traceback" not in said
-        assert server.client.get(f"/admin/models/{id_of(fast)}").json()["state"] == "shadow"
-        shadow = server.services.serving.state.shadow
-        assert shadow is not None
-        assert shadow.sha256 == id_of(fast)
-        assert server.client.get("/readyz").json()["status"] == "ready"
+    server = shadowed
+    model_id = store(server.services.database, broken(accurate))
+    problem = assert_problem(server.client.post(f"/admin/models/{model_id}/shadow"), 409, "model-unusable")
+    assert "it did not become the shadow" in problem["detail"]
+    said = rosette("models", "shadow", model_id[:12], code=1, ROSETTE_HOME=str(server.settings.home))
+    assert "cannot be loaded here, so it did not become the shadow" in said
+    assert "Traceback" not in said
+    assert server.client.get(f"/admin/models/{id_of(fast)}").json()["state"] == "shadow"
+    shadow = server.services.serving.state.shadow
+    assert shadow is not None
+    assert shadow.sha256 == id_of(fast)
+    assert server.client.get("/readyz").json()["status"] == "ready"
 
 
-@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize(
+    ("database_url", "broken"),
+    [*(("sqlite", broken) for broken in BROKEN), ("postgresql", with_nan)],
+    indirect=["database_url"],
+)
 def test_a_row_that_does_not_load_leaves_the_old_model_and_the_start_serving(
     tmp_path: Path,
     artifact_path: Path,
