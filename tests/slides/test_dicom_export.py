@@ -242,7 +242,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def runs(converted: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run of the DICOM slide, and the same run as if of the SVS, whose cells are the same (tests/slides/test_dicom.py)."""
+    """A run of the DICOM slide, and the same run as if of the SVS: its cells are the same."""
     out = tmp_path_factory.mktemp("runs")
     rosette("slide", "score", converted[1], "--out", out, *OPTIONS)
     [dicom] = out.iterdir()
