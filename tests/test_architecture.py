@@ -75,7 +75,8 @@ def test_the_server_starts_without_torch_onnx_or_training() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
     assert {"app", "model_zoo", "fastapi"} <= loaded
-    assert not loaded & {"torch", "e2cnn", "lightning", "onnx", "openslide", "training", "scipy", "pyarrow"}
+    heavy = {"torch", "e2cnn", "lightning", "onnx", "openslide", "highdicom", "pydicom", "training", "scipy", "pyarrow"}
+    assert not loaded & heavy
     assert not loaded & {"authlib", "httpx2", "joserfc"}, "only where people sign in at a provider"
 
 

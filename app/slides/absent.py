@@ -15,6 +15,6 @@ def absent(name: Product) -> Problem:
     if find_spec("highdicom") is None:
         return DicomNotInstalled()
     return RunState(
-        f"The run has no {name}: only runs of DICOM slides with all required attributes have one. For other slides, use "
+        f"The run has no {name}: only runs of DICOM slides with all required attributes have one. For others, use "
         "`rosette slide score` and `rosette slide export --to dicom`, which also says what a DICOM slide lacks."
     )

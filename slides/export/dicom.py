@@ -29,7 +29,7 @@ from slides.scope import sampled
 MAP_FILE = "probability.dcm"
 REPORT_FILE = "regions.dcm"
 COMPARED = 16
-SAME_DENSITY = 0.05  # of optical density; another JPEG of the same pixels differs by less than 0.01
+SAME_DENSITY = 0.01  # of optical density: a JPEG of the same pixels differs by less
 
 
 def dicom_files(source: Source, run: Run, cells: Cells, regions: Sequence[Region], rule: Rule) -> dict[str, bytes]:

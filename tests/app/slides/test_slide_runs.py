@@ -120,6 +120,12 @@ def test_every_route_by_role(offered: RunningServer, complete: dict[str, Any], r
                 assert_problem(answer, 404, "unknown-run")
             else:
                 assert answer.status_code == 200, path
+        for name in ("probability.dcm", "regions.dcm"):  # which hold the patient's name, and no run of an SVS has
+            answer = client.get(f"/runs/{complete['id']}/{name}")
+            if role in {Role.READ, Role.REVIEW, Role.ADMIN}:
+                assert_problem(answer, 409, "run-state")
+            else:
+                assert_problem(answer, 403, "forbidden")
         start = client.post(f"/slides/{complete['slide_id']}/scores", json={"rotations": "no"})
         cancel = client.post(f"/runs/{complete['id']}/cancel")
         if role in {Role.PREDICT, Role.PATHOLOGIST, Role.ADMIN}:
