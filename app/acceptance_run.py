@@ -50,7 +50,7 @@ class SiteRequest:
 
 
 class AcceptanceRuns:
-    """Tests the model in service, one test at a time; patches of other requests go first.
+    """Tests models of the registry, one test at a time; patches of other requests go first.
 
     All methods belong to the event loop.
     """
@@ -67,7 +67,12 @@ class AcceptanceRuns:
             raise Busy(BUSY)
 
     async def run(
-        self, asked: Callable[[], Awaitable[SiteRequest]], actor: Actor, gone: Callable[[], bool], tell: Tell
+        self,
+        model_id: str,
+        asked: Callable[[], Awaitable[SiteRequest]],
+        actor: Actor,
+        gone: Callable[[], bool],
+        tell: Tell,
     ) -> tuple[Acceptance, AcceptanceReport]:
         """Receive, answer and judge a site's patches, and record the report. Nothing is recorded of a refused test.
 
@@ -79,13 +84,13 @@ class AcceptanceRuns:
         Raises:
             InvalidForm: if the patches do not suffice, or one occurs twice.
             Busy: if a test is running.
-            NoModel, ClientGone, RecordsUnavailable: as their names say.
+            UnknownModel, ModelUnusable, ClientGone, RecordsUnavailable: as their names say.
             Problem: as ``asked`` does.
         """
         self.check_free()
         async with self._one:
             request = await asked()
-            model = self._serving.model
+            model = await to_thread.run_sync(self._serving.borrow, model_id)
             try:
                 acceptance_rule(model.manifest)
                 check_site(request.site)

@@ -175,26 +175,35 @@ class Rule:
 
 
 def rule_for(manifest: Manifest) -> Rule:
+    """The rule for a model, as :func:`rule_of`."""
+    return rule_of(manifest.metrics, _basis(manifest))
+
+
+def rule_of(metrics: Sequence[Metric], basis: Basis) -> Rule:
     """The rule for a model: its own figures, less a margin of 0.10.
 
     Sensitivity and specificity are compared with those of the manifest. Where it states neither, its accuracy is the
     mean of both, since it is published at a prevalence of about half: their mean is compared with it, and each of them
     may lie twice the margin below.
+
+    Args:
+        metrics: those of its manifest.
+        basis: on which it decides full orbits.
     """
     refused = Criterion(figure="share refused or not assessable", side="at_most", of="high", limit=MAX_REFUSED)
-    metrics = stated_metrics(manifest)
+    stated = _stated(metrics, basis)
     required = [refused]
-    sensitivity, specificity = metrics.get("sensitivity"), metrics.get("specificity")
+    sensitivity, specificity = stated.get("sensitivity"), stated.get("specificity")
     if sensitivity and specificity:
         required += [_at_least("sensitivity", sensitivity), _at_least("specificity", specificity)]
-    elif accuracy := metrics.get("accuracy"):
+    elif accuracy := stated.get("accuracy"):
         required.append(_at_least("mean of sensitivity and specificity", accuracy))
         required += [_at_least(name, accuracy, 2 * MARGIN) for name in ("sensitivity", "specificity")]
     else:
         return Rule((), "its manifest states neither accuracy nor sensitivity and specificity: publish it with metrics")
-    if auc := metrics.get("auc"):
+    if auc := stated.get("auc"):
         required.append(_at_least("auc", auc))
-    if ece := metrics.get("ece"):
+    if ece := stated.get("ece"):
         limit = ece.value + MARGIN
         required.append(
             Criterion(figure="ece", side="at_most", of="low", limit=limit, stated=ece.value, split=ece.split)
@@ -204,10 +213,17 @@ def rule_for(manifest: Manifest) -> Rule:
 
 def stated_metrics(manifest: Manifest) -> dict[str, Metric]:
     """The manifest's figures by name: those on test, else on valid, of the basis on which it decides full orbits."""
-    basis: Basis = "orbit" if manifest.orbit else "single"
+    return _stated(manifest.metrics, _basis(manifest))
+
+
+def _basis(manifest: Manifest) -> Basis:
+    return "orbit" if manifest.orbit else "single"
+
+
+def _stated(metrics: Sequence[Metric], basis: Basis) -> dict[str, Metric]:
     found: dict[str, Metric] = {}
     for split in SPLITS:
-        for metric in manifest.metrics:
+        for metric in metrics:
             if metric.split == split and metric.basis == basis:
                 found.setdefault(metric.name, metric)
     return found

@@ -82,6 +82,6 @@ def greeting(services: Services, port: int) -> str:
     root = url + (settings.root_path or "")
     curl = f'curl -sS -H "Authorization: Bearer {key}" -F file=@{shlex.quote(str(patch))} {root}/predict'
     return (
-        f"Rosette listens at {url}; its documentation is at {root}/docs.\n"
+        f"Rosette listens at {url} (its documentation is at {root}/docs).\n"
         f"Open {root}/ in a browser and sign in with the key {place}, or try:\n\n  {curl}\n"
     )

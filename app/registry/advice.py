@@ -12,7 +12,10 @@ from app.registry.registry import Registry
 from model_zoo.comparison import warnings
 from model_zoo.manifest import Metric
 
-NO_TEST = "There is no acceptance test of this model on this site's own patches: run `rosette acceptance` first."
+NO_TEST = (
+    "There is no acceptance test of this model on this site's own patches: run one first, on the page /acceptance or "
+    "with `rosette acceptance`."
+)
 NOT_PASSED = {
     "failed": "It failed its last acceptance test on this site's patches ({when}, {site}). Do not use it here.",
     "out_of_scope": "The patches of its last acceptance test were out of scope ({when}, {site}). Do not use it here.",

@@ -142,6 +142,15 @@ class Serving:
             self._registry.shadow(model_id, actor)
             self._follow(proved)
 
+    def borrow(self, model_id: str) -> Model:
+        """A model of the registry, proved here; it stays loaded as long as somebody refers to it.
+
+        Raises:
+            UnknownModel: if there is none.
+            ModelUnusable: if it cannot be loaded here.
+        """
+        return self._proved(model_id, "nothing was done")
+
     def stop_shadow(self, actor: Actor) -> None:
         """Let no model score beside the active one."""
         self._registry.shadow(None, actor)

@@ -7,6 +7,8 @@ FIGURE_STRINGS = {
     "acceptance.list": "Acceptance tests",
     "acceptance.lead": "Does a model hold on this site's own labelled patches? A test answers by a rule that is stated before the patches are read.",
     "acceptance.how": "Run a test",
+    "acceptance.how.of": "Test {model}",
+    "acceptance.choose": "Show its rule",
     "acceptance.how.text": "Choose {least} to {most} labelled patches of this site, at least {each} of each label. Draw them at random over many slides, and label them without looking at answers. Every patch is answered with all turns. The report is recorded here and in the audit trail; patches and names of files are not stored.",
     "acceptance.tumour": "Patches with tumour",
     "acceptance.normal": "Patches without tumour",

@@ -17,11 +17,12 @@ from app.web.site_form import SiteReader
 
 
 class LiveAcceptance(LiveLines):
-    """Receives a site's patches and tests the model in service on them."""
+    """Receives a site's patches and tests a model on them."""
 
-    def __init__(self, services: Services, reader: SiteReader, request: Request, actor: Actor) -> None:
+    def __init__(self, services: Services, model_id: str, reader: SiteReader, request: Request, actor: Actor) -> None:
         super().__init__()
         self._services = services
+        self._model_id = model_id
         self._reader = reader
         self._request = request
         self._actor = actor
@@ -43,7 +44,7 @@ class LiveAcceptance(LiveLines):
 
         try:
             runs, gone = self._services.acceptance_runs, client_gone(self._request)
-            found, report = await runs.run(receive, self._actor, gone, tell)
+            found, report = await runs.run(self._model_id, receive, self._actor, gone, tell)
         except Problem as problem:
             await lines.send(line("_site_ended.html", problem=problem))
         else:

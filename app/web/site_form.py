@@ -20,7 +20,7 @@ from app.problems import InvalidForm
 from app.web.strings import t
 from model_zoo.acceptance import MAX_PATCHES
 
-MAX_BYTES = 32 * 2**20
+MAX_BYTES = 2**24
 MAX_NAME = 200
 CLASSES = {"tumour": 1, "normal": 0}
 SITE, LABELS, UNLABELLED = "site", "labels", "file"

@@ -40,6 +40,11 @@ def recorded(server: RunningServer) -> int:
     return len(server.client.get("/admin/acceptance").json()["acceptance_tests"])
 
 
+def active(server: RunningServer) -> str:
+    """Where the active model is tested."""
+    return f"/acceptance?model={server.client.get('/admin/models').json()['active']}"
+
+
 def test_a_site_is_tested_in_the_browser_as_by_the_command(
     window: Open, lived_in: RunningServer, artifact_path: Path, tmp_path: Path, site: dict[str, dict[str, bytes]]
 ) -> None:
@@ -117,7 +122,7 @@ def test_what_does_not_fit_is_told_and_nothing_is_stored(
 ) -> None:
     admin, before = visitor(), recorded(lived_in)
     headers = {"X-CSRF-Token": token(admin, "/acceptance")}
-    sent = admin.post("/acceptance", files=files, data={"site": "A"}, headers=headers)
+    sent = admin.post(active(lived_in), files=files, data={"site": "A"}, headers=headers)
     assert (sent.status_code, 'data-outcome="refused"' in sent.text) == (200, True)
     assert said in sent.text
     assert recorded(lived_in) == before
@@ -125,20 +130,28 @@ def test_what_does_not_fit_is_told_and_nothing_is_stored(
 
 def test_files_that_are_no_patches_fail_the_test_and_each_is_named(lived_in: RunningServer, visitor: Visit) -> None:
     admin = visitor()
-    headers = {"X-CSRF-Token": token(admin, "/acceptance")}
+    other = next(each for each in lived_in.client.get("/admin/models").json()["models"] if each["state"] == "shadow")
+    path = f"/acceptance?model={other['id']}"
+    assert f"The rule for {other['name']} {other['version']}" in admin.get(path).text
+    headers = {"X-CSRF-Token": token(admin, path)}
     files = rows(*FULL) + patches(100)
-    sent = admin.post("/acceptance", files=files, data={"site": "A", "mpp": "ignore"}, headers=headers)
+    sent = admin.post(path, files=files, data={"site": "A", "mpp": "ignore"}, headers=headers)
     assert 'data-outcome="failed"' in sent.text
+    newest = lived_in.client.get("/admin/acceptance").json()["acceptance_tests"][0]
+    assert (newest["model_sha256"], newest["outcome"]) == (other["id"], "failed")
+    unknown = admin.post("/acceptance?model=x", files=files, data={"site": "A"}, headers=headers)
+    assert 'data-outcome="refused"' in unknown.text
+    assert admin.get("/acceptance?model=x").status_code == 404
     assert sent.text.count("counts as refused") == 100
     assert 'data-done="100" data-all="100"' in sent.text
 
 
-def test_only_administrators_and_their_pages_run_tests(visitor: Visit) -> None:
+def test_only_administrators_and_their_pages_run_tests(lived_in: RunningServer, visitor: Visit) -> None:
     admin, reviewer = visitor(), visitor(Role.REVIEW)
-    assert admin.post("/acceptance", files=patches(1), data={"site": ""}).status_code == 403
+    assert admin.post(active(lived_in), files=patches(1), data={"site": ""}).status_code == 403
     headers = {"X-CSRF-Token": token(admin, "/acceptance")}
-    assert reviewer.post("/acceptance", files=patches(1), headers=headers).status_code == 403
+    assert reviewer.post(active(lived_in), files=patches(1), headers=headers).status_code == 403
     for wrong in ({"site": "a\x07"}, {"site": "A" * 121}, {"mpp": "x", "site": ""}):
-        sent = admin.post("/acceptance", files=patches(100, "tumour"), data=wrong, headers=headers)
+        sent = admin.post(active(lived_in), files=patches(100, "tumour"), data=wrong, headers=headers)
         assert 'data-outcome="refused"' in sent.text
-    assert 'data-outcome="refused"' in admin.post("/acceptance", data={"site": "A"}, headers=headers).text
+    assert 'data-outcome="refused"' in admin.post(active(lived_in), data={"site": "A"}, headers=headers).text

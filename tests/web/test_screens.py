@@ -48,6 +48,7 @@ def pages(server: RunningServer) -> dict[str, str]:
         "agreement": "/ui/agreement",
         "keys": "/keys",
         "revoke": f"/keys/{key}/revoke",
+        "replace": f"/keys/{key}/replace",
         "audit": "/audit?verify=1",
         "audit-filtered": "/audit?action=model.",
         "status": "/status",

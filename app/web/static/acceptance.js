@@ -44,7 +44,7 @@ if (form) {
     const body = new FormData(form);
     if (!body.get("mpp").trim()) body.delete("mpp");
     send({
-      path: "/acceptance",
+      path: form.dataset.path,
       body,
       form,
       steps,
