@@ -15,7 +15,9 @@ from tests.conftest import ROOT
 DOCKER = ROOT / "docker"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ASKED = {
-    "requirements.txt": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["slides"],
+    "requirements.txt": PROJECT["dependencies"]
+    + PROJECT["optional-dependencies"]["oidc"]
+    + PROJECT["optional-dependencies"]["slides"],
     "training-requirements.txt": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["training"],
     "build-requirements.txt": (DOCKER / "build.in").read_text().split(),
 }
