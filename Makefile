@@ -58,7 +58,7 @@ lint: .venv/.test ## Check style and types
 	$(BIN)/mypy
 
 lock: .venv/.lock ## Write the hashes of every package that the images install (docker/*requirements.txt)
-	$(LOCK) pyproject.toml --extra dicom --extra slides --output-file docker/requirements.txt
+	$(LOCK) pyproject.toml --extra dicom --extra oidc --extra slides --output-file docker/requirements.txt
 	$(LOCK) pyproject.toml --extra training --constraint docker/training-constraints.txt \
 		--output-file docker/training-requirements.txt
 	$(LOCK) docker/build.in --output-file docker/build-requirements.txt

@@ -22,7 +22,7 @@ done
 # shellcheck disable=SC2086 # one word for each image
 docker save $images | gzip "-${ROSETTE_GZIP:-6}" > "$into/images.tar.gz"
 cp compose.yaml LICENSE "$into/"
-cp -R docker/compose.yaml docker/database docker/env.sh docker/backup.sh docker/restore.sh docker/monitor.sh \
+cp -R docker/compose.yaml docker/sign-in.yaml docker/database docker/env.sh docker/backup.sh docker/restore.sh docker/monitor.sh \
     docker/monitoring "$into/docker/"
 cp docs/install.md docs/settings.md docs/api.md "$into/docs/"
 (cd "$into" && find . -type f ! -name SHA256SUMS -exec sha256sum {} + > SHA256SUMS)

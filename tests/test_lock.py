@@ -17,6 +17,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ASKED = {
     "requirements.txt": PROJECT["dependencies"]
     + PROJECT["optional-dependencies"]["dicom"]
+    + PROJECT["optional-dependencies"]["oidc"]
     + PROJECT["optional-dependencies"]["slides"],
     "training-requirements.txt": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["training"],
     "build-requirements.txt": (DOCKER / "build.in").read_text().split(),

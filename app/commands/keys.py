@@ -45,14 +45,14 @@ def list_keys(as_json: AsJson = False) -> None:
         show_json([{name: getattr(key, name) for name in names} for key in found])
         return
     rows = [
-        (
-            *(key.id, key.role, key.name),
-            *map(_minute, (key.created_at, key.expires_at, key.last_used_at, key.revoked_at, key.signed_in_at)),
-            key.issuer,
-        )
+        (key.id, key.role, key.name, *map(_minute, (key.created_at, key.expires_at, key.last_used_at, key.revoked_at)))
         for key in found
     ]
-    show(("id", "role", "name", "made", "expires", "last used", "revoked", "signed in", "issuer"), rows)
+    titles = ("id", "role", "name", "made", "expires", "last used", "revoked")
+    if any(key.issuer for key in found):
+        show((*titles, "issuer"), [(*row, key.issuer) for row, key in zip(rows, found, strict=True)])
+    else:
+        show(titles, rows)
 
 
 @keys.command("rotate")

@@ -23,6 +23,9 @@ OPEN = {
     "/openapi.json",
     "/docs/assets/{name}",
     "/login",
+    "/login/oidc",
+    "/login/oidc/callback",
+    "/login/oidc/out",
     "/static/{name}",
 }
 
