@@ -82,6 +82,9 @@ class Cluster(Pool):
         """Leave the cluster; its workers go on."""
         self._client.close()
 
+    def _expect(self, tasks: int) -> None:
+        """The workers are there."""
+
     def _submit(self, job: Job, task: Task) -> Future[CellArray]:
         size = job.slide.stat().st_size
         found: Future[CellArray] = self._ends.submit(score_there, self._sha256, job, size, task)
