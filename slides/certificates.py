@@ -52,7 +52,7 @@ def handshake_failure(error: BaseException, folder: Path) -> str:
         return ""
     return (
         f"the TLS connection failed ({text.lower().replace('_', ' ')}): {folder / CA} must be the certificate of the "
-        f"CA that signed the scheduler's, and the scheduler's --tls-ca-file of the one that signed {folder / CERTIFICATE}"
+        f"CA that signed the scheduler's, and the scheduler's --tls-ca-file that of the one that signed {CERTIFICATE}"
     )
 
 
