@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,11 +44,12 @@ def checked(address: str, folder: Path | None) -> tuple[str, str, str]:
 
 def handshake_failure(error: BaseException, folder: Path) -> str:
     """What to check if a connection failed because of a certificate; empty if it failed otherwise."""
-    text, cause = "", error
+    text = ""
+    cause: BaseException | None = error
     while cause is not None and not text:
         if isinstance(cause, ssl.SSLError):
             text = cause.reason or str(cause)
-        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+        cause = cause.__cause__ or cause.__context__
     if not text:
         return ""
     return (
@@ -71,7 +73,7 @@ def _check_dates(path: Path) -> None:
             raise SlideError(f"{path} is valid from {each.not_valid_before_utc:%Y-%m-%d %H:%M} UTC: check the clock")
 
 
-def _refused(key: Path) -> object:
+def _refused(key: Path) -> Callable[[], str]:
     def refuse() -> str:
         raise ValueError(f"{key.name} has a password")
 
