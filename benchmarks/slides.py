@@ -5,7 +5,7 @@
 
 A dense artifact is measured twice: in passes over regions, and patchwise. All stages of all artifacts and the bare
 networks run alternately in the same process, and the least CPU time of the rounds counts. With ``--commands``, a second
-table has the CPU time of the whole command with all its processes, and of its start: the same on a slide without tissue.
+table has the CPU time of the whole command with all its processes, and of its start: the same without tissue.
 """
 
 from __future__ import annotations
