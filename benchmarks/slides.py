@@ -1,19 +1,27 @@
 """What scoring a slide costs beyond onnxruntime itself, per assessable patch, on one thread.
 
     python -m benchmarks.slides SLIDE ARTIFACT...
+    python -m benchmarks.slides SLIDE ARTIFACT... --commands 5
 
 A dense artifact is measured twice: in passes over regions, and patchwise. All stages of all artifacts and the bare
-networks run alternately in the same process, and the least CPU time of the rounds counts.
+networks run alternately in the same process, and the least CPU time of the rounds counts. With ``--commands``, a second
+table has the CPU time of the whole command with all its processes, and of its start: the same without tissue.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
 from time import thread_time
 
 import numpy as np
+import tifffile
 from numpy.lib.stride_tricks import sliding_window_view
 
 from model_zoo.network import BATCH, Network
@@ -111,11 +119,60 @@ class Case:
         return []
 
 
+class Command:
+    """``rosette slide score`` with an artifact, on a slide and on one without tissue; CPU seconds of each run."""
+
+    def __init__(self, artifact: Path, slide: Path, empty: Path) -> None:
+        self.artifact, self.slides = artifact, (slide, empty)
+        self.seconds: tuple[list[float], list[float]] = ([], [])
+
+    def measure(self) -> None:
+        for slide, seconds in zip(self.slides, self.seconds, strict=True):
+            with TemporaryDirectory() as out:
+                command = [str(Path(sys.executable).with_name("rosette")), "slide", "score", str(slide), "--out", out]
+                options = ["--model", str(self.artifact), "--rotations", "none", "--shifts", "none", "--processes", "1"]
+                process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+                if process.returncode:
+                    raise SystemExit(f"{' '.join(command)} failed with {process.returncode}")
+                seconds.append(usage.ru_utime + usage.ru_stime)
+
+    def row(self) -> str:
+        whole, start = self.seconds
+        figures = [f"{median(each):.2f} ({min(each):.2f} to {max(each):.2f})" for each in (whole, start)]
+        return f"| {self.artifact.name} | {len(whole)} | {' | '.join(figures)} | {median(whole) - median(start):.2f} |"
+
+
+def without_tissue(path: Path) -> Path:
+    """A slide of a few cells of glass."""
+    glass = np.full((512, 512, 3), 244, np.uint8)
+    resolution = (1e4 / 0.499, 1e4 / 0.499)
+    tifffile.imwrite(
+        path, glass, tile=(256, 256), photometric="rgb", resolution=resolution, resolutionunit="CENTIMETER"
+    )
+    return path
+
+
+def measure_commands(slide: Path, artifacts: list[Path], runs: int) -> None:
+    with TemporaryDirectory() as folder:
+        empty = without_tissue(Path(folder) / "empty.tiff")
+        commands = [Command(artifact, slide, empty) for artifact in artifacts]
+        for _ in range(runs):
+            for command in commands:
+                command.measure()
+    print("\n| command with | runs | CPU s, median (range) | start: without tissue | difference |")
+    print("|---|---|---|---|---|")
+    for command in commands:
+        print(command.row())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("slide", type=Path)
     parser.add_argument("artifacts", type=Path, nargs="+")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--commands", type=int, default=0, help="runs of the whole command")
     given = parser.parse_args()
     cases = []
     for artifact in given.artifacts:
@@ -131,6 +188,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for case in cases:
         print(case.row())
+    if given.commands:
+        measure_commands(given.slide, given.artifacts, given.commands)
 
 
 if __name__ == "__main__":

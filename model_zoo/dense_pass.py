@@ -7,12 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import ModelProto
 
-from model_zoo.artifact import parse_model
-from model_zoo.dense import DenseError, region_graph
-from model_zoo.dense_proof import synthetic_field
-from model_zoo.golden import Logits
+from model_zoo.golden import Logits, synthetic_field
 from model_zoo.network import Corners, Network, session_options
 from model_zoo.proof import RefusedError
 from model_zoo.turns import SIDE, Patch
@@ -28,22 +24,21 @@ class DensePass:
     Args:
         data: a dense artifact's bytes.
         network: the same artifact, opened.
+        region: the attribute of another object for the same artifact, so that it need not be made again.
+
+    Attributes:
+        region: the graph for regions, serialized.
 
     Raises:
         RefusedError: if the graph is not dense, or a pass gives other bits than patches on this machine.
     """
 
-    def __init__(self, data: bytes, network: Network) -> None:
+    def __init__(self, data: bytes, network: Network, region: bytes | None = None) -> None:
         assert network.manifest.dense is not None
         self._network = network
         self._stride = network.manifest.dense.stride
-        try:
-            model = _of_any_size(region_graph(parse_model(data), MAX_SIDE, MAX_SIDE))
-        except DenseError as error:
-            raise RefusedError(f"the graph is not dense: {error}") from error
-        self._session = ort.InferenceSession(
-            model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
-        )
+        self.region = _region(data) if region is None else region
+        self._session = ort.InferenceSession(self.region, session_options(), providers=["CPUExecutionProvider"])
         self._check()
 
     def logits(self, block: Patch, corners: Corners) -> Logits:
@@ -111,14 +106,7 @@ def _cheapest(corners: Corners, index: NDArray[np.intp]) -> tuple[float, list[tu
     return (cost, parts[0][1] + parts[1][1]) if cost < best else (best, found)
 
 
-def _of_any_size(region: ModelProto) -> ModelProto:
-    """A region's graph for regions of other sizes: logits [N · rows · columns, 2]."""
-    for dim, name in zip(region.graph.input[0].type.tensor_type.shape.dim, ("N", "height", "width"), strict=False):
-        dim.dim_param = name
-    del region.graph.value_info[:]
-    reshape, gemm = region.graph.node.pop(), region.graph.node[-1]
-    gemm.output[0] = reshape.output[0]
-    dims = region.graph.output[0].type.tensor_type.shape.dim
-    del dims[1:-1]
-    dims[0].dim_param = "windows"
-    return region
+def _region(data: bytes) -> bytes:
+    from model_zoo.dense_region import any_region  # loads onnx, which a process that is given the graph does not need
+
+    return any_region(data, MAX_SIDE)

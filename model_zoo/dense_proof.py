@@ -7,11 +7,11 @@ import onnxruntime as ort
 from onnx import ModelProto
 
 from model_zoo.dense import geometry, region_graph
-from model_zoo.golden import decode, golden_patches
+from model_zoo.golden import synthetic_field
 from model_zoo.integers import check_integer_graph
 from model_zoo.network import FLOAT_TOLERANCE, Network, session_options
 from model_zoo.proof import RefusedError
-from model_zoo.turns import SIDE, Patch
+from model_zoo.turns import SIDE
 
 FIELD_PX = 192
 
@@ -48,13 +48,6 @@ def check_dense_pass(model: ModelProto, network: Network) -> str:
     if differing if exact else not residual <= FLOAT_TOLERANCE:
         raise RefusedError(f"{detail}, expected equal bits")
     return detail
-
-
-def synthetic_field() -> Patch:
-    """Four golden patches side by side, uint8 [192, 192, 3]."""
-    pngs = golden_patches()
-    a, b, c, d = (decode(name, pngs[name]) for name in ("tumour-1", "normal-1", "normal-2", "tumour-2"))
-    return np.concatenate([np.concatenate([a, b], axis=1), np.concatenate([c, d], axis=1)])
 
 
 def optimized(model: bytes) -> ModelProto:

@@ -95,3 +95,10 @@ def to_bits(logits: Logits) -> tuple[str, str]:
 def from_bits(bits: tuple[str, str]) -> Logits:
     """The inverse of ``to_bits``: float32 [2]."""
     return np.array([int(word, 16) for word in bits], np.uint32).view(np.float32)
+
+
+def synthetic_field() -> Patch:
+    """Four golden patches side by side, uint8 [192, 192, 3]."""
+    pngs = golden_patches()
+    a, b, c, d = (decode(name, pngs[name]) for name in ("tumour-1", "normal-1", "normal-2", "tumour-2"))
+    return np.concatenate([np.concatenate([a, b], axis=1), np.concatenate([c, d], axis=1)])

@@ -17,7 +17,7 @@ from distributed import Client, KilledWorker, Scheduler, Security, Worker, Worke
 from numpy.typing import NDArray
 
 from model_zoo.network import Network, check_golden_cases
-from slides import chunkfile
+from slides import certificates, chunkfile
 from slides.errors import SlideError
 from slides.identity import versions
 from slides.opened import Model
@@ -29,7 +29,6 @@ from slides.score import CellArray, Scorer
 CONNECT_S = 30
 WORKERS_S = 120
 PATIENCE_S = 1800.0
-TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
 
 _clean_exception = distributed.client.clean_exception
 
@@ -72,7 +71,10 @@ class Cluster(Pool):
             self._client.wait_for_workers(1, timeout=WORKERS_S)
             self._client.register_plugin(Ready(model))
         except (OSError, TimeoutError, ValueError, RuntimeError) as error:
-            raise SlideError(f"the cluster {address} cannot be used: {str(error) or type(error).__name__}") from error
+            why = certificates.handshake_failure(error, tls) if tls else ""
+            raise SlideError(
+                f"the cluster {address} cannot be used: {why or str(error) or type(error).__name__}"
+            ) from error
         self._processes = len(self._client.nthreads())
         self._ends = self._client.get_executor(pure=False)
         forgiven = self._client.run_on_scheduler(_allowed_failures)
@@ -81,6 +83,9 @@ class Cluster(Pool):
     def close(self) -> None:
         """Leave the cluster; its workers go on."""
         self._client.close()
+
+    def _expect(self, tasks: int) -> None:
+        """The workers are there."""
 
     def _submit(self, job: Job, task: Task) -> Future[CellArray]:
         size = job.slide.stat().st_size
@@ -163,12 +168,7 @@ def security_of(address: str, tls: Path | None) -> Security | None:
                 "with certificates of your own CA"
             )
         return None
-    missing = [name for name in TLS_FILES if tls is None or not (tls / name).is_file()]
-    if tls is None or missing:
-        raise SlideError(
-            f"tls:// needs --cluster-tls FOLDER with {', '.join(TLS_FILES)}; missing: {', '.join(missing)}"
-        )
-    ca, certificate, key = (str(tls / name) for name in TLS_FILES)
+    ca, certificate, key = certificates.checked("tls://", tls)
     return Security(tls_ca_file=ca, tls_client_cert=certificate, tls_client_key=key, require_encryption=True)
 
 

@@ -86,7 +86,7 @@ def score(
         opened_model = open_model(model)
         out.mkdir(parents=True, exist_ok=True)
     with readable_errors():
-        made = _pool(opened_model.data, processes, cluster, cluster_tls)
+        made = _pool(opened_model, processes, cluster, cluster_tls)
     order = _Order(out, opened_model, mpp, Measures(rotations, shifts), rule)
     with made as pool, _bar() as bar:
         failed = sum(not _scored(path, order, pool, bar) for path in slides)
@@ -148,14 +148,15 @@ class _Order:
     rule: Rule | None
 
 
-def _pool(model: bytes, processes: int | None, cluster: str | None, tls: Path | None) -> Pool:
+def _pool(model: Model, processes: int | None, cluster: str | None, tls: Path | None) -> Pool:
     if cluster is None:
-        return Pool(model, processes or len(os.sched_getaffinity(0)))
+        region = model.dense_pass.region if model.dense_pass else None
+        return Pool(model.data, processes or len(os.sched_getaffinity(0)), region)
     if find_spec("distributed") is None:
         raise ValueError("--cluster needs Dask: run pip install '.[cluster]' in Rosette's folder")
     from slides.cluster import Cluster
 
-    return Cluster(model, cluster, tls)
+    return Cluster(model.data, cluster, tls)
 
 
 def _scored(path: Path, order: _Order, pool: Pool, bar: Progress) -> bool:

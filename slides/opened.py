@@ -24,10 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Model:
-    """An artifact's bytes, and the network that they were proved with here."""
+    """An artifact's bytes, and the network that they were proved with here.
+
+    Attributes:
+        region: of a dense artifact, what another process's ``DensePass`` has; None: make it here.
+    """
 
     data: bytes
     network: Network
+    region: bytes | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -53,9 +58,9 @@ class Model:
         """
         if self.manifest.dense is None:
             return None
-        from model_zoo.dense_pass import DensePass  # loads onnx, which other artifacts do not need
+        from model_zoo.dense_pass import DensePass
 
-        return DensePass(self.data, self.network)
+        return DensePass(self.data, self.network, self.region)
 
 
 @dataclass(frozen=True)

@@ -51,14 +51,17 @@ class Pool:
     Args:
         model: the artifact's bytes, proved on this machine.
         processes: how many.
+        region: of a dense artifact, if it is there, as in :class:`model_zoo.dense_pass.DensePass`.
     """
 
     _died: type[Exception] = BrokenProcessPool  # what a future raises whose process ended
     _patience: float | None = None  # seconds to wait for a chunk
 
-    def __init__(self, model: bytes, processes: int) -> None:
+    def __init__(self, model: bytes, processes: int, region: bytes | None = None) -> None:
         self._model = model
+        self._region = region
         self._processes = processes
+        self._running = 0
         self._executor: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Pool:
@@ -80,6 +83,7 @@ class Pool:
             SlideError, OSError: what a process raised.
         """
         waiting = deque(tasks)
+        self._expect(len(waiting))
         while waiting:
             suspects: list[Task] = []
             running: dict[Future[CellArray], Task] = {}
@@ -98,6 +102,13 @@ class Pool:
                         suspects.append(task)
             for task in suspects:
                 yield task.chunk, self._alone(job, task)
+
+    def _expect(self, tasks: int) -> None:
+        """There are so many chunks now; more processes would cost as much as hundreds of cells each."""
+        wanted = min(self._processes, max(tasks, 1))
+        if wanted > self._running:
+            self.close()
+            self._running = wanted
 
     def _result(self, future: Future[CellArray], task: Task) -> CellArray:
         return future.result()
@@ -124,7 +135,7 @@ class Pool:
             return failed
 
     def _started(self) -> ProcessPoolExecutor:
-        executor = ProcessPoolExecutor(self._processes, get_context("spawn"), _begin, (self._model,))
+        executor = ProcessPoolExecutor(self._running, get_context("spawn"), _begin, (self._model, self._region))
         try:
             executor.submit(_ready).result()
         except BrokenProcessPool as error:
@@ -143,12 +154,12 @@ _model: Model
 _scorers: dict[Job, Scorer] = {}
 
 
-def _begin(model: bytes) -> None:
+def _begin(model: bytes, region: bytes | None) -> None:
     """In a new process: open the model, and end with the process that started it."""
     global _model
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _model = Model(model, Network(model))
+    _model = Model(model, Network(model), region)
     check_golden_cases(_model.network)
 
 

@@ -20,6 +20,7 @@ from slides.reader import Level, Pixels, Reader, Rectangle
 
 SAME_SCALE = 0.02
 STRIP = 32  # rows of the result that are made at a time, so that they stay in the processor's cache
+STRIP_PIXELS = 2**15  # more rows of narrow results
 
 _WEIGHT = 256  # the weights of a pixel add up to it, across and down
 _FINE_BITS = 32  # of the factor's fraction
@@ -124,8 +125,9 @@ class Raster:
         pixels = np.empty((wanted.height, wanted.width, 3), np.uint8)
         across = Taps.of(wanted.x, wanted.width, self.plan)
         unreadable: NDArray[np.bool_] | None = None
-        for top in range(0, wanted.height, STRIP):
-            height = min(STRIP, wanted.height - top)
+        strip = max(STRIP, STRIP_PIXELS // wanted.width)
+        for top in range(0, wanted.height, strip):
+            height = min(strip, wanted.height - top)
             bad = self._fill(pixels[top : top + height], across, Taps.of(wanted.y + top, height, self.plan))
             if bad is not None:
                 unreadable = np.zeros(pixels.shape[:2], np.bool_) if unreadable is None else unreadable

@@ -78,12 +78,12 @@ class Reader:
         )
         if self.vendor == "dicom":
             dicom.check_image(path, self.properties)
-        sizes = [(level.width, level.height) for level in self.levels]
-        self._tiles = Tiles(path, self.vendor, sizes, CACHE_BYTES)
-        self._proved: set[int] = set()
         largest = self.levels[0]
         if not (0 < largest.width <= MAX_PIXELS and 0 < largest.height <= MAX_PIXELS):
             raise SlideError(f"the slide has {largest.width} × {largest.height} pixels: it is empty or damaged")
+        sizes = [(level.width, level.height) for level in self.levels]
+        self._tiles = Tiles(path, self.vendor, sizes, CACHE_BYTES)
+        self._proved: set[int] = set()
 
     def close(self) -> None:
         self._slide.close()

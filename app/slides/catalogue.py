@@ -6,41 +6,24 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from time import monotonic
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from app.problems import Problem
 from app.registry.sandbox import SandboxUnavailable
 from app.slides import landlock
+from app.slides.descriptions import Description, Descriptions, Kept
 from app.slides.folders import SlideFile, find_slides
 from app.slides.viewer import ReaderDiedError, SlideProcesses, SlideRefusedError, shown
 
 FRESH_S = 5.0
 RETRY_S = 60.0
+KEEP_EVERY = 50  # slides that are opened
 
 log = logging.getLogger("rosette.slides")
-
-
-class Description(BaseModel):
-    """What a slide's process found; all of it is bounded, since nothing that a slide says is trusted.
-
-    Attributes:
-        bounds: left, top, width, height of what was scanned, in level-0 pixels.
-        levels: of Deep Zoom.
-        reason: why it cannot be scored; empty if it can.
-    """
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-
-    width: int = Field(ge=1, lt=2**31)
-    height: int = Field(ge=1, lt=2**31)
-    bounds: list[int] = Field(min_length=4, max_length=4)
-    levels: int = Field(ge=1, le=32)
-    vendor: str = Field(max_length=100)
-    microns_per_pixel: float | None = Field(default=None, gt=0, le=100)
-    reason: str = Field(default="", max_length=1000)
 
 
 @dataclass(frozen=True)
@@ -59,6 +42,7 @@ class Catalogue:
         secret: gives the secret behind the ids.
         processes: open slides.
         scale: gives the microns per pixel that the serving model expects, None if there is none.
+        kept: what slides said of themselves before a restart.
     """
 
     def __init__(
@@ -67,11 +51,14 @@ class Catalogue:
         secret: Callable[[], bytes],
         processes: SlideProcesses,
         scale: Callable[[], float | None],
+        kept: Descriptions,
     ) -> None:
         self._roots = roots
         self._secret = secret
         self._processes = processes
         self._scale = scale
+        self._kept = kept
+        self._opened = 0
         self._files: dict[str, SlideFile] = {}
         self._walked_at = -FRESH_S
         self._known: dict[str, _Known] = {}
@@ -148,7 +135,7 @@ class Catalogue:
         version, scale = file.version(), self._scale()
         if version is None:
             return "the file is gone"
-        until = float("inf")
+        until = inf
         found: Description | str
         try:
             header, _ = self._processes.ask(file, version, "describe", model_mpp=scale)
@@ -166,6 +153,7 @@ class Catalogue:
         if isinstance(found, Description):
             found = found.model_copy(update={"reason": shown(found.reason), "vendor": shown(found.vendor)})
         self._known[file.id] = _Known(version, scale, found, until)
+        self._opened += 1
         with self._changed:
             self._changed.notify_all()
         return found
@@ -179,7 +167,18 @@ class Catalogue:
                 if not self._changed.wait(max(0.0, min(1.0, deadline - monotonic()))) and monotonic() >= deadline:
                     return
 
+    def _keep(self) -> None:
+        known = {
+            slide: Kept(version=list(each.version), scale=each.scale, found=each.found)
+            for slide, each in list(self._known.items())
+            if each.until == inf
+        }
+        self._opened = 0
+        self._kept.write(known)
+
     def _run(self) -> None:
+        for slide, each in self._kept.read().items():
+            self._known.setdefault(slide, _Known(tuple(each.version), each.scale, each.found, inf))
         while not self._stop:
             self._wanted.wait()
             self._wanted.clear()
@@ -188,6 +187,10 @@ class Catalogue:
                     if self._stop:
                         return
                     self.describe(file)
+                    if self._opened >= KEEP_EVERY:
+                        self._keep()
+                if self._opened:
+                    self._keep()
             except Problem as problem:  # the database is away: whoever asks next sets it off again
                 log.warning("slides cannot be looked for: %s", problem.detail)
             except OSError as error:

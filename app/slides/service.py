@@ -24,7 +24,8 @@ from app.registry.serving import Serving
 from app.settings import Settings
 from app.slides.absent import absent
 from app.slides.cache import PictureCache
-from app.slides.catalogue import Catalogue, Description
+from app.slides.catalogue import Catalogue
+from app.slides.descriptions import Description, Descriptions
 from app.slides.entries import MEDIA_TYPES, DeepZoom, Measured, Product, SlideEntry
 from app.slides.figures import SlideFigures
 from app.slides.folders import SlideFile
@@ -71,7 +72,11 @@ class SlideService:
         self.work = Threads(THREADS, settings.queue, settings.deadline_s, name="slides")
         self.installed = find_spec("openslide") is not None
         self.catalogue = Catalogue(
-            settings.slide_folders if self.installed else (), runs.secret, self._processes, self._scale
+            settings.slide_folders if self.installed else (),
+            runs.secret,
+            self._processes,
+            self._scale,
+            Descriptions(settings.home / "slides" / "descriptions.json"),
         )
         self.figures = SlideFigures()
         self._runner = Runner(

@@ -31,12 +31,12 @@ pytest.importorskip("distributed")
 PLAIN = OPTIONS[:4]
 
 
-def certificates(folder: Path) -> Path:
+def certificates(folder: Path, now: datetime | None = None) -> Path:
     """A CA, and a certificate for this machine that it signed."""
     folder.mkdir()
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
     names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("Site CA", "localhost")]
-    now = datetime.now(UTC)
+    now = now or datetime.now(UTC)
     for index, name in enumerate(("ca", "cert")):
         builder = (
             x509.CertificateBuilder()

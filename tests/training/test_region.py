@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 
 from model_zoo.artifact import parse_model
 from model_zoo.dense import DenseError, Geometry, geometry, region_graph
-from model_zoo.dense_proof import synthetic_field
+from model_zoo.golden import synthetic_field
 from model_zoo.manifest import DenseSpec, InputSpec
 from model_zoo.network import Network, session_options
 from model_zoo.proof import Report

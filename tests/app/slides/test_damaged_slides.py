@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.slides.catalogue import Description
+from app.slides.descriptions import Description
 from app.slides.folders import find_slides
 from app.slides.viewer import SlideProcesses, SlideRefusedError
 from tests.scale import scaled
