@@ -124,7 +124,7 @@ def taking(options: Callable[..., Options], **defaults: Any) -> Callable[[Callab
 
         run.__signature__ = Signature([*shared, *own])  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in [*shared, *own]}
-        del run.__wrapped__  # type: ignore[attr-defined]
+        del run.__wrapped__
         return run
 
     return decorated
