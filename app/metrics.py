@@ -6,7 +6,9 @@ models are named by administrators.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Literal, get_args
 
 from prometheus_client import (
@@ -32,6 +34,8 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NO_ROUTE = "none"
 OTHER_METHOD = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+COUNTED_TOGETHER = 32
+Series = tuple[Counter, Histogram]
 Stage = Literal["decode", "quality", "infer", "record", "total"]
 
 _REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -45,6 +49,9 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 class Metrics:
     """Counters and histograms of one application, which any thread may feed, and what is read when it is asked for.
 
+    Requests and predictions are counted a few at a time: an inference sweeps the caches, so the first that is counted
+    costs as much as ten that follow at once.
+
     Args:
         pool: whose queue is shown.
         serving: whose model is shown.
@@ -56,7 +63,9 @@ class Metrics:
     def __init__(self, pool: Pool, serving: Serving, shadow: ShadowScorer, writer: Writer, *others: Collector) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("rosette_requests", "Requests.", ("route", "method", "status"), registry=registry)
-        self._series: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
+        self._series: dict[tuple[str, str, str], Series] = {}
+        self._timed: deque[tuple[Series, float]] = deque()
+        self._answers: deque[tuple[Prediction, float]] = deque()
         self._request_seconds = Histogram(
             "rosette_request_seconds",
             "From a request's headers to the end of its response.",
@@ -104,9 +113,9 @@ class Metrics:
         if (series := self._series.get(labels)) is None:
             series = self._requests.labels(*labels), self._request_seconds.labels(labels[0])
             self._series[labels] = series
-        count, duration = series
-        count.inc()
-        duration.observe(seconds)
+        self._timed.append((series, seconds))
+        if len(self._timed) >= COUNTED_TOGETHER:
+            self._count()
 
     def problem(self, slug: str) -> None:
         """Count a problem that was answered."""
@@ -119,6 +128,22 @@ class Metrics:
             answer: has been recorded.
             record_s: seconds until it was.
         """
+        self._answers.append((answer, record_s))
+        if len(self._answers) >= COUNTED_TOGETHER:
+            self._count()
+
+    def _count(self) -> None:
+        """Count what waits; two threads may share it."""
+        with suppress(IndexError):
+            while True:
+                (count, duration), seconds = self._timed.popleft()
+                count.inc()
+                duration.observe(seconds)
+        with suppress(IndexError):
+            while True:
+                self._count_answer(*self._answers.popleft())
+
+    def _count_answer(self, answer: Prediction, record_s: float) -> None:
         values = answer.values
         stages = self._stages
         stages["decode"].observe(answer.decode_ms / 1000)
@@ -134,6 +159,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format 0.0.4; takes milliseconds."""
+        self._count()
         return generate_latest(self._registry)
 
 

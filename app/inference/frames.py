@@ -40,8 +40,8 @@ def read(stream: BinaryIO) -> Message | None:
     prefix = stream.read(_PREFIX.size)
     if not prefix:
         return None
-    length = sum(_unpacked(prefix))
-    return _message(prefix, stream.read(length))
+    length, attached = _unpacked(prefix)
+    return _message(length, attached, stream.read(length + attached))
 
 
 class Frames:
@@ -65,13 +65,16 @@ class Frames:
             self._begun.clear()
         messages, begin = [], 0
         while begin < len(data):
-            content = begin + _PREFIX.size
-            end = content if len(data) < content else content + sum(_unpacked(data[begin:content]))
-            if len(data) < end:
+            end = content = begin + _PREFIX.size
+            length = attached = 0
+            if end <= len(data):
+                length, attached = _unpacked(data[begin:content])
+                end += length + attached
+            if end > len(data):
                 self._begun += data[begin:]
                 self._needed = end - begin
                 break
-            messages.append(_message(data[begin:content], data[content:end]))
+            messages.append(_message(length, attached, data[content:end]))
             begin = end
         return messages
 
@@ -85,8 +88,7 @@ def _unpacked(prefix: bytes) -> tuple[int, int]:
     return header, attached
 
 
-def _message(prefix: bytes, content: bytes) -> Message:
-    length, attached = _unpacked(prefix)
+def _message(length: int, attached: int, content: bytes) -> Message:
     if len(content) != length + attached:
         raise FrameError("the stream ends within a message")
     try:

@@ -185,7 +185,7 @@ class Worker(asyncio.Protocol):
         self._sizes.append(len(files))
         self._transport.write(frame(header, files))
 
-    def kill(self) -> None:  # at once
+    def kill(self) -> None:
         self._process.kill()
 
     def close(self) -> None:
@@ -239,8 +239,7 @@ def _outcomes(header: Header, texts: list[bytes], size: int) -> list[Outcome] | 
 def _outcome(outcome: Header, text: bytes) -> Outcome:
     if slug := outcome.get("problem"):
         return _IMAGE_PROBLEMS[slug](outcome["detail"], **outcome["extensions"])
-    values = outcome["values"]
+    values = outcome["values"] | {"answer": text.decode()}
     if type(values["created_at"]) is not datetime:
-        raise TypeError(f"an answer's time is {values['created_at']!r}")
-    values["answer"] = text.decode()
+        raise TypeError("an answer without its time")
     return Prediction(values, *outcome["times_ms"])

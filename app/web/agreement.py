@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
+from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
 from app.access.caller import Caller, Role
 from app.access.dependencies import RequireRole
-from app.api.agreement import MayDraw, MonthlyAgreement, month_of
+from app.api.agreement import MayDraw, MonthlyAgreement, SampleRequest, month_of
 from app.api.query import KnownParameters
 from app.records.agreement import MAX_DRAWN, Month
 from app.services import Services, services_of
@@ -23,7 +24,6 @@ from app.web.rendering import HEADERS, may, page
 from app.web.strings import t
 
 MONTHS = 12
-MONTH = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])")
 
 router = APIRouter(prefix="/ui/agreement", include_in_schema=False, route_class=PageRoute)
 TheServices = Annotated[Services, Depends(services_of)]
@@ -46,13 +46,12 @@ async def draw(
     request: Request, caller: MayDraw, _: Annotated[None, Depends(KnownParameters())], services: TheServices
 ) -> Response:
     form = await read_form(request, services.settings.body_timeout_s, "month", "n")
-    if not MONTH.fullmatch(form["month"]) or not re.fullmatch(r"[0-9]{1,3}", form["n"]):
+    try:
+        wanted = SampleRequest.model_validate(form)
+    except ValidationError:
         return await _page(request, services, caller, t("agreement.wrong", most=MAX_DRAWN), wrong=True)
-    n = int(form["n"])
-    if not 1 <= n <= MAX_DRAWN:
-        return await _page(request, services, caller, t("agreement.wrong", most=MAX_DRAWN), wrong=True)
-    model = services.model.sha256
-    found = await services.io.run(partial(services.agreement.draw, month_of(form["month"]), model, n, caller.actor))
+    month, model = month_of(wanted.month), services.model.sha256
+    found = await services.io.run(partial(services.agreement.draw, month, model, wanted.n, caller.actor))
     return RedirectResponse(f"/ui/agreement?drawn={len(found)}", 303, headers=HEADERS)
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Generic, TypeVar, get_args
 from urllib.parse import urlencode
 from uuid import UUID
 
 from app.access.caller import Caller, Role
-from app.api.filters import IDENTIFIER
+from app.api.filters import page_filters
 from app.records.filters import Filter
 from app.records.prediction_queries import AMONG, Order
 from app.records.verdicts import State
@@ -23,21 +22,23 @@ from model_zoo.reasons import Code
 
 Orders = TypeVar("Orders", Order, WorkOrder)
 
-FILTERS = (
-    "decision",
-    "reason",
-    "label",
-    "case_id",
-    "slide_id",
-    "model",
-    "key",
-    "patch",
-    "state",
-    "since",
-    "until",
-    "unread",
-    "without_case",
-)
+# Of each filter, its label and what is said to be expected.
+_TEXTS = {
+    "decision": ("cases.decision", "cases.expected.choice"),
+    "reason": ("cases.reason", "cases.expected.choice"),
+    "label": ("cases.label", "cases.expected.choice"),
+    "case_id": ("cases.case", "cases.expected.identifier"),
+    "slide_id": ("cases.slide", "cases.expected.identifier"),
+    "model": ("cases.model", "cases.expected.model"),
+    "key": ("cases.key", "cases.expected.key"),
+    "patch": ("cases.patch", "cases.expected.sha256"),
+    "state": ("cases.state", "cases.expected.choice"),
+    "unread": ("cases.unread", "cases.expected.choice"),
+    "without_case": ("cases.without_case", "cases.expected.choice"),
+    "since": ("cases.since", "cases.expected.day"),
+    "until": ("cases.until", "cases.expected.day"),
+}
+FILTERS = tuple(_TEXTS)
 LIST = (*FILTERS, "sort")
 NAMES = (*LIST, "cursor")
 
@@ -81,55 +82,6 @@ class CaseQuery(Generic[Orders]):
         return self.query(cursor=None)
 
 
-def _matching(pattern: str, expected: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if re.fullmatch(pattern, text) is None:
-            raise ValueError(t(expected))
-        return text
-
-    return read
-
-
-def _choice(*choices: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in choices:
-            raise ValueError(t("cases.expected.choice"))
-        return text
-
-    return read
-
-
-def _day(text: str) -> datetime:
-    try:
-        return datetime.combine(date.fromisoformat(text), time(), UTC)
-    except ValueError:
-        raise ValueError(t("cases.expected.day")) from None
-
-
-def _day_after(text: str) -> datetime:
-    try:
-        return _day(text) + timedelta(days=1)
-    except OverflowError:
-        raise ValueError(t("cases.expected.day")) from None
-
-
-_READERS: dict[str, tuple[str, Callable[[str], str | datetime]]] = {
-    "decision": ("cases.decision", _choice(*get_args(Decision))),
-    "reason": ("cases.reason", _choice(*get_args(Code))),
-    "label": ("cases.label", _choice(*get_args(Label))),
-    "case_id": ("cases.case", _matching(IDENTIFIER, "cases.expected.identifier")),
-    "slide_id": ("cases.slide", _matching(IDENTIFIER, "cases.expected.identifier")),
-    "model": ("cases.model", _matching(r"[a-z0-9-]{1,64}", "cases.expected.model")),
-    "key": ("cases.key", _matching(r"[A-Za-z0-9_-]{1,32}", "cases.expected.key")),
-    "patch": ("cases.patch", _matching(r"[0-9a-f]{64}", "cases.expected.sha256")),
-    "state": ("cases.state", _choice(*get_args(State))),
-    "unread": ("cases.unread", _choice("1")),
-    "without_case": ("cases.without_case", _choice("1")),
-    "since": ("cases.since", _day),
-    "until": ("cases.until", _day_after),
-}
-
-
 def choices(caller: Caller) -> dict[str, Any]:
     """What the filter offers and what the caller may do, for the templates of both lists."""
     return {
@@ -161,17 +113,12 @@ def work_query(sent: Mapping[str, str], caller: Caller) -> CaseQuery[WorkOrder]:
 
 def _query(sent: Mapping[str, str], caller: Caller, orders: type[Orders], order: Orders) -> CaseQuery[Orders]:
     given = {name: text.strip() for name, text in sent.items() if name in NAMES and text.strip()}
-    values: dict[str, str | datetime] = {}
-    wrong = []
-    for name, (label, read) in _READERS.items():
-        try:
-            if name in given:
-                values[name] = read(given[name])
-        except ValueError as error:
-            wrong.append(t("cases.invalid", field=t(label), expected=error))
-    unread, uncased = values.pop("unread", None), values.pop("without_case", None)
+    filters, unfit = page_filters({name: text for name, text in given.items() if name in FILTERS})
+    wrong = [t("cases.invalid", field=t(_TEXTS[name][0]), expected=t(_TEXTS[name][1])) for name in unfit]
+    fields = dict(filters)
+    unread, uncased = fields.pop("unread"), fields.pop("without_case")
     wanted = Filter(
-        **values,  # type: ignore[arg-type]
+        **fields,
         unread_by=caller.actor.reviewer if unread else None,
         uncased=True if uncased else None,
         scope=caller.scope,

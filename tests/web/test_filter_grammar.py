@@ -1,0 +1,75 @@
+"""The interface and the pages understand the same filters, and refuse the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import httpx
+
+from app.access.caller import Role
+from app.api.filters import NAMES, PageFilters, page_filters
+from app.web.case_query import FILTERS
+from tests.app.conftest import RunningServer, assert_problem
+
+FITTING = (
+    "since=2026-05-01",
+    "since=2026-05-01T12:00:00Z&until=2026-05-02",
+    "until=2026-05-01T12:00:00.5%2B02:00",
+    "model=accurate&label=metastasis&decision=review&reason=review_band&state=open",
+    f"patch={'a' * 64}&case_id=a.b-c_D&slide_id=1&key=abc",
+)
+UNFIT = (
+    "since=2026-13-01",
+    "since=2026-05-01T12:00:00",
+    "since=2026",
+    "until=9999-12-31",
+    "until=1777636800",
+    "model=UPPER",
+    f"model={'a' * 65}",
+    "patch=abc",
+    "case_id=a%20b",
+    "slide_id=a%0Ab",
+    "key=%00",
+    "decision=maybe",
+    "reason=none",
+    "label=x",
+    "state=read",
+    "nope=1",
+    "decision=review&decision=negative",
+)
+INTERFACE = ("/predictions", "/predictions/export.csv", "/worklist", "/worklist/answers")
+PAGES = ("/cases/log", "/cases", "/cases/export.csv")
+
+
+def test_pages_have_the_filters_of_the_interface_and_two_of_their_own() -> None:
+    assert set(FILTERS) == set(PageFilters.model_fields) == {*NAMES, "unread", "without_case"}
+
+
+def test_days_are_whole_and_times_are_moments() -> None:
+    days, unfit = page_filters({"since": "2026-05-01", "until": "2026-05-01"})
+    assert (days.since, days.until) == (datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 5, 2, tzinfo=UTC))
+    times, unfit_times = page_filters({"since": "2026-05-01T02:00:00+02:00", "until": "2026-05-02T00:00:00Z"})
+    assert (times.since, times.until) == (days.since, days.until)
+    assert unfit == unfit_times == []
+
+
+def test_what_does_not_fit_is_named_and_left_out() -> None:
+    filters, unfit = page_filters({"since": "yesterday", "model": "accurate", "unread": "0", "label": ""})
+    assert (filters.model, filters.since, filters.unread, filters.label) == ("accurate", None, None, None)
+    assert set(unfit) == {"since", "unread", "label"}
+
+
+def test_both_understand_the_same_filters_and_refuse_the_same(
+    lived_in: RunningServer, visitor: Callable[[Role], httpx.Client]
+) -> None:
+    browser = visitor(Role.ADMIN)
+    for query in FITTING:
+        assert [lived_in.client.get(f"{path}?{query}").status_code for path in INTERFACE] == [200] * 4, query
+        assert [browser.get(f"{path}?{query}").status_code for path in PAGES] == [200] * 3, query
+    for query in UNFIT:
+        for path in INTERFACE:
+            assert_problem(lived_in.client.get(f"{path}?{query}"), 422, "invalid-parameter")
+        for path in PAGES:
+            refused = browser.get(f"{path}?{query}")
+            assert (refused.status_code, 'role="alert"' in refused.text) == (422, True), (path, query)
