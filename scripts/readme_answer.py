@@ -16,7 +16,8 @@ REQUEST = """curl -H "Authorization: Bearer $(cat ~/.local/share/rosette/admin.k
      -F file=@docs/examples/tumour-2.png http://127.0.0.1:8000/predict"""
 INTRODUCTION = (
     "`make serve` prints a `curl` command that you can run as it is. A request with a "
-    "[real patch](docs/examples/README.md) of PatchCamelyon and part of its answer ([docs/api.md](docs/api.md) describes every field):"
+    "[real patch](docs/examples/README.md) of PatchCamelyon and part of its answer "
+    "([docs/api.md](docs/api.md) describes every field):"
 )
 SHOWN = ("label", "probability", "basis", "decision", "reasons", "consistency", "quality", "patch", "model", "notice")
 SHOWN_OF_CONSISTENCY = ("exact", "probabilities", "max_deviation", "limit", "consistent")
