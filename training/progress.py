@@ -8,6 +8,7 @@ import sys
 import warnings
 from csv import DictReader
 from dataclasses import asdict
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
@@ -75,8 +76,8 @@ class Progress(L.Callback):
         self._lowest = min(self._lowest, float(figures["valid_loss"]), float("inf" if before is None else before))
         left = (monotonic() - self._began) / (done - self._first_epoch) * (_epochs(trainer) - done)
         say(
-            f"Epoch {done} of {_epochs(trainer)}: loss {figures['train_loss']:.4f}, on valid {figures['valid_loss']:.4f} "
-            f"(lowest {self._lowest:.4f}), accuracy {figures['valid_accuracy']:.3f}; "
+            f"Epoch {done} of {_epochs(trainer)}: loss {figures['train_loss']:.4f}, valid {figures['valid_loss']:.4f} "
+            f"(lowest {self._lowest:.4f}), valid accuracy {figures['valid_accuracy']:.3f}; "
             + (f"about {duration(left)} left." if done < _epochs(trainer) else "finished.")
         )
 
@@ -126,7 +127,7 @@ def loggers(folder: Path) -> list[Logger]:
     """TensorBoard's log in the run folder, and MLflow where ``MLFLOW_TRACKING_URI`` is set.
 
     Raises:
-        ValueError: if that is set and MLflow is not installed.
+        ValueError: if that is set, and MLflow is not installed or refuses it.
     """
     made: list[Logger] = [TensorBoardLogger(folder, name="tensorboard", version="")]
     if uri := os.environ.get(MLFLOW):
@@ -134,8 +135,15 @@ def loggers(folder: Path) -> list[Logger]:
             raise ValueError(
                 f"{MLFLOW} is set, but MLflow is not installed: run `pip install mlflow-skinny`, or unset {MLFLOW}"
             )
-        made.append(MLFlowLogger("rosette", run_name=folder.resolve().name, tracking_uri=uri))
+        made.append(_mlflow(uri, folder))
     return made
+
+
+def _mlflow(uri: str, folder: Path) -> Logger:
+    try:
+        return MLFlowLogger("rosette", run_name=folder.resolve().name, tracking_uri=uri)
+    except import_module("mlflow.exceptions").MlflowException as error:
+        raise ValueError(f"MLflow refuses {MLFLOW}={uri}: {error}") from error
 
 
 def without_noise() -> None:
