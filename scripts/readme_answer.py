@@ -1,7 +1,7 @@
 """Write a real answer into the README. The script reads the response of `POST /predict` from standard input.
 
-rosette demo-patch patch.png --seed 1
-curl -H "Authorization: Bearer $(cat KEYFILE)" -F file=@patch.png URL/predict | python scripts/readme_answer.py
+curl -H "Authorization: Bearer $(cat KEYFILE)" -F file=@docs/examples/tumour-2.png URL/predict |
+    python scripts/readme_answer.py
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-REQUEST = """rosette demo-patch patch.png --seed 1      # or a patch of your own
-curl -H "Authorization: Bearer $(cat ~/.local/share/rosette/admin.key)" \\
-     -F file=@patch.png http://127.0.0.1:8000/predict"""
+REQUEST = """curl -H "Authorization: Bearer $(cat ~/.local/share/rosette/admin.key)" \\
+     -F file=@docs/examples/tumour-2.png http://127.0.0.1:8000/predict"""
 INTRODUCTION = (
-    "`make serve` prints a `curl` command that you can run as it is. A request and part of its answer "
+    "`make serve` prints a `curl` command that you can run as it is. A request with a "
+    "[real patch](docs/examples/README.md) of PatchCamelyon and part of its answer "
     "([docs/api.md](docs/api.md) describes every field):"
 )
 SHOWN = ("label", "probability", "basis", "decision", "reasons", "consistency", "quality", "patch", "model", "notice")

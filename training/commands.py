@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -81,8 +82,10 @@ def train(
     from training.checkpoints import CheckpointError, require_best
     from training.distill import Distillation
     from training.fit import Material, fit
+    from training.progress import Progress, loggers, without_noise
     from training.recipe import Recipe
 
+    without_noise()
     try:
         shape = _shape(topology, group, free_filters)
         taught = Distillation(_numbers(views), teacher_weight, teacher_temperature) if teacher else None
@@ -111,11 +114,14 @@ def train(
             "devices": devices,
             "num_nodes": nodes,
             "strategy": strategy,
+            "enable_progress_bar": sys.stdout.isatty(),
+            "enable_model_summary": False,
         }
+        logs, followers = loggers(run), [Progress(run)]
         material = Material.load(data, allow_duplicates=allow_duplicates)
         for note in material.train.notes:
             typer.echo(f"Note: {note}", err=True)
-        fit(material, run, shape, recipe, start, teacher or (), **trainer)
+        fit(material, run, shape, recipe, start, teacher or (), logs, followers, **trainer)
     except (DataError, ValueError, FileNotFoundError) as error:
         typer.secho(f"rosette train: {error}", err=True, fg="red")
         raise typer.Exit(2) from error

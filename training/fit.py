@@ -16,7 +16,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.nn import functional as F
@@ -220,6 +220,8 @@ def fit(
     recipe: Recipe,
     start: Path | None = None,
     teachers: Sequence[Path] = (),
+    loggers: Sequence[Logger] = (),
+    followers: Sequence[L.Callback] = (),
     **trainer: Any,
 ) -> Path:
     """Fit a network and return the checkpoint with the lowest validation loss.
@@ -232,6 +234,7 @@ def fit(
             artifact's, see :mod:`training.recover`, or an expanded P4M-DenseNet's (``.npz``).
         teachers: files of the networks for the recipe's distillation, see :func:`training.teachers.open_teacher`;
             their answers are stored beside ``folder``, in ``teachers``.
+        loggers, followers: further logs, and callbacks that show the progress, see :mod:`training.progress`.
         trainer: passed to Lightning's Trainer, such as ``devices``, ``num_nodes`` or ``strategy``.
 
     Raises:
@@ -267,7 +270,7 @@ def fit(
     curve = CSVLogger(folder, name=None, version="")
     checkpoint = latest_checkpoint(folder)
     _keep_finished_epochs(curve, folder, checkpoint)
-    callbacks: list[L.Callback] = [best, latest, KeepPrevious(folder), LearningRateMonitor("epoch")]
+    callbacks: list[L.Callback] = [best, latest, KeepPrevious(folder), LearningRateMonitor("epoch"), *followers]
     if recipe.averaged:
         steps = recipe.epochs * (len(train) // recipe.batch_size)
         decay = max(0.0, 1 - AVERAGING_STRIDE / (recipe.averaged * steps))
@@ -279,7 +282,7 @@ def fit(
     fitter = L.Trainer(
         max_epochs=recipe.epochs,
         precision=precision,
-        logger=curve,
+        logger=[curve, *loggers],
         callbacks=callbacks,
         default_root_dir=folder,
         **trainer,

@@ -35,6 +35,15 @@ def transferred(source: MobileNetV2, topology: Topology) -> MobileNetV2:
     return network.eval()
 
 
+def taken(source: Topology, topology: Topology) -> str:
+    """What :func:`transferred` takes, in a sentence."""
+    there, here = _blocks(source), _blocks(topology)
+    if there == here:
+        return "All its weights are taken; padding or the pooled positions differ."
+    stages = "; ".join(f"stage {n}: {few} of {all_}" for n, (few, all_) in enumerate(zip(here, there, strict=True), 1))
+    return f"The first blocks of each stage are taken ({stages}), so its accuracy must be trained again."
+
+
 def _blocks(topology: Topology) -> list[int]:
     return [blocks for _, _, blocks, _ in topology.stages]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from training.densenet import DenseNetTopology, P4MDenseNet, load_expanded
 from training.mobilenetv2 import MobileNetV2, Topology
 from training.recipe import Run
 from training.recover import recover
-from training.transfer import transferred
+from training.transfer import taken, transferred
 
 Fitted = MobileNetV2 | P4MDenseNet
 
@@ -48,7 +49,12 @@ def of_topology(started: Fitted, topology: Topology | DenseNetTopology, start: P
     fault = "the families differ"
     if isinstance(started, MobileNetV2) and isinstance(topology, Topology):
         try:
-            return transferred(started, topology)
+            network = transferred(started, topology)
+            print(
+                f"Note: {start} holds a network of another topology. {taken(started.topology, topology)}",
+                file=sys.stderr,
+            )
+            return network
         except ValueError as error:
             fault = str(error)
     raise ValueError(f"{start} holds a network of another topology, and its weights do not fit: {fault}")
