@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, VLWholeSlideMicroscopyImageStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, VLWholeSlideMicroscopyImageStorage
 
 from slides.runfile import Run
 
@@ -35,8 +35,9 @@ def header(run: Run, **changes: Any) -> Dataset:
     made = Dataset()
     made.file_meta = FileMetaDataset()
     made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = VLWholeSlideMicroscopyImageStorage
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = "1.2.3.4"
+    made.SOPClassUID, made.SOPInstanceUID = VLWholeSlideMicroscopyImageStorage, UID("1.2.3.4")
+    made.file_meta.MediaStorageSOPClassUID = VLWholeSlideMicroscopyImageStorage
+    made.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3.4")
     made.StudyInstanceUID, made.SeriesInstanceUID, made.FrameOfReferenceUID = "1.2", "1.2.3", "1.2.5"
     made.PatientID, made.PatientName, made.PatientSex = "P-7", "Lovelace^Ada", "F"
     made.Modality, made.ImageType = "SM", ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]

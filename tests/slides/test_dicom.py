@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from ctypes.util import find_library
 from pathlib import Path
 
 import pydicom
@@ -19,6 +18,7 @@ from slides.opened import open_slide
 from slides.reader import Reader
 from tests.conftest import ROOT
 from tests.installed import rosette
+from tests.slides.dicom_made import convert
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 OPTIONS = ("--rotations", "none", "--shifts", "none", "--processes", "1")
@@ -33,15 +33,7 @@ def svs(shared: Path) -> Path:
 @pytest.fixture(scope="module")
 def folder(svs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The slide as DICOM files: the image, a label, an overview and a thumbnail."""
-    if find_library("turbojpeg") is None:
-        pytest.skip("wsidicomizer needs libturbojpeg")
-    from wsidicomizer import WsiDicomizer
-
-    folder = tmp_path_factory.mktemp("dicom") / "slide"
-    folder.mkdir()
-    with WsiDicomizer.open(svs) as slide:
-        slide.save(folder)
-    return folder
+    return convert(svs, tmp_path_factory.mktemp("dicom") / "slide")
 
 
 @pytest.fixture(scope="module")

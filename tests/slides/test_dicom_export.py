@@ -67,8 +67,12 @@ def level_0(points: Any, source: pydicom.Dataset) -> Any:
     return found[:, :2]
 
 
+def content_of(report: bytes) -> Any:
+    return hd.sr.srread(io.BytesIO(report)).content
+
+
 def groups_of(report: bytes) -> Any:
-    return hd.sr.srread(io.BytesIO(report)).content.get_planar_roi_measurement_groups()
+    return content_of(report).get_planar_roi_measurement_groups()
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS, ids=str)
@@ -154,7 +158,7 @@ def test_both_objects_say_whose_they_are_and_that_nobody_reviewed_them(folder: P
     report = pydicom.dcmread(io.BytesIO(files[REPORT_FILE]))
     flags = report.CompletionFlag, report.VerificationFlag, report.PreliminaryFlag
     assert flags == ("PARTIAL", "UNVERIFIED", "PRELIMINARY")
-    [device] = hd.sr.srread(io.BytesIO(files[REPORT_FILE])).content.get_observer_contexts()
+    [device] = content_of(files[REPORT_FILE]).get_observer_contexts()
     attributes = device.observer_identifying_attributes
     assert (attributes.name, attributes.model_name) == ("Rosette", "accurate 0.4.0")
     assert attributes.serial_number == made.run.model.sha256
@@ -174,7 +178,7 @@ def test_a_run_without_regions_has_a_report(tmp_path: Path) -> None:
     made, files = exported(folder, saved(header(Map.read(folder, EVEN).run), tmp_path / "slide"))
     assert not made.regions
     assert groups_of(files[REPORT_FILE]) == []
-    [slide] = hd.sr.srread(io.BytesIO(files[REPORT_FILE])).content.get_image_measurement_groups()
+    [slide] = content_of(files[REPORT_FILE]).get_image_measurement_groups()
     figures = {each.name.meaning: each.value for each in slide.get_measurements()}
     assert (figures["Cells scored"], figures["Cells not assessable"], figures["Regions"]) == (3, 1, 0)
     [scope] = slide.get_qualitative_evaluations()

@@ -7,6 +7,7 @@ import io
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -42,7 +43,7 @@ def test_a_run_of_a_dicom_slide(tmp_path: Path, artifact_path: Path, monkeypatch
         expected = [float(row["probability"]) if row["state"] == "scored" else np.nan for row in rows]
         np.testing.assert_array_equal(found.ravel(), np.array(expected, np.float32))
         features = running.client.get(f"{location}/regions.geojson").json()["features"]
-        report = hd.sr.srread(io.BytesIO(files["regions.dcm"].content))
+        report: Any = hd.sr.srread(io.BytesIO(files["regions.dcm"].content))
         groups = report.content.get_planar_roi_measurement_groups()
         assert [int(each.tracking_uid[5:]) for each in groups] == [int(f["id"].replace("-", ""), 16) for f in features]
         page = f"/ui/slides/runs/{run['id']}"
