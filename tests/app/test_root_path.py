@@ -82,7 +82,7 @@ def test_the_documentation_works_there(prefixed: RunningServer, below: str) -> N
     page = httpx.get(f"{prefixed.url}{below}/docs", trust_env=False)
     assert [link for link in links(page.text) if not link.startswith(f"{ROOT_PATH}/")] == []
     assert f'url: "{ROOT_PATH}/openapi.json"' in page.text
-    schema = httpx.get(f"{prefixed.url}{below}/openapi.json", trust_env=False).json()
+    schema = httpx.get(f"{prefixed.url}{below}/openapi.json", trust_env=False, timeout=120).json()
     assert schema["servers"] == [{"url": ROOT_PATH}]
 
 
