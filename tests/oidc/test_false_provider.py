@@ -8,17 +8,24 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey
+from sqlalchemy import Engine
 
 from app.access.caller import Role
-from app.access.people import Identity
+from app.access.keys import Keys
+from app.access.people import Identity, People
+from app.access.throttle import FailedTries
 from app.oidc.attempt import Attempt
 from app.oidc.bounded import MAX_BYTES
 from app.oidc.provider import KEYS_RETRY_S, Provider
-from app.problems import ProviderUnavailable, SignInRefused
+from app.oidc.sign_in import SignIn
+from app.problems import ProviderUnavailable, SignInRefused, TooManyTries
+from app.records.audit import AuditTrail
+from app.records.migrations import migrate
 from tests.app.conftest import Clock
 from tests.oidc.conftest import client_of
 from tests.oidc.false import NONCE, FalseProvider, compressed, false_provider, rsa
@@ -240,3 +247,39 @@ def test_a_provider_that_failed_is_left_alone_for_a_while(false: FalseProvider, 
 def test_a_refused_code(false: FalseProvider, provider: Provider) -> None:
     false.raw["/token"] = (b'{"error": "invalid_grant"}', {}, 400)
     assert reason(provider) == "wrong-code"
+
+
+def test_who_is_refused_again_and_again_waits(false: FalseProvider, provider: Provider, sqlite: Engine) -> None:
+    migrate(sqlite)
+    trail = AuditTrail(sqlite)
+    clock = Clock()
+    tries = FailedTries(2, clock)
+    sign_in = SignIn(provider, People(trail, Keys(sqlite, trail)), lambda: b"a secret", tries)
+
+    def signed_in(**claims: Any) -> str:
+        async def walk() -> str:
+            address, cookie = await sign_in.begin("/cases", "", "http://127.0.0.1:1/login/oidc/callback")
+            asked = parse_qs(urlsplit(address).query)
+            false.sign(false.claims(nonce=asked["nonce"][0]) | claims)
+            sent = {"state": asked["state"][0], "code": "c"}
+            caller, attempt = await sign_in.finish(cookie, sent, "http://127.0.0.1:1/login/oidc/callback", "10.0.0.1")
+            assert attempt.target == "/cases"
+            return caller.name
+
+        return anyio.run(walk)
+
+    for _ in range(2):
+        with pytest.raises(SignInRefused):
+            signed_in(sub="guest")
+    with pytest.raises(TooManyTries, match="wait a minute"):
+        signed_in(sub="guest")
+    assert signed_in(name="Ada", roles="readers") == "Ada", "others do not wait for them"
+    assert len([row for row in trail.page(9).entries if row.action == "session.refuse"]) == 2
+    for _ in range(2):
+        with pytest.raises(SignInRefused):
+            signed_in(aud="another-client")
+    with pytest.raises(TooManyTries):
+        signed_in(name="Ada", roles="readers")
+    clock.now += 6
+    assert signed_in(name="Ada", roles="readers") == "Ada"
+    assert sign_in.counts == {"no-role": 2, "wrong-token": 2, "opened": 2}

@@ -91,6 +91,7 @@ def test_what_a_role_may_not_do_is_refused(lived_in: RunningServer, visitor: Vis
     sent = {"csrf": token(client)}
     model = lived_in.client.get("/admin/models").json()["active"]
     for path in (
+        f"/keys/{lived_in.key[4:16]}/enable",
         "/keys", f"/keys/{lived_in.key[4:16]}/revoke", "/models/rollback", f"/models/{model}/activate",
         f"/models/{model}/retire", f"/models/{model}/shadow", "/models/shadow/stop", "/models/upload",
         f"/keys/{lived_in.key[4:16]}/replace", "/status/test-webhook", "/acceptance",
