@@ -106,7 +106,7 @@ def test_good_tokens_of_each_algorithm(false: FalseProvider, provider: Provider)
         {"sub": "аda"},  # the first letter is Cyrillic
         {"at_hash": "another"},
     ],
-    ids=str,
+    ids=", ".join,
 )
 def test_claims_that_do_not_fit(false: FalseProvider, provider: Provider, changes: dict[str, Any]) -> None:
     false.sign(false.claims(**changes))
