@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ from model_zoo.symmetry import Group
 from training.native import call, channels_last, rows, suits
 
 MAX_CHANNELS = 4096  # as in batchnorm.c
+ADAPTING_BATCH = 128
 
 
 class _NormAct(torch.autograd.Function):
@@ -93,3 +96,23 @@ class FieldBatchNorm(nn.BatchNorm2d):
             self.running_var.lerp_(variance * (values / (values - 1)), self.momentum)
             self.num_batches_tracked.add_(1)
         return y
+
+
+@torch.no_grad()
+def adapt(network: nn.Module, images: npt.NDArray[np.uint8]) -> nn.Module:
+    """Re-estimate the running statistics of batch norm on these patches (AdaBN), in place; returns the network.
+
+    Source: Li et al. 2018, *Adaptive Batch Normalization for practical domain adaptation*.
+
+    Args:
+        images: uint8 [N, 96, 96, 3].
+    """
+    for norm in network.modules():
+        if isinstance(norm, FieldBatchNorm):
+            norm.reset_running_stats()
+            norm.momentum = None  # a cumulative average over the batches
+            norm.train()
+    for begin in range(0, len(images), ADAPTING_BATCH):
+        batch = torch.from_numpy(images[begin : begin + ADAPTING_BATCH]).permute(0, 3, 1, 2).float() / 255
+        network(batch.contiguous(memory_format=torch.channels_last))
+    return network.eval()

@@ -65,6 +65,12 @@ def train(
     consistency: Annotated[
         float, typer.Option(min=0, help="Weight of equal answers to shifted and re-encoded twins; 0: none.")
     ] = 0.0,
+    norm_patches: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Patches, as they are, for the final statistics of batch norm; 0: keep the running ones."
+        ),
+    ] = 3200,
     precision: Annotated[str, typer.Option(help="bf16-mixed, 32-true, or auto for the faster one here.")] = "auto",
     teacher: Annotated[
         list[Path] | None,
@@ -105,6 +111,7 @@ def train(
             "zoom": zoom,
             "jpeg": jpeg,
             "consistency": consistency,
+            "norm_patches": norm_patches,
             "precision": precision,
             "distillation": taught,
         }

@@ -24,6 +24,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.utils.data import DataLoader, Dataset
 
 from training.augment import augmented
+from training.batchnorm import adapt
 from training.checkpoints import LAST, PREVIOUS, latest_checkpoint
 from training.data import Patches, halves_of_valid, load_to_fit
 from training.denormals import without_denormals
@@ -296,4 +297,20 @@ def fit(
             _loader(material.choosing, 256, shuffle=False),
             ckpt_path=checkpoint,
         )
-    return Path(best.best_model_path)
+        found = Path(best.best_model_path)
+        if recipe.norm_patches:
+            _estimate_norms_again(found, classifier, train, recipe)
+    return found
+
+
+@rank_zero_only
+def _estimate_norms_again(checkpoint: Path, classifier: Classifier, train: Patches, recipe: Recipe) -> None:
+    """Replace a checkpoint's statistics of batch norm; doing it again changes nothing."""
+    chosen = np.random.default_rng(recipe.seed).permutation(len(train))[: recipe.norm_patches]
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    classifier.cpu().load_state_dict(content["state_dict"])
+    adapt(classifier.network, train.images[chosen])
+    content["state_dict"] = classifier.state_dict()
+    part = checkpoint.with_suffix(".part")
+    torch.save(content, part)
+    part.replace(checkpoint)

@@ -15,7 +15,7 @@ from torch import nn
 from model_zoo.network import Network
 from model_zoo.symmetry import Group
 from model_zoo.turns import turn
-from training.batchnorm import FieldBatchNorm
+from training.batchnorm import adapt
 from training.denormals import without_denormals
 from training.densenet import load_expanded
 from training.views import view
@@ -58,22 +58,6 @@ def open_teacher(file: Path, training_patches: Images) -> Teacher:
         return Teacher(file.stem, digest, lambda images: _torch_difference(network, images))
     artifact = Network(file.read_bytes())
     return Teacher(file.stem, digest, lambda images: _orbit_difference(artifact, images))
-
-
-@torch.no_grad()
-def adapt(network: nn.Module, images: Images) -> nn.Module:
-    """Re-estimate the running statistics of batch norm on these patches (AdaBN), in place; returns the network.
-
-    Source: Li et al. 2018, *Adaptive Batch Normalization for practical domain adaptation*.
-    """
-    norms = [module for module in network.modules() if isinstance(module, FieldBatchNorm)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a cumulative average over the batches
-        norm.train()
-    for begin in range(0, len(images), 4 * CHUNK):
-        network(_pixels(images[begin : begin + 4 * CHUNK]))
-    return network.eval()
 
 
 def _pixels(images: Images) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from model_zoo.turns import Patch
 from tests.training.test_fit import QUIET, RECIPE, TOPOLOGY
 from tests.training.tiny import LIGHTNING_WARNINGS
 from training.augment import augmented
+from training.batchnorm import adapt
 from training.fit import Classifier, Material, divergence, fit, learning_rates
 from training.precision import choose_precision
 from training.recipe import Recipe, Run
@@ -98,3 +100,25 @@ def test_consistency_without_augmentation_is_refused(data: Path, tmp_path: Path)
     with pytest.raises(ValueError, match="needs augmentation"):
         fit(Material.load(data), tmp_path / "run", TOPOLOGY, replace(RECIPE, augment=False, consistency=1.0), **QUIET)
     assert not (tmp_path / "run").exists()
+
+
+def test_norms_are_estimated_on_patches_as_they_are_and_repeating_changes_nothing(data: Path, tmp_path: Path) -> None:
+    material = Material.load(data)
+    recipe = replace(RECIPE, augment=True, epochs=1, norm_patches=8)
+    stored = []
+    for _ in range(2):
+        best = fit(material, tmp_path / "run", TOPOLOGY, recipe, **QUIET)
+        stored.append(torch.load(best, weights_only=True)["state_dict"])
+    assert all(torch.equal(tensor, stored[1][name]) for name, tensor in stored[0].items())
+    kept = fit(material, tmp_path / "kept", TOPOLOGY, replace(recipe, norm_patches=0), **QUIET)
+    running = torch.load(kept, weights_only=True)["state_dict"]
+    differing = {
+        name.rpartition(".")[2] for name, tensor in running.items() if not torch.equal(tensor, stored[0][name])
+    }
+    assert {"running_mean", "running_var"} <= differing <= {"running_mean", "running_var", "num_batches_tracked"}
+    classifier = Classifier(TOPOLOGY, recipe)
+    classifier.load_state_dict(running)
+    chosen = np.random.default_rng(recipe.seed).permutation(len(material.train))[:8]
+    adapted = adapt(classifier.network, material.train.images[chosen]).state_dict()
+    for name, tensor in adapted.items():
+        torch.testing.assert_close(stored[0][f"network.{name}"], tensor)
