@@ -65,7 +65,7 @@ def tile_tables(file: int) -> list[TileTable]:
         OtherTiffError: if it is no TIFF, is damaged, or has more directories or tiles than are read.
     """
     try:
-        from tifffile import TiffFile
+        from tifffile import TiffFile, TiffPage
 
         with (
             np.errstate(all="ignore"),
@@ -75,7 +75,7 @@ def tile_tables(file: int) -> list[TileTable]:
             TiffFile(data, name="slide", offset=0, is_lsm=False, is_ndpi=False, is_scanimage=False) as tiff,
         ):
             pages = islice(tiff.pages, MAX_DIRECTORIES + 1)
-            tables = [_table(page) for page in pages]
+            tables = [_table(page) for page in pages if isinstance(page, TiffPage)]
     except Exception as error:  # of whatever kind: a damaged file takes tifffile to many places
         raise OtherTiffError(f"it cannot be read: {type(error).__name__}: {error}") from error
     if complaints.errors:
@@ -103,7 +103,7 @@ def _table(page: TiffPage) -> TileTable | None:
     if not isinstance(tables, bytes) or len(tables) > MAX_TABLES:
         return None
     offsets, counts = (np.array(place, np.uint64) for place in places)
-    return TileTable(*sides, offsets, counts, tables, rgb=photometric == _RGB)
+    return TileTable(width, height, tile_width, tile_height, offsets, counts, tables, rgb=photometric == _RGB)
 
 
 class _Bounded(io.FileIO):
