@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from model_zoo.extras import installing
+
 MEDIA_TYPE = "application/problem+json"
 STATE = "problem"
 INFERENCE_PROTOCOL = "/v2"  # whose clients read ``error``
@@ -286,9 +288,7 @@ class SlidesNotInstalled(Problem):
     status, slug, title = 501, "slides-not-installed", "This server cannot read slides"
 
     def __init__(self) -> None:
-        super().__init__(
-            "The server lacks what reads slides: run pip install '.[slides]' in Rosette's folder, and start it again."
-        )
+        super().__init__(f"The server lacks what reads slides: {installing('slides')}, and start it again.")
 
 
 class DicomNotInstalled(Problem):
@@ -296,8 +296,7 @@ class DicomNotInstalled(Problem):
 
     def __init__(self) -> None:
         super().__init__(
-            "The server lacks highdicom: run pip install '.[slides,dicom]' in Rosette's folder, start it again, and "
-            "score the slide again."
+            f"The server lacks highdicom: {installing('slides,dicom')}, start it again, and score the slide again."
         )
 
 

@@ -12,6 +12,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from app.inference.model import Prediction
 from app.version import version
+from model_zoo.extras import installing
 
 PATH = "/v1/traces"
 EXPORT_TIMEOUT_S = 5
@@ -41,7 +42,7 @@ class Tracing:
         except ImportError as error:
             raise ValueError(
                 f"ROSETTE_OTLP_ENDPOINT is set, but traces need packages that are not installed ({error}): "
-                "run pip install '.[telemetry]' in Rosette's folder, or unset it"
+                f"{installing('telemetry')}, or unset it"
             ) from error
         exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + PATH, timeout=EXPORT_TIMEOUT_S)
         resource = Resource.create({"service.name": "rosette", "service.version": version()})

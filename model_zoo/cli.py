@@ -14,6 +14,8 @@ from typing import Annotated
 
 import typer
 
+from model_zoo.extras import installing
+
 COMMANDS = "rosette.commands"
 PROGRAM, PACKAGE = "rosette", "rosette-pathology"
 
@@ -77,10 +79,9 @@ def _load(entry: EntryPoint) -> typer.Typer | Callable[..., object]:
         missing = (error.name or "").partition(".")[0]
         if missing == package and find_spec(package):
             raise
-        requirement = f".[{package}]" if package in extras else "."
         raise SystemExit(
             f"rosette {entry.name} needs the package {missing!r}, which is not installed: "
-            f"run pip install '{requirement}' in Rosette's folder"
+            f"{installing(package if package in extras else '')}"
         ) from error
     return command
 

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from model_zoo.extras import installing
 from model_zoo.notice import NOTICE
 from slides.cells import Cells, State
 from slides.export_commands import commands as export_commands
@@ -78,6 +79,7 @@ def score(
 
     Exits with 0 if every slide was scored, with 1 if one failed, with 2 if the command line is wrong.
     """
+    _check_installed()
     with readable_errors(code=2):
         rule = None if prevalence is None else Rule(prevalence=prevalence)
         if cluster_tls is not None and cluster is None:
@@ -106,6 +108,7 @@ def cut(
     mpp: _Mpp = None,
 ) -> None:
     """Write the 96×96 patch of one cell, as the model sees it."""
+    _check_installed()
     with _readable():
         with open_slide(slide_file, open_model(model).manifest, mpp) as opened:
             patch = patch_of(opened, column, row)
@@ -128,6 +131,7 @@ def verify(
 
     Exits with 0 if all are equal, with 1 if one differs or nothing could be checked.
     """
+    _check_installed()
     with _readable():
         checked, differing = verify_run(run, cells, slide_file, model)
     for each in differing:
@@ -153,7 +157,7 @@ def _pool(model: Model, processes: int | None, cluster: str | None, tls: Path | 
         region = model.dense_pass.region if model.dense_pass else None
         return Pool(model.data, processes or len(os.sched_getaffinity(0)), region)
     if find_spec("distributed") is None:
-        raise ValueError("--cluster needs Dask: run pip install '.[cluster]' in Rosette's folder")
+        raise ValueError(f"--cluster needs Dask: {installing('cluster')}")
     from slides.cluster import Cluster
 
     return Cluster(model.data, cluster, tls)
@@ -188,6 +192,12 @@ def _counted(cells: Cells) -> str:
 def _bar() -> Progress:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), redirect_stdout=False)
+
+
+def _check_installed() -> None:
+    if find_spec("openslide") is None:
+        typer.echo(f"rosette: slides are read with the packages of the extra slides: {installing('slides')}", err=True)
+        raise typer.Exit(2)
 
 
 @contextmanager

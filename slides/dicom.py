@@ -6,10 +6,12 @@ import mmap
 import re
 from collections.abc import Mapping
 from pathlib import Path
-
-import openslide
+from typing import TYPE_CHECKING
 
 from slides.errors import SlideError
+
+if TYPE_CHECKING:
+    import openslide
 
 SUFFIX = ".dcm"
 MOST_FILES = 1000
@@ -119,6 +121,8 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def _series(file: Path) -> str | None:
+    import openslide
+
     try:
         with openslide.OpenSlide(file) as slide:
             return slide.properties.get("dicom.SeriesInstanceUID")

@@ -13,6 +13,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from model_zoo.extras import installing
 from model_zoo.listing import AsJson, show, show_json
 from slides.products import EXPORT_FILES, Format, Map, write
 from slides.regions import Deviation, Region, Rule
@@ -120,7 +121,7 @@ def export(
 
 def _dicom(made: Map, folder: Path, source: Path | None) -> dict[str, bytes]:
     if find_spec("highdicom") is None:
-        raise ValueError("--to dicom needs highdicom: run pip install '.[slides,dicom]' in Rosette's folder")
+        raise ValueError(f"--to dicom needs highdicom: {installing('slides,dicom')}")
     from slides.export.dicom import checked_source, dicom_files  # only this needs the extra
 
     found = checked_source(folder, made.run, made.cells, source)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import openslide
 
 from slides.errors import SlideError
 
@@ -42,6 +41,8 @@ class Identity:
 
 def versions() -> dict[str, str]:
     """Of what reads and answers."""
+    import openslide
+
     return {
         "slides": ALGORITHM,
         "numpy": np.__version__,

@@ -6,15 +6,17 @@ import ctypes
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import openslide
 from numpy.typing import NDArray
-from openslide import lowlevel
 
 from slides import dicom
 from slides.errors import SlideError
 from slides.tiles import Tiles
+
+if TYPE_CHECKING:
+    import openslide
 
 GLASS = 255  # what lies beyond the slide, and where nothing was scanned
 CACHE_BYTES = 48 * 2**20
@@ -135,6 +137,8 @@ class Reader:
 
     def _parts(self, level: int, part: Rectangle) -> tuple[Pixels, list[Rectangle]]:
         """A rectangle within the slide; where that fails, its halves, down to the stored tiles that fail."""
+        from openslide import OpenSlideError
+
         decoded = self._tiles.read(level, part.x, part.y, part.width, part.height)
         if decoded is not None and level in self._proved:
             return decoded, []
@@ -143,7 +147,7 @@ class Reader:
             if decoded is not None:
                 self._prove(level, decoded, drawn)
             return drawn, []
-        except openslide.OpenSlideError:
+        except OpenSlideError:
             self._slide.close()
             self._slide = _opened(self.path)  # OpenSlide reads nothing more after an error
         pixels = np.full((part.height, part.width, 4), GLASS, np.uint8)
@@ -171,6 +175,8 @@ class Reader:
 
     def _read(self, level: int, part: Rectangle) -> Pixels:
         """What OpenSlide paints, straight into memory that is used again: its Python way copies it twice."""
+        from openslide import lowlevel
+
         downsample = self.levels[level].downsample
         size = part.width * part.height
         if size > len(self._memory):
@@ -185,6 +191,8 @@ class Reader:
 
 
 def _opened(path: Path) -> openslide.OpenSlide:
+    import openslide  # the commands' help works without the extra
+
     if not path.exists():
         raise SlideError("there is no such file")
     if path.is_file() and path.stat().st_size == 0:

@@ -1,25 +1,28 @@
-"""Where the JPEG tiles of a TIFF slide lie in its file: as much of the format as reading them needs, and no more."""
+"""Where the JPEG tiles of a TIFF slide lie in its file: tifffile reads its tags, within bounds."""
 
 from __future__ import annotations
 
-import os
-import struct
+import io
+import logging
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
 MAX_DIRECTORIES = 64
-MAX_ENTRIES = 256
 MAX_TILES = 2**22
 MAX_TABLES = 2**16
 MAX_SIDE = 2048  # of a tile
+MAX_BYTES = 3 * 2**25  # of all tags: the offsets and counts of a pyramid with the most tiles
 
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _SAMPLES, _PLANAR, _TILE_WIDTH, _TILE_LENGTH, _OFFSETS, _COUNTS, _TABLES = 277, 284, 322, 323, 324, 325, 347
 _JPEG, _CONTIGUOUS, _RGB, _YCBCR = 7, 1, 2, 6
-_TYPES = {1: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q"}
 
 
 class OtherTiffError(ValueError):
@@ -52,14 +55,6 @@ class TileTable:
         return -(-self.width // self.tile_width)
 
 
-class _Entry(NamedTuple):
-    """A tag's values: ``code`` of ``struct``, how many, and where they lie in the file."""
-
-    code: str
-    length: int
-    place: int
-
-
 def tile_tables(file: int) -> list[TileTable]:
     """The images of a TIFF or BigTIFF that consist of JPEG tiles with three channels of eight bits.
 
@@ -69,98 +64,84 @@ def tile_tables(file: int) -> list[TileTable]:
     Raises:
         OtherTiffError: if it is no TIFF, is damaged, or has more directories or tiles than are read.
     """
-    return _Tiff(file).tables()
+    try:
+        from tifffile import TiffFile, TiffPage
 
-
-class _Tiff:
-    def __init__(self, file: int) -> None:
-        self._file = file
-        head = self._bytes(0, 16)
-        order = {b"II": "<", b"MM": ">"}.get(head[:2])
-        if order is None:
-            raise OtherTiffError("it is no TIFF")
-        self._order = order
-        version: int = struct.unpack_from(order + "H", head, 2)[0]
-        if version not in {42, 43} or (version == 43 and struct.unpack_from(order + "HH", head, 4) != (8, 0)):
-            raise OtherTiffError("it is no TIFF")
-        self._big = version == 43
-        self._first: int = struct.unpack_from(order + ("Q" if self._big else "I"), head, 8 if self._big else 4)[0]
-
-    def tables(self) -> list[TileTable]:
-        found: list[TileTable] = []
-        place = self._first
-        for _ in range(MAX_DIRECTORIES):
-            if not place:
-                return found
-            entries, place = self._directory(place)
-            table = self._table(entries)
-            if table is not None:
-                found.append(table)
+        with (
+            np.errstate(all="ignore"),
+            _Complaints() as complaints,
+            _Bounded(file, closefd=False) as data,
+            # Formats whose pages tifffile looks for in ways of their own, without a bound.
+            TiffFile(data, name="slide", offset=0, is_lsm=False, is_ndpi=False, is_scanimage=False) as tiff,
+        ):
+            pages = islice(tiff.pages, MAX_DIRECTORIES + 1)
+            tables = [_table(page) for page in pages if isinstance(page, TiffPage)]
+    except Exception as error:  # of whatever kind: a damaged file takes tifffile to many places
+        raise OtherTiffError(f"it cannot be read: {type(error).__name__}: {error}") from error
+    if complaints.errors:
+        raise OtherTiffError(f"it is damaged: {complaints.errors[0]}")
+    if len(tables) > MAX_DIRECTORIES:
         raise OtherTiffError(f"it has more than {MAX_DIRECTORIES} directories")
+    return [table for table in tables if table is not None]
 
-    def _directory(self, place: int) -> tuple[dict[int, _Entry], int]:
-        """Entries by tag, and where the next directory is; 0 after the last."""
-        number, entry, pointer = ("Q", "HHQ", "Q") if self._big else ("H", "HHI", "I")
-        size = struct.calcsize(self._order + entry + pointer)
-        [count] = self._unpacked(number, place)
-        if count > MAX_ENTRIES:
-            raise OtherTiffError(f"a directory has {count} entries")
-        place += struct.calcsize(self._order + number)
-        data = self._bytes(place, count * size)
-        found: dict[int, _Entry] = {}
-        for start in range(0, len(data), size):
-            tag, kind, length = struct.unpack_from(self._order + entry, data, start)
-            code = _TYPES.get(kind)
-            if code is None:
-                continue
-            held = size - struct.calcsize(self._order + pointer)
-            fits = length * struct.calcsize(self._order + code) <= size - held
-            at = place + start + held if fits else struct.unpack_from(self._order + pointer, data, start + held)[0]
-            found[tag] = _Entry(code, length, at)
-        return found, self._unpacked(pointer, place + len(data))[0]
 
-    def _table(self, entries: dict[int, _Entry]) -> TileTable | None:
-        if _TILE_WIDTH not in entries or self._number(entries, _COMPRESSION) != _JPEG:
-            return None
-        bits = entries.get(_BITS)
-        plain = bits is not None and (self._values(bits, 3) == 8).all() and self._number(entries, _SAMPLES) == 3
-        photometric = self._number(entries, _PHOTOMETRIC)
-        planar = self._number(entries, _PLANAR, _CONTIGUOUS)
-        if not plain or planar != _CONTIGUOUS or photometric not in {_RGB, _YCBCR}:
-            return None
-        width, height, tile_width, tile_height = (
-            self._number(entries, tag) for tag in (_WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH)
-        )
-        if min(width, height, tile_width, tile_height) < 1 or max(tile_width, tile_height) > MAX_SIDE:
-            return None
-        count = -(-width // tile_width) * -(-height // tile_height)
-        if count > MAX_TILES or any(tag not in entries or entries[tag].length != count for tag in (_OFFSETS, _COUNTS)):
-            return None
-        tables = entries.get(_TABLES)
-        return TileTable(
-            *(width, height, tile_width, tile_height),
-            offsets=self._values(entries[_OFFSETS], count),
-            counts=self._values(entries[_COUNTS], count),
-            tables=b"" if tables is None else self._values(tables, MAX_TABLES).astype(np.uint8).tobytes(),
-            rgb=photometric == _RGB,
-        )
+def _table(page: TiffPage) -> TileTable | None:
+    # The tags, not the page's attributes, which tifffile changes for some scanners.
+    value = page.tags.valueof
+    kind = value(_COMPRESSION), value(_BITS), value(_SAMPLES), value(_PLANAR, _CONTIGUOUS)
+    photometric, tables = value(_PHOTOMETRIC), value(_TABLES, b"")
+    if kind != (_JPEG, (8, 8, 8), 3, _CONTIGUOUS) or photometric not in {_RGB, _YCBCR}:
+        return None
+    sides = [value(tag) for tag in (_WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH)]
+    if not all(isinstance(side, int) and side > 0 for side in sides) or max(sides[2:]) > MAX_SIDE:
+        return None
+    width, height, tile_width, tile_height = sides
+    count = -(-width // tile_width) * -(-height // tile_height)
+    places = value(_OFFSETS, ()), value(_COUNTS, ())
+    if count > MAX_TILES or not (len(places[0]) == len(places[1]) == count):
+        return None
+    if not isinstance(tables, bytes) or len(tables) > MAX_TABLES:
+        return None
+    offsets, counts = (np.array(place, np.uint64) for place in places)
+    return TileTable(width, height, tile_width, tile_height, offsets, counts, tables, rgb=photometric == _RGB)
 
-    def _number(self, entries: dict[int, _Entry], tag: int, default: int = 0) -> int:
-        return int(self._values(entries[tag], 1)[0]) if tag in entries else default
 
-    def _values(self, entry: _Entry, most: int) -> NDArray[np.uint64]:
-        if not 1 <= entry.length <= most:
-            raise OtherTiffError(f"a tag has {entry.length} values")
-        kind = np.dtype(self._order + entry.code)
-        return np.frombuffer(self._bytes(entry.place, entry.length * kind.itemsize), kind).astype(np.uint64)
+class _Bounded(io.FileIO):
+    """A file of which so much is read, and no more, whatever sizes its tags state."""
 
-    def _unpacked(self, code: str, place: int) -> tuple[int, ...]:
-        return struct.unpack(self._order + code, self._bytes(place, struct.calcsize(self._order + code)))
+    _left = MAX_BYTES
 
-    def _bytes(self, place: int, size: int) -> bytes:
-        if place >= 2**63 - 1:
-            raise OtherTiffError("it points beyond its end")
-        found = os.pread(self._file, size, place)
-        if len(found) != size:
-            raise OtherTiffError("it is cut off")
-        return found
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._spend(-1 if size is None else size)
+        return super().read(size)
+
+    def readinto(self, buffer: Any, /) -> int:
+        self._spend(memoryview(buffer).nbytes)
+        return super().readinto(buffer)
+
+    def _spend(self, size: int) -> None:
+        self._left -= max(size, 64)  # many small reads take time, too
+        if size < 0 or self._left < 0:
+            raise OtherTiffError("its tags are too large")
+
+
+class _Complaints(logging.Handler):
+    """What tifffile logs about a file, which it reads all the same; shown to nobody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: list[str] = []
+        self._logger = logging.getLogger("tifffile")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.ERROR:
+            self.errors.append(record.getMessage())
+
+    def __enter__(self) -> Self:
+        self._propagated, self._logger.propagate = self._logger.propagate, False
+        self._logger.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+        self._logger.propagate = self._propagated

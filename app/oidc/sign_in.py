@@ -23,6 +23,7 @@ from app.access.throttle import FailedTries
 from app.oidc.attempt import Attempt, Seal
 from app.oidc.settings import OidcClient
 from app.problems import Busy, ProviderUnavailable, SignInRefused, TooManyTries
+from model_zoo.extras import installing
 
 if TYPE_CHECKING:
     from app.oidc.provider import Provider
@@ -78,7 +79,7 @@ class SignIn:
         except ImportError as error:
             raise ValueError(
                 f"ROSETTE_OIDC_ISSUER is set, but signing in there needs packages that are not installed ({error}): "
-                "run pip install '.[oidc]' in Rosette's folder, or unset it"
+                f"{installing('oidc')}, or unset it"
             ) from error
         return cls(Provider(client), people, secret, failed_tries)
 

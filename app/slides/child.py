@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import openslide  # noqa: F401  # it and the next open slides, when no library can be loaded any more
+import tifffile  # noqa: F401
 from PIL import Image
 
 from app.inference.frames import Header, frame, read

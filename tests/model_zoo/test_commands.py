@@ -71,7 +71,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(extension: Pat
         application(["needy"])
     assert stopped.value.code == (
         "rosette needy needs the package 'a_package_that_is_not_here', which is not installed: "
-        "run pip install '.[extension]' in Rosette's folder"
+        "run pip install '.[extension]' in Rosette's folder (for a wheel: pip install 'FILE.whl[extension]')"
     )
     assert "Needs much." in invoke("--help").output
 

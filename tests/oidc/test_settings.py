@@ -81,4 +81,7 @@ def test_a_server_without_the_packages_says_what_to_install(secret_file: Path, t
         check=False,
     )
     assert done.returncode != 0
-    assert "run pip install '.[oidc]' in Rosette's folder, or unset it" in done.stderr
+    assert (
+        "run pip install '.[oidc]' in Rosette's folder (for a wheel: pip install 'FILE.whl[oidc]'), or unset it"
+        in done.stderr
+    )

@@ -148,3 +148,15 @@ def test_directories_in_a_circle_end(tmp_path: Path, pixels: Pixels) -> None:
     path.write_bytes(data)
     with path.open("rb") as file, pytest.raises(OtherTiffError, match="more than 64 directories"):
         tile_tables(file.fileno())
+
+
+def test_a_tag_that_states_a_gigabyte_is_not_read(tmp_path: Path, pixels: Pixels) -> None:
+    path = tiled(tmp_path / "slide.svs", pixels, "RGB", "rgb", byteorder="<", bigtiff=False)
+    with tifffile.TiffFile(path) as file:
+        place = file.pages.first.tags["ImageDescription"].offset
+    with path.open("r+b") as damaged:
+        damaged.seek(place + 4)
+        damaged.write((2**30).to_bytes(4, "little"))
+        damaged.truncate(2**31)  # a hole, which takes no space
+    with path.open("rb") as opened, pytest.raises(OtherTiffError, match="its tags are too large"):
+        tile_tables(opened.fileno())
