@@ -159,7 +159,7 @@ class Forbidden(Problem):
 
 
 class TooManyTries(Problem):
-    status, slug, title = 429, "too-many-tries", "Too many wrong keys came from this address"
+    status, slug, title = 429, "too-many-tries", "Too many wrong keys or refused sign-ins"
 
     def __init__(self, detail: str, wait_s: int) -> None:
         super().__init__(detail, headers={"Retry-After": str(wait_s)})

@@ -82,7 +82,7 @@ def reason(code: Code, value: float | None = None, limit: Limit = None) -> Reaso
         bound = " to ".join(map(_figure, limit)) if isinstance(limit, tuple) else _figure(limit)
     else:
         found, bound = outward(value, limit)
-        excess = f"{abs(value - limit):.2g}"
+        excess = f"{abs(Decimal(found) - Decimal(bound)).normalize():f}"  # of the stated figures, so that they add up
     text = _TEXTS[code].format(value=found, limit=bound, excess=excess)
     return Reason(code=code, value=value, limit=limit, text=text)
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from app.commands.acceptances import tell
 from app.commands.database import shell_actor, the_database
 from app.commands.errors import readable_errors
 from app.commands.predict import stated_mpp
@@ -30,8 +31,6 @@ from app.registry import release
 from app.registry.registry import Registry
 from app.settings import Settings
 from app.signatures import TrustedKeys
-from model_zoo.acceptance import AcceptanceReport
-from model_zoo.comparison import TITLES
 
 
 def acceptance(
@@ -77,7 +76,7 @@ def acceptance(
         report = acceptance_report(
             engine.manifest, engine.network.sha256, answered, site=site, source=patches.name, mpp=stated
         )
-        _tell(report)
+        tell(report)
         if as_json is not None:
             as_json.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         if record:
@@ -109,21 +108,3 @@ def _tracked(patches: Sequence[SitePatch]) -> Iterable[SitePatch]:
     """The patches, with a progress bar on standard error if that is a terminal."""
     quiet = not sys.stderr.isatty()
     return track(patches, "patches", total=len(patches), console=Console(stderr=True), disable=quiet)
-
-
-def _tell(report: AcceptanceReport) -> None:
-    data = report.data
-    typer.echo(
-        f"{data.patches} patches, {data.positive} positive and {data.negative} negative; {data.not_assessable} not "
-        f"assessable, {data.refused} refused. Data {data.sha256[:12]}."
-    )
-    for figure in report.figures:
-        stated = "" if figure.stated is None else f"; the manifest states {figure.stated:.3f} on {figure.split}"
-        interval = f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
-        typer.echo(f"  {TITLES.get(figure.name, figure.name)}: {interval}, n = {figure.n}{stated}")
-    for each in report.drift:
-        psi = "" if each.psi is None else f", PSI {each.psi:.3f}"
-        typer.echo(f"  drift of {each.figure.replace('_', ' ')}: {each.verdict.replace('_', ' ')}{psi}")
-    for check in report.checks:
-        typer.echo(f"  {'met    ' if check.passed else 'NOT MET'}  {check.text}: {check.found}")
-    typer.echo(report.verdict)

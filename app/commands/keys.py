@@ -45,8 +45,7 @@ def list_keys(as_json: AsJson = False) -> None:
         show_json([{name: getattr(key, name) for name in names} for key in found])
         return
     rows = [
-        (key.id, key.role, key.name, *map(_minute, (key.created_at, key.expires_at, key.last_used_at, key.revoked_at)))
-        for key in found
+        (key.id, key.role, key.name, key.created_at, key.expires_at, key.last_used_at, key.revoked_at) for key in found
     ]
     titles = ("id", "role", "name", "made", "expires", "last used", "revoked")
     if any(key.issuer for key in found):
@@ -82,10 +81,6 @@ def enable_person(person_id: Annotated[str, typer.Argument(help="The id that the
         database = the_database()
         trail = AuditTrail(database)
         People(trail, Keys(database, trail)).enable(person_id, shell_actor())
-
-
-def _minute(time: datetime | None) -> str:
-    return f"{time:%Y-%m-%d %H:%M}" if time else ""
 
 
 def _keys() -> Keys:

@@ -23,7 +23,7 @@ from app.registry.registry import Registry, Upload
 from app.settings import Settings
 from app.signatures import TrustedKeys, new_private_key, public_key, sign
 from model_zoo.commands import show_files, verify_files
-from model_zoo.listing import AsJson, show, show_json
+from model_zoo.listing import AsJson, Cell, show, show_json
 from model_zoo.opening import ModelError
 from model_zoo.proof import Step
 
@@ -150,9 +150,9 @@ def sign_file(
         typer.echo(signature)
 
 
-def _row(model: dict[str, Any]) -> tuple[str, ...]:
-    signed, at = "yes" if model["signed"] else "no", f"{model['uploaded_at']:%Y-%m-%d %H:%M}"
-    return (model["id"][:12], model["name"], model["version"], model["state"], signed, model["uploaded_by"], at)
+def _row(model: dict[str, Any]) -> tuple[Cell, ...]:
+    shown = (model["id"][:12], model["name"], model["version"], model["state"], "yes" if model["signed"] else "no")
+    return (*shown, model["uploaded_by"], model["uploaded_at"])
 
 
 def _registry() -> Registry:

@@ -95,4 +95,7 @@ class Acceptances:
 
 
 def _unknown(acceptance_id: str) -> UnknownAcceptance:
-    return UnknownAcceptance(f"There is no acceptance test {acceptance_id!r}: GET /admin/acceptance lists them.")
+    return UnknownAcceptance(
+        f"There is no acceptance test {acceptance_id!r}: GET /admin/acceptance or `rosette acceptances list` lists "
+        "them."
+    )

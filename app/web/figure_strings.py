@@ -90,6 +90,7 @@ FIGURE_STRINGS = {
     "agreement.drawn.said": "{n} answers were drawn.",
     "agreement.wrong": "Enter a month such as 2030-01 and a number from 1 to {most}.",
     "agreement.waiting": "Drawn and not judged yet: {n}",
+    "plots.none": "This artifact was published without curves, so there are no ROC, reliability and risk–coverage plots.",
     "plots.of": "{split}, {n} patches, decided by {basis}",
     "plots.roc": "ROC.",
     "plots.roc.x": "1 − specificity",

@@ -23,6 +23,14 @@ def test_both_are_rounded_away_from_each_other(value: float, limit: float, said:
     assert outward(value, limit) == said
 
 
-def test_the_excess_is_stated() -> None:
-    text = reason("turning", 0.2204, 0.2196).text
-    assert "by up to 0.221 from its mean, 0.0008 more than the 0.219 that counts" in text
+@pytest.mark.parametrize(
+    ("value", "limit", "said"),
+    [
+        (0.2204, 0.2196, "by up to 0.221 from its mean, 0.002 more than the 0.219 that counts"),
+        (0.2313, 0.2217, "by up to 0.232 from its mean, 0.011 more than the 0.221 that counts"),
+        (0.32, 0.22, "by up to 0.32 from its mean, 0.1 more than the 0.22 that counts"),
+        (0.1001, 0.09991, "by up to 0.101 from its mean, 0.0011 more than the 0.0999 that counts"),
+    ],
+)
+def test_the_stated_excess_is_the_difference_of_the_stated_figures(value: float, limit: float, said: str) -> None:
+    assert said in reason("turning", value, limit).text

@@ -271,8 +271,9 @@ def test_who_is_refused_again_and_again_waits(false: FalseProvider, provider: Pr
     for _ in range(2):
         with pytest.raises(SignInRefused):
             signed_in(sub="guest")
-    with pytest.raises(TooManyTries, match="wait a minute"):
+    with pytest.raises(TooManyTries, match="wait a minute") as caught:
         signed_in(sub="guest")
+    assert "sign-ins" in caught.value.title
     assert signed_in(name="Ada", roles="readers") == "Ada", "others do not wait for them"
     assert len([row for row in trail.page(9).entries if row.action == "session.refuse"]) == 2
     for _ in range(2):

@@ -51,7 +51,9 @@ def test_a_model_near_chance_is_warned_of_and_its_worse_values_are_marked(
             assert "0.2</text>" in page, "the risk's axis ends at 0.2"
             listed = browser.get("/models").text
             assert listed.index('id="all"') < listed.index('id="measured"')
-            assert 'class="plot"' not in browser.get(f"/models/{active}").text
+            assert "published without curves" not in page
+            bare = browser.get(f"/models/{active}").text
+            assert ('class="plot"' in bare, "This artifact was published without curves" in bare) == (False, True)
         activated = client.post(f"/admin/models/{model}/activate").json()
         assert activated["serves_here"] is True
         assert any(
