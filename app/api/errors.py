@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from app.api.query import faults_of
 from app.problems import MEDIA_TYPE, InvalidParameter, Problem, ProblemResponse, problem_body
 
 
@@ -43,8 +44,7 @@ async def _problem(_: Request, error: Exception) -> Response:
 
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    found = [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()]
-    return InvalidParameter("; ".join(found)).response()
+    return InvalidParameter("; ".join(faults_of(error.errors()))).response()
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

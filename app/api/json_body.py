@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from app.api.body import BoundedReader
+from app.api.query import plain
 from app.problems import BodyIncomplete, BodyTooLarge, BodyTooSlow, InvalidJson, UnsupportedContentType
 
 MEDIA_TYPE = "application/json"
@@ -51,4 +52,4 @@ def described(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _said(place: Sequence[int | str], message: str) -> str:
-    return f"{'.'.join(str(part) for part in place) or 'body'}: {message}"
+    return f"{'.'.join(str(part) for part in place) or 'body'}: {plain(message)}"

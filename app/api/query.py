@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -40,6 +40,16 @@ def check_names(given: Iterable[str], known: Collection[str], kind: str = "query
             raise InvalidParameter(f"The {kind} {name!r} occurs {times} times: give it once.")
 
 
+def faults_of(errors: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What pydantic found wrong, each with its place."""
+    return [f"{'.'.join(map(str, each['loc']))}: {plain(each['msg'])}" for each in errors]
+
+
+def plain(message: str) -> str:
+    """Pydantic's message, without the kind of exception that one of our own begins with."""
+    return message.removeprefix("Value error, ")
+
+
 def query_parser(model: type[Parameters]) -> Callable[[bytes], Parameters]:
     """What makes a model of a query string, and remembers the last ones.
 
@@ -69,5 +79,5 @@ def _validated(model: type[Parameters], given: dict[str, Any], where: str) -> Pa
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        found = [f"{where}.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        found = [f"{where}.{fault}" for fault in faults_of(error.errors())]
         raise InvalidParameter("; ".join(found)) from error

@@ -194,6 +194,7 @@ def _digest(answered: Sequence[AnsweredPatch]) -> str:
             continue
         earlier = first.setdefault(each.answer.patch.sha256, each.patch)
         if earlier is not each.patch:
-            raise ValueError(f"{each.patch.name} and {earlier.name} hold the same pixels: remove one of them")
+            names = f"{each.patch.name} and {earlier.name}"
+            raise ValueError(f"the same pixels are in the patches {names}: remove one of them")
     lines = "".join(f"{patch} {each.label}\n" for patch, each in sorted(first.items()))
     return sha256(lines.encode()).hexdigest()

@@ -97,7 +97,10 @@ def rows_of(text: TextIO, name: str) -> list[Row]:
     try:
         reader = csv.DictReader(text)
         if missing := [column for column in COLUMNS if column not in (reader.fieldnames or [])]:
-            raise ValueError(f"{name} lacks the column {' and '.join(missing)}, expected {' and '.join(COLUMNS)}")
+            raise ValueError(
+                f"{name} lacks {' and '.join(f'the column {each}' for each in missing)}: begin it with the line "
+                f"{','.join(COLUMNS)}"
+            )
         return [_row(name, reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{name} is not CSV in UTF-8: {error}") from error

@@ -103,10 +103,19 @@ class OidcSettings(BaseSettings):
             parse_roles(roles)
         return roles
 
+    @field_validator("oidc_claim", "oidc_label")
+    @classmethod
+    def _legible(cls, text: str) -> str:
+        if not text.strip() or not text.isprintable():
+            raise ValueError("is blank or has control characters: write a text of one line, or leave it unset")
+        return text
+
     @field_validator("oidc_scopes")
     @classmethod
     def _with_openid(cls, scopes: str) -> str:
-        if "openid" not in scopes.split() or not scopes.isascii() or not scopes.isprintable():
+        if not scopes.isascii() or not scopes.isprintable():
+            raise ValueError("has characters other than printable ASCII: write such as openid profile")
+        if "openid" not in scopes.split():
             raise ValueError("lacks the scope openid: write such as openid profile, with spaces between")
         return " ".join(scopes.split())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -72,11 +73,11 @@ class Requests:
             yield seconds
 
     def prediction(self, prediction_id: str) -> Flow[Answer]:
-        response = yield from self._exchange(self._http.build_request("GET", f"/predictions/{prediction_id}"))
+        response = yield from self._exchange(self._http.build_request("GET", _path(prediction_id)))
         return answer_of(response.json())
 
     def patch(self, prediction_id: str) -> Flow[bytes]:
-        response = yield from self._exchange(self._http.build_request("GET", f"/predictions/{prediction_id}/patch"))
+        response = yield from self._exchange(self._http.build_request("GET", f"{_path(prediction_id)}/patch"))
         return response.content
 
     def page(self, limit: int, cursor: str | None, **filters: Any) -> Flow[Page]:
@@ -87,7 +88,7 @@ class Requests:
 
     def review(self, prediction_id: str, verdict: Verdict, note: str | None) -> Flow[dict[str, Any]]:
         request = self._http.build_request(
-            "POST", f"/predictions/{prediction_id}/reviews", json=_given({"verdict": verdict, "note": note})
+            "POST", f"{_path(prediction_id)}/reviews", json=_given({"verdict": verdict, "note": note})
         )
         # Without repeats: it has no Idempotency-Key.
         response = yield from exchange(request, Patience.of(0))
@@ -117,3 +118,19 @@ def _result(raw: dict[str, Any], before: int) -> Result:
     if "decision" in raw:
         return answer_of(raw)
     return problem_of(raw | {"index": before + raw["index"]})
+
+
+def _path(prediction_id: str) -> str:
+    """Of one answer; an id that is none leads to no other route."""
+    return f"/predictions/{quote(prediction_id, safe='').replace('.', '%2E')}"
+
+
+def bearer(key: str) -> dict[str, str]:
+    """The header that holds the key.
+
+    Raises:
+        ValueError: if a header cannot hold it; the key is not told.
+    """
+    if not key or not key.isascii() or not key.isprintable():
+        raise ValueError("The key is empty, or has characters that no key has, such as the end of a line: strip it.")
+    return {"Authorization": f"Bearer {key}"}

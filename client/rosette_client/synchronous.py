@@ -12,7 +12,7 @@ import httpx
 from rosette_client.answers import Answer, Page
 from rosette_client.flows import Flow, Outcome
 from rosette_client.images import Image
-from rosette_client.requests import Occlusion, Progress, Requests, Result, Rotations, Shifts, Verdict
+from rosette_client.requests import Occlusion, Progress, Requests, Result, Rotations, Shifts, Verdict, bearer
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class Client:
     def __init__(
         self, url: str, key: str, *, timeout_s: float = 60, patience_s: float = 60, verify: Any = True
     ) -> None:
-        headers = {"Authorization": f"Bearer {key}"}
+        headers = bearer(key)
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, verify=verify)
         self._requests = Requests(self._http, patience_s)
 

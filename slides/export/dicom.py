@@ -65,6 +65,8 @@ def checked_source(folder: Path, run: Run, cells: Cells, named: Path | None) -> 
             f"{run.slide.name} is no DICOM slide, so there is no image that DICOM objects could refer to: make DICOM "
             "of it (with wsidicomizer, for example), store that, and name its folder with --source"
         )
+    if named is not None and not named.exists():
+        raise SlideError(f"{named} does not exist: name the DICOM slide's folder with --source")
     path = named or Path(str(source_of(folder).get("path", "")))
     if not path.exists() or path == Path():
         raise SlideError(f"the slide of {folder} is not where it was: name its DICOM folder with --source")

@@ -108,6 +108,10 @@ FULL = tuple(f"{n}.png,{n % 2}" for n in range(100))
         (rows(*FULL) + patches(99), "list.csv line 101 names the file &#39;99.png&#39;, which was not chosen"),
         (rows(*FULL) + patches(101), "list.csv has no row for the file 100.png"),
         (rows(*FULL, "7.png,1") + patches(100), "line 102 names the file &#39;7.png&#39;, as does line 9"),
+        (
+            [("labels", ("list.csv", b"file;label\n"))],
+            "list.csv lacks the column file and the column label: begin it with",
+        ),
         (rows("0.png,stroma") + patches(100), "list.csv line 2: the label is &#39;stroma&#39;"),
         (rows(*FULL) + patches(100) + patches(1), "two of the chosen files are called 0.png"),
         (rows(*FULL) * 2 + patches(100), "2 CSV files were chosen"),

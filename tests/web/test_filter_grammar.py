@@ -69,7 +69,8 @@ def test_both_understand_the_same_filters_and_refuse_the_same(
         assert [browser.get(f"{path}?{query}").status_code for path in PAGES] == [200] * 3, query
     for query in UNFIT:
         for path in INTERFACE:
-            assert_problem(lived_in.client.get(f"{path}?{query}"), 422, "invalid-parameter")
+            said = assert_problem(lived_in.client.get(f"{path}?{query}"), 422, "invalid-parameter")["detail"]
+            assert "Value error" not in said, (path, query)
         for path in PAGES:
             refused = browser.get(f"{path}?{query}")
             assert (refused.status_code, 'role="alert"' in refused.text) == (422, True), (path, query)

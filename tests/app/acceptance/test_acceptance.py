@@ -108,7 +108,7 @@ def labelled(tmp_path: Path) -> Path:
         ([("0-1.png", "stroma")], "labels.csv line 2: the label is 'stroma'"),
         ([("0-1.png", "0"), ("0-1.png", "1")], "0-1.png is listed twice"),
         ([("", "1")], "labels.csv line 2 names no file"),
-        ([(f"{n % 2}-{n // 2}.png", str(n % 2)) for n in range(120)], "hold the same pixels: remove one of them"),
+        ([(f"{n % 2}-{n // 2}.png", str(n % 2)) for n in range(120)], "rosette: the same pixels are in the patches "),
         (
             [(f"missing-{n}.png", str(n % 2)) for n in range(120)],
             "line 2 names the file 'missing-0.png', ",
