@@ -68,10 +68,10 @@ def test_refusals_are_typed(server: RunningServer, png: bytes) -> None:
         assert refused.value.problem.slug == "wrong-size"
         for no_id in ("../admin/keys", "..", "a?b=c"):
             with pytest.raises(ProblemError):
-                rosette.prediction(no_id)
-        with pytest.raises(ValueError, match="strip it") as refused:
+                client.prediction(no_id)
+        with pytest.raises(ValueError, match="strip it") as unfit:
             Client(server.url, f"{server.key}\n")
-        assert server.key not in str(refused.value)
+        assert server.key not in str(unfit.value)
         with pytest.raises(ValueError, match="expected 1 to 256"):
             client.predict_batch([png], batch=257)
     with socket.create_server(("127.0.0.1", 0)) as free:

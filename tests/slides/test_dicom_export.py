@@ -237,8 +237,8 @@ def test_a_source_of_another_scale_or_of_two_series_is_refused(folder: Path, tmp
 
 
 def test_a_source_that_does_not_exist_is_named(folder: Path, tmp_path: Path) -> None:
+    made = Map.read(folder, EVEN)
     with pytest.raises(SlideError, match=r"elsewhere does not exist: name the DICOM slide's folder with --source"):
-        made = Map.read(folder, EVEN)
         checked_source(folder, made.run, made.cells, tmp_path / "elsewhere")
 
 
