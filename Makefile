@@ -86,7 +86,7 @@ format: .venv/.test ## Fix style automatically
 	$(BIN)/ruff format
 
 clean: ## Remove everything that can be rebuilt; keeps the server's data
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov model_zoo/_kernels.*.so
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov model_zoo/_kernels.*.so slides/_kernels.*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/pip:

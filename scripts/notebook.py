@@ -29,7 +29,7 @@ def executed(url: str, key: str) -> Any:
     Raises:
         nbclient.exceptions.CellExecutionError: if a cell fails.
     """
-    settings = {"ROSETTE_URL": url, "ROSETTE_KEY": key, "PYTHONPATH": str(ROOT / "client")}
+    settings = {"SERVER_URL": url, "SERVER_KEY": key, "PYTHONPATH": str(ROOT / "client")}
     notebook = stored()
     with patch.dict(os.environ, settings):
         client = NotebookClient(

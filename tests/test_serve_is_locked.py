@@ -23,6 +23,7 @@ def steps(tmp_path: Path) -> list[str]:
         "pyproject.toml",
         "scripts/hatch_build.py",
         "model_zoo/_kernels.c",
+        "slides/_kernels.c",
         "docker/requirements.txt",
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)

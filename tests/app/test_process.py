@@ -49,7 +49,7 @@ def process(
     try:
         assert served.stdout is not None
         said = ""
-        while "curl" not in said:
+        while "curl -sS" not in said:
             line = served.stdout.readline()
             assert line, f"the server ended while it started: {said}"
             said += line
@@ -71,7 +71,7 @@ def url_in(said: str) -> str:
 def test_the_printed_curl_line_is_answered_as_it_stands(tmp_path: Path, artifact_path: Path) -> None:
     home = tmp_path / "a home"
     with process(home, artifact_path) as (served, said):
-        [curl] = [line.strip() for line in said.splitlines() if "curl" in line]
+        [curl] = [line.strip() for line in said.splitlines() if line.strip().startswith("curl ")]
         assert "rsk_" not in said, "the key itself is printed nowhere"
         answered = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, check=True)
         answer = json.loads(answered.stdout)

@@ -28,7 +28,7 @@ def test_it_predicts_lists_and_reads_problems(server: RunningServer, png: bytes,
     shutil.copytree(
         ROOT / "tests" / "app" / "typescript", project, ignore=shutil.ignore_patterns("node_modules", "built")
     )
-    (project / "openapi.json").write_bytes(httpx.get(f"{server.url}/openapi.json").content)
+    (project / "openapi.json").write_bytes(httpx.get(f"{server.url}/openapi.json", timeout=120).content)
     run(project, "npm", "ci", "--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts")
     programs = project / "node_modules" / ".bin"
     run(project, str(programs / "openapi-typescript"), "openapi.json", "--output", "rosette.ts")

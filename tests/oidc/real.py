@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -28,11 +29,13 @@ def installed() -> Path:
     if int(found.lstrip("v").partition(".")[0]) < OLDEST_NODE:
         pytest.skip(f"Node.js {found.strip()} is too old for oidc-provider: install version {OLDEST_NODE} or newer")
     done, lock = HERE / "node_modules" / ".installed", (HERE / "package-lock.json").read_text()
-    if not done.exists() or done.read_text() != lock:
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        run = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
-        assert run.returncode == 0, f"npm could not install the provider of the tests:\n{run.stderr}"
-        done.write_text(lock)
+    with (HERE / "package-lock.json").open() as locked:
+        flock(locked, LOCK_EX)  # tests in other processes install it, too
+        if not done.exists() or done.read_text() != lock:
+            command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+            run = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
+            assert run.returncode == 0, f"npm could not install the provider of the tests:\n{run.stderr}"
+            done.write_text(lock)
     return HERE
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import anyio
 import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey
 from sqlalchemy import Engine
@@ -29,6 +28,7 @@ from app.records.migrations import migrate
 from tests.app.conftest import Clock
 from tests.oidc.conftest import client_of
 from tests.oidc.false import NONCE, FalseProvider, compressed, false_provider, rsa
+from tests.oidc.loop import run
 
 DISCOVERY = "/.well-known/openid-configuration"
 HS256 = b'{"alg": "HS256", "kid": "one"}'
@@ -47,7 +47,7 @@ def provider(false: FalseProvider, secret_file: Path) -> Provider:
 
 
 def person(provider: Provider) -> Identity:
-    return anyio.run(provider.person, ATTEMPT, "code", "http://127.0.0.1:1/login/oidc/callback")
+    return run(provider.person, ATTEMPT, "code", "http://127.0.0.1:1/login/oidc/callback")
 
 
 def _encoded(data: bytes) -> str:
@@ -197,7 +197,7 @@ def test_new_keys_are_fetched_seldom(false: FalseProvider, secret_file: Path) ->
 def test_metadata_that_do_not_fit(false: FalseProvider, provider: Provider, changes: dict[str, Any]) -> None:
     false.metadata = changes
     with pytest.raises(ProviderUnavailable, match="so nobody can sign in there"):
-        anyio.run(provider.metadata)
+        run(provider.metadata)
 
 
 def test_without_tls_only_the_whole_provider_is_this_machine(false: FalseProvider, secret_file: Path) -> None:
@@ -237,11 +237,11 @@ def test_a_provider_that_failed_is_left_alone_for_a_while(false: FalseProvider, 
     false.raw[DISCOVERY] = (b"{}", {}, 500)
     for _ in range(5):
         with pytest.raises(ProviderUnavailable):
-            anyio.run(provider.metadata)
+            run(provider.metadata)
     assert false.asked[DISCOVERY] == 1
     del false.raw[DISCOVERY]
     clock.now += 5
-    assert anyio.run(provider.metadata).keys_at == f"{false.issuer}/keys"
+    assert run(provider.metadata).keys_at == f"{false.issuer}/keys"
 
 
 def test_a_refused_code(false: FalseProvider, provider: Provider) -> None:
@@ -266,7 +266,7 @@ def test_who_is_refused_again_and_again_waits(false: FalseProvider, provider: Pr
             assert attempt.target == "/cases"
             return caller.name
 
-        return anyio.run(walk)
+        return run(walk)
 
     for _ in range(2):
         with pytest.raises(SignInRefused):

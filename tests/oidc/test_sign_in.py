@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import anyio
 import httpx
 import pytest
 
@@ -21,6 +20,7 @@ from app.oidc.provider import Provider
 from app.problems import LastAdminKey, SignInRefused
 from tests.app.conftest import TESTER, assert_problem
 from tests.oidc.conftest import Site, client_of, onward, state_of
+from tests.oidc.loop import run
 from tests.oidc.real import walk
 
 
@@ -258,15 +258,15 @@ def test_real_tokens_are_checked(
         return await provider.address(attempt, site.callback)
 
     with site.browser() as browser:
-        arrived = walk(browser, anyio.run(address), "ada", site.callback)
+        arrived = walk(browser, run(address), "ada", site.callback)
     expected = Attempt(attempt.state, nonce or attempt.nonce, attempt.verifier, "", "")
     code = parse_qs(urlsplit(arrived).query)["code"][0]
     if not why:
-        identity = anyio.run(provider.person, expected, code, site.callback)
+        identity = run(provider.person, expected, code, site.callback)
         assert (identity.issuer, identity.subject, identity.role) == (site.provider.issuer, "ada", Role.PATHOLOGIST)
         return
     with pytest.raises(SignInRefused, match=why) as refused:
-        anyio.run(provider.person, expected, code, site.callback)
+        run(provider.person, expected, code, site.callback)
     assert refused.value.reason == "wrong-token"
 
 

@@ -10,6 +10,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, VLWholeSlideMicroscopyImageStorage
+from pydicom.valuerep import DS
 
 from slides.runfile import Run
 
@@ -50,7 +51,8 @@ def header(run: Run, **changes: Any) -> Dataset:
     origin.ZOffsetInSlideCoordinateSystem = 0.0
     made.TotalPixelMatrixOriginSequence = [origin]
     measures = Dataset()
-    measures.PixelSpacing, measures.SliceThickness = [run.slide.microns_per_pixel / 1000] * 2, 0.001
+    measures.PixelSpacing = [DS(run.slide.microns_per_pixel / 1000, auto_format=True)] * 2
+    measures.SliceThickness = 0.001
     shared = Dataset()
     shared.PixelMeasuresSequence = [measures]
     made.SharedFunctionalGroupsSequence = [shared]
