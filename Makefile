@@ -101,7 +101,7 @@ clean: ## Remove everything that can be rebuilt; keeps the server's data
 
 .venv/.test: pyproject.toml scripts/install-torch $(KERNELS) | .venv/bin/pip
 	scripts/install-torch $(BIN)/python
-	$(PIP) --no-compile --editable '.[training,dev]'
+	$(PIP) --editable '.[training,dev]'
 	$(PIP) --no-deps --upgrade --target .venv/mlserver mlserver==1.7.1
 	@touch .venv/.serve $@
 
