@@ -137,10 +137,11 @@ def augmented(images: Tensor, recipe: Recipe) -> Tensor:
     if recipe.jpeg:
         pixels = reencode(pixels, recipe.jpeg, seed)
     x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
-    return torch.cat([_colour_and_focus(twins, recipe, seed) for twins in x.split(len(images))])
+    if not recipe.consistency:
+        return _colour_and_focus(x, recipe, None)
+    return torch.cat([_colour_and_focus(each, recipe, torch.Generator().manual_seed(seed)) for each in x.chunk(2)])
 
 
-def _colour_and_focus(images: Tensor, recipe: Recipe, seed: int) -> Tensor:
-    random = torch.Generator().manual_seed(seed)
+def _colour_and_focus(images: Tensor, recipe: Recipe, random: torch.Generator | None) -> Tensor:
     images = jitter_stain(images, recipe.stain_jitter, random)
     return refocus(images, recipe.refocus, random) if recipe.refocus else images

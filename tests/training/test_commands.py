@@ -49,7 +49,7 @@ def line(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str 
 def test_train_writes_the_run(line: dict[str, Path], data: Path) -> None:
     run = Run.read(line["run"])
     assert run.topology == TOPOLOGIES["fast"]
-    assert run.recipe == Recipe(epochs=1, batch_size=8)
+    assert run.recipe == Recipe(epochs=1, batch_size=8, norm_patches=3200)
     assert run.data_sha256 == load(data, "train").sha256
     assert f"Next: rosette quantize {line['run']}" in str(line["train"])
 
