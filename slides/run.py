@@ -90,10 +90,12 @@ def score_slide(
     with _locked(folder):
         if _complete(folder, identity):
             heard.say(f"{path.name}: it was scored before, the result is in {folder}")
-            found = read_run(folder)
+            run, cells = read_run(folder)
+            heard.begun(cells.state.size)
+            heard.done(cells.state.size)
             if rule is not None:
-                products.write_of(folder, *found, rule)
-            return folder, found[1]
+                products.write_of(folder, run, cells, rule)
+            return folder, cells
         _say_what_changed(path, folder, identity, heard.say)
         run = _run_of(path, opened, model, measures, identity)
         _begin(folder, run, identity, path)
