@@ -129,14 +129,10 @@ def train(
         for note in material.train.notes:
             typer.echo(f"Note: {note}", err=True)
         fit(material, run, shape, recipe, start, teacher or (), logs, followers, **trainer)
+        best = require_best(run)
     except (DataError, ValueError, FileNotFoundError) as error:
         typer.secho(f"rosette train: {error}", err=True, fg="red")
-        raise typer.Exit(2) from error
-    try:
-        best = require_best(run)
-    except CheckpointError as error:
-        typer.secho(f"rosette train: {error}", err=True, fg="red")
-        raise typer.Exit(1) from error
+        raise typer.Exit(1 if isinstance(error, CheckpointError) else 2) from error
     following = "evaluate" if topology == DENSENET else "quantize"
     typer.echo(f"Lowest validation loss: {best}\nNext: rosette {following} {run} --data {data}")
 

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from training.augment import augmented
 from training.batchnorm import adapt
-from training.checkpoints import LAST, PREVIOUS, latest_checkpoint
+from training.checkpoints import LAST, PREVIOUS, latest_checkpoint, require_best
 from training.data import Patches, halves_of_valid, load_to_fit
 from training.denormals import without_denormals
 from training.densenet import DenseNetTopology
@@ -241,6 +241,7 @@ def fit(
     Raises:
         ValueError: if ``folder`` contains another run, the topology leaves the symmetric grids, the weights of
             ``start`` do not fit, or the recipe asks for more patches than there are, or for fewer than a batch.
+        CheckpointError: if all checkpoints of ``folder`` are damaged, or its best one is missing or not finite.
         FileNotFoundError: if ``start`` is not a run folder or has not finished an epoch.
     """
     if isinstance(topology, Topology):
@@ -299,7 +300,7 @@ def fit(
         )
         found = Path(best.best_model_path)
         if recipe.norm_patches:
-            _estimate_norms_again(found, classifier, train, recipe)
+            _estimate_norms_again(require_best(folder), classifier, train, recipe)
     return found
 
 

@@ -105,10 +105,10 @@ def test_weights_that_are_not_finite_are_no_network(run: Path) -> None:
 
 def test_the_installed_train_names_no_next_step_without_a_checkpoint(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    fit(Material.load(data), run, TOPOLOGIES["fast"], Recipe(epochs=1, batch_size=8), **QUIET)
+    fit(Material.load(data), run, TOPOLOGIES["fast"], Recipe(epochs=1, batch_size=8, norm_patches=8), **QUIET)
     (run / "best.ckpt").unlink()
     command: list[str | Path] = [Path(sys.executable).with_name("rosette"), "train", run, "--data", data]
-    options = ["--topology", "fast", "--epochs", "1", "--batch-size", "8"]
+    options = ["--topology", "fast", "--epochs", "1", "--batch-size", "8", "--norm-patches", "8"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     assert f"rosette train: {run} holds no best.ckpt" in done.stderr

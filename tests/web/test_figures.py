@@ -69,7 +69,8 @@ def test_the_audit_page_filters(lived_in: RunningServer, visitor: Visit) -> None
     assert actions
     assert all(action.startswith("model.") for action in actions)
     entries = lived_in.client.get("/admin/audit", params={"who": "A TEST", "action": "key.", "limit": 200}).json()
-    assert {entry["who"] for entry in entries["entries"]} == {"a test"}
+    assert entries["entries"]
+    assert all("a test" in entry["who"] and entry["action"].startswith("key.") for entry in entries["entries"])
     assert lived_in.client.get("/admin/audit", params={"who": "%", "limit": 1}).json()["entries"] == []
     assert lived_in.client.get("/admin/audit?who=%00").status_code == 422
     assert AuditFilter().conditions() == []
