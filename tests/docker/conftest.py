@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,13 +45,13 @@ def images() -> None:
     builder.compose("build", "--quiet")
 
 
-@pytest.fixture(scope="session")
-def new_stack(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Stack]]:
+@contextmanager
+def stacks(factory: pytest.TempPathFactory) -> Iterator[Callable[..., Stack]]:
     """Makes stacks that are configured but not started; all are removed at the end."""
     made: list[Stack] = []
 
     def make(name: str, **options: str) -> Stack:
-        folder = tmp_path_factory.mktemp(name)
+        folder = factory.mktemp(name)
         copy_installation(folder)
         stack = Stack(folder, f"rosette-test-{name}", **options)
         made.append(stack)
@@ -58,17 +59,27 @@ def new_stack(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         stack.down()
         return stack
 
-    yield make
-    for stack in made:
-        stack.down()
+    try:
+        yield make
+    finally:
+        for stack in made:
+            stack.down()
+
+
+@pytest.fixture(scope="module")
+def new_stack(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Stack]]:
+    """Makes stacks of one module's own."""
+    with stacks(tmp_path_factory) as make:
+        yield make
 
 
 @pytest.fixture(scope="session")
-def stack(new_stack: Callable[..., Stack]) -> Stack:
+def stack(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One stack that runs, which many tests share."""
-    running = new_stack("shared")
-    running.up()
-    return running
+    with stacks(tmp_path_factory) as make:
+        running = make("shared")
+        running.up()
+        yield running
 
 
 @pytest.fixture(scope="session")
