@@ -96,23 +96,55 @@ def test_what_must_outlive_a_container_is_on_volumes(stack: Stack) -> None:
     assert all(mount["RW"] is False for each in SERVICES for mount in mounts[each] if mount["Type"] == "bind")
 
 
-def test_a_clinics_own_certificate_is_served(new_stack: Callable[..., Stack], png: bytes) -> None:
+@pytest.fixture(scope="module")
+def clinic(new_stack: Callable[..., Stack]) -> Stack:
+    """A stack with a certificate of the clinic's own, and sign-in at an identity provider."""
     own = "/run/tls/certificate.pem /run/tls/key.pem"
-    stack = new_stack("certificate", ROSETTE_TLS=own, ROSETTE_HOSTNAME="rosette.clinic.example")
-    tls = stack.folder / "docker" / "secrets" / "tls"
+    overlaid = "compose.yaml:docker/sign-in.yaml"
+    stack = new_stack("clinic", ROSETTE_TLS=own, ROSETTE_HOSTNAME="rosette.clinic.example", COMPOSE_FILE=overlaid)
+    secrets = stack.folder / "docker" / "secrets"
+    tls = secrets / "tls"
     files = ["-keyout", str(tls / "key.pem"), "-out", str(tls / "certificate.pem")]
     names = ["-subj", "/CN=rosette.clinic.example", "-addext", "subjectAltName=DNS:rosette.clinic.example"]
     run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *files])
     (tls / "key.pem").chmod(0o444)
+    (secrets / "oidc_client_secret").write_text("a secret of the provider")
+    (secrets / "oidc_client_secret").chmod(0o444)
+    (stack.folder / "docker" / "settings.env").write_text(
+        "ROSETTE_OIDC_ISSUER=https://login.clinic.example\n"
+        "ROSETTE_OIDC_CLIENT_ID=rosette\n"
+        "ROSETTE_OIDC_ROLES=rosette-admins=admin\n"
+    )
     stack.up()
-    context = ssl.create_default_context(cafile=str(tls / "certificate.pem"))
+    return stack
+
+
+def test_a_clinics_own_certificate_is_served(clinic: Stack) -> None:
+    context = ssl.create_default_context(cafile=str(clinic.folder / "docker" / "secrets" / "tls" / "certificate.pem"))
     with (
-        socket.create_connection(("127.0.0.1", stack.https)) as connection,
+        socket.create_connection(("127.0.0.1", clinic.https)) as connection,
         context.wrap_socket(connection, server_hostname="rosette.clinic.example") as secured,
+        secured.makefile("rb") as answer,
     ):
-        secured.sendall(b"GET /readyz HTTP/1.1\r\nHost: rosette.clinic.example\r\nConnection: close\r\n\r\n")
-        assert secured.recv(4096).startswith(b"HTTP/1.1 200 ")
-    stack.down()
+        secured.sendall(b"GET /login HTTP/1.1\r\nHost: rosette.clinic.example\r\nConnection: close\r\n\r\n")
+        assert answer.readline().startswith(b"HTTP/1.1 200 ")
+        assert b'href="/login/oidc' in answer.read()
+
+
+def test_the_server_reaches_what_is_outside_for_sign_in_alone(clinic: Stack, stack: Stack) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as outside:
+        reach = (
+            "import socket, sys\n"
+            "route = next(line.split() for line in open('/proc/net/route') if line.split()[1] == '00000000')\n"
+            "gateway = socket.inet_ntoa(bytes.fromhex(route[2])[::-1])\n"
+            f"socket.create_connection((gateway, {outside.getsockname()[1]}), 10).close()\n"
+        )
+        clinic.compose("exec", "-T", "app", "python", "-c", reach)
+        done = subprocess.run(
+            ["docker", "compose", "exec", "-T", "app", "python", "-c", reach],
+            cwd=stack.folder, env=stack.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )  # fmt: skip
+    assert "StopIteration" in done.stderr  # no route leads out of the stack's own networks
 
 
 def test_without_a_name_nothing_starts(stack: Stack) -> None:
