@@ -203,8 +203,9 @@ def _opened(path: Path) -> openslide.OpenSlide:
     try:
         if openslide.OpenSlide.detect_format(path) is None:
             raise SlideError(
-                "OpenSlide does not know the format: it is no slide, cut off, or of a format that is not supported; "
-                "copy the file again, or convert it to tiled TIFF or DICOM"
+                "OpenSlide does not recognize the format: the file is not a slide, is cut off, or is not supported "
+                "(such as a classic TIFF in big-endian byte order); copy it again, "
+                "or convert it to tiled BigTIFF or DICOM"
             )
         slide = openslide.OpenSlide(path)
     except openslide.OpenSlideUnsupportedFormatError as error:

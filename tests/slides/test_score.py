@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from model_zoo.network import Network
@@ -141,10 +142,12 @@ def test_bad_slides_are_refused_in_a_sentence_each_and_stop_no_other(slide: Path
     (tmp_path / "text.svs").write_text("no slide")
     whole = slide.read_bytes()
     (tmp_path / "truncated.svs").write_bytes(whole[: len(whole) // 2])
+    tifffile.imwrite(tmp_path / "order.tif", pixels, byteorder=">", tile=(256, 256))
     files = {
         "empty.svs": "the file is empty",
-        "text.svs": "OpenSlide does not know the format",
+        "text.svs": "OpenSlide does not recognize the format",
         "truncated.svs": "cut off",
+        "order.tif": "classic TIFF in big-endian byte order",
         "missing.svs": "there is no such file",
         "scaleless.svs": "does not state its microns per pixel (it names an objective of 20x",
         "coarse.svs": "pixels are never made up",
@@ -160,7 +163,7 @@ def test_bad_slides_are_refused_in_a_sentence_each_and_stop_no_other(slide: Path
         [line] = [line for line in said.splitlines() if line.startswith(f"rosette: {tmp_path / name}: ")]
         assert sentence in line, name
     assert "Traceback" not in said
-    assert "7 of 8 slides failed" in said
+    assert "8 of 9 slides failed" in said
     assert read_run(folder_in(out))[0].slide.name == slide.name
 
 
