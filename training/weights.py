@@ -15,6 +15,7 @@ from training.recipe import Run
 from training.recover import recover
 from training.transfer import taken, transferred
 
+PREFIX = "network."  # of the network's weights in a checkpoint
 Fitted = MobileNetV2 | P4MDenseNet
 
 
@@ -82,6 +83,5 @@ def trained_network(folder: Path) -> Fitted:
     run = Run.read(folder)
     checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
     network = network_of(run.topology)
-    prefix = "network."
-    network.load_state_dict({k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items()})
+    network.load_state_dict({k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items()})
     return network.eval()
