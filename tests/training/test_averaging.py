@@ -1,4 +1,4 @@
-"""Averages of networks are run folders that are measured, quantized and described as others; bad input writes nothing."""
+"""Averages of networks are run folders that are quantized and described as others; bad input writes nothing."""
 
 from __future__ import annotations
 
