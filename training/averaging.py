@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from training.batchnorm import adapt
-from training.checkpoints import BEST, require_best
+from training.checkpoints import BEST
 from training.data import Patches
 from training.drawing import drawn, images_for_norms
 from training.recipe import Average, Run
-from training.weights import PREFIX, Fitted, starting_network, trained_network
+from training.weights import PREFIX, usable_network
 
 CURVE = "metrics.csv"
 
@@ -53,7 +52,7 @@ def average(run: Path, other: Path, folder: Path, train: Patches, *, weight: flo
         raise ValueError(f"the weight of the other network must be from 0 to 1, not {weight}")
     if not (run / "run.json").exists():
         raise FileNotFoundError(f"{run} is no run folder: it has no run.json")
-    (first, own), (second, others) = (_finite(source, train) for source in (run, other))
+    (first, own), (second, others) = (usable_network(source, train) for source in (run, other))
     settings = Run.read(run)
     if first.topology != second.topology:
         raise ValueError(f"{run} and {other} have different topologies: only networks of the same one can be averaged")
@@ -68,17 +67,6 @@ def average(run: Path, other: Path, folder: Path, train: Patches, *, weight: flo
     averaged = replace(settings, recipe=recipe, average=Average(own, other.name, others, weight))
     _write(folder, averaged, first, run / CURVE)
     return averaged
-
-
-def _finite(source: Path, train: Patches) -> tuple[Fitted, str]:
-    """A network and the SHA-256 of its file; its weights are finite."""
-    if source.is_dir() and (source / "run.json").exists():
-        file = require_best(source)
-        return trained_network(source), sha256(file.read_bytes()).hexdigest()
-    network, digest = starting_network(source, train)
-    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
-        raise ValueError(f"{source} holds weights that are not finite: name another network")
-    return network, digest
 
 
 def _write(folder: Path, run: Run, network: nn.Module, curve: Path) -> None:

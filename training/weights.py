@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from training.checkpoints import require_best
 from training.data import Patches
 from training.densenet import DenseNetTopology, P4MDenseNet, load_expanded
 from training.mobilenetv2 import MobileNetV2, Topology
@@ -37,6 +38,20 @@ def starting_network(start: Path, train: Patches) -> tuple[Fitted, str]:
         return trained_network(start), sha256((start / "best.ckpt").read_bytes()).hexdigest()
     network = load_expanded(start) if start.suffix == ".npz" else recover(start, train.images)
     return network, sha256(start.read_bytes()).hexdigest()
+
+
+def usable_network(source: Path, train: Patches) -> tuple[Fitted, str]:
+    """The same, where all weights are finite.
+
+    Raises:
+        ValueError: if they are not, or the source is damaged; and as :func:`starting_network`.
+    """
+    if (source / "run.json").exists():
+        require_best(source)
+    network, digest = starting_network(source, train)
+    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        raise ValueError(f"{source} holds weights that are not finite: name another network")
+    return network, digest
 
 
 def of_topology(started: Fitted, topology: Topology | DenseNetTopology, start: Path) -> Fitted:
