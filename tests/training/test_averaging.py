@@ -172,7 +172,7 @@ def test_a_run_on_other_data_is_refused(runs: list[Path], train: Patches, tmp_pa
 
 def refused(pair: list[Path], folder: Path, train: Patches, fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
-        average(*pair, folder, train, weight=0.5, norm_patches=NORM_PATCHES)
+        average(pair[0], pair[1], folder, train, weight=0.5, norm_patches=NORM_PATCHES)
     assert not folder.exists()
 
 

@@ -207,7 +207,10 @@ def consistency(
     out: Out = RESULTS,
     norm_patches: Annotated[
         int,
-        typer.Option(min=0, help="Also measure each with batch norm estimated again on so many training patches."),
+        typer.Option(
+            min=0,
+            help="Also measure each with batch norm estimated again on so many training patches, unless its fit did so.",
+        ),
     ] = 0,
 ) -> None:
     """Measure float networks on valid, and how far small shifts and JPEG change their answers."""

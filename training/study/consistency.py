@@ -33,7 +33,8 @@ def run(files: Sequence[Path], data: Path, norm_patches: int) -> Document:
 
     Args:
         files: run folders, float32 artifacts, or expanded P4M-DenseNets; the first is compared with the others.
-        norm_patches: training patches on which batch norm is estimated again for a second row; 0 for none.
+        norm_patches: training patches on which batch norm is estimated again for a second row, unless
+            the fit did so; 0 for none.
 
     Raises:
         DataError: if a split is missing.
@@ -72,9 +73,10 @@ def _networks(files: Sequence[Path], train: Patches, norm_patches: int) -> Itera
     """Name, description and network of every row."""
     for file in files:
         network, digest = usable_network(file, train)
-        about: Document = {"sha256": digest, "fit": _fit(file), "norm_patches": 0}
+        fit = _fit(file)
+        about: Document = {"sha256": digest, "fit": fit, "norm_patches": 0}
         yield file.name, about, network
-        if norm_patches:
+        if norm_patches and not (fit and fit["norm_patches"]):
             drawn = images_for_norms(train, Recipe(norm_patches=norm_patches))
             yield f"{file.name}, batch norm", {**about, "norm_patches": len(drawn)}, adapt(network, drawn)
 

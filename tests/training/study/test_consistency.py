@@ -93,7 +93,6 @@ def test_the_report_shows_both_tables(results: Path, tmp_path: Path) -> None:
     assert "| steady | 30 epochs, consistency 0 |" in text
     assert "| steady, batch norm | 30 epochs, consistency 0; batch norm estimated again on 40 patches |" in text
     assert "**Differences** to steady, paired" in text
-    assert "`rosette study consistency DIR --data DIR" in text
     document: Any = read(results, "consistency")
     assert "**Differences**" not in "\n".join(section(document | {"rows": document["rows"][:1]}))
 
