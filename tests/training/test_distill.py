@@ -18,7 +18,7 @@ from training.densenet import P4MDenseNet
 from training.distill import Distillation, learn_from
 from training.fit import Material, fit
 from training.recipe import Recipe, Run
-from training.teachers import logit_difference, labelled, open_teacher
+from training.teachers import labelled, logit_difference, open_teacher
 from training.views import view
 
 pytestmark = LIGHTNING_WARNINGS

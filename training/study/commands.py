@@ -209,7 +209,7 @@ def consistency(
         int,
         typer.Option(
             min=0,
-            help="Also measure each with batch norm estimated again on so many training patches, unless its fit did so.",
+            help="Also measure each with batch norm estimated again on so many patches, unless its fit did so.",
         ),
     ] = 0,
 ) -> None:

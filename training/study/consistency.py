@@ -90,7 +90,7 @@ def _fit(file: Path) -> Document | None:
         "epochs": fitted.recipe.epochs,
         "consistency": fitted.recipe.consistency,
         "norm_patches": fitted.recipe.norm_patches,
-        "average": fitted.average and asdict(fitted.average),
+        "average": asdict(fitted.average) if fitted.average else None,
     }
 
 
