@@ -15,7 +15,7 @@ COUNTED := $(patsubst %,tests/training/test_%.py,metrics region slide_scope)
 OTHERS := $(filter-out tests/__pycache__/ tests/web/ tests/training/ tests/docker/,$(wildcard tests/*/)) $(wildcard tests/test_*.py) $(COUNTED)
 AFTER_WEB := true # a command that runs when the tests of the pages have ended
 SOAKED = $(shell grep -rl --include='test_*.py' 'mark.soak' tests)
-KERNELS := scripts/hatch_build.py model_zoo/_kernels.c slides/_kernels.c
+KERNELS := scripts/hatch_build.py model_zoo/kernels.h model_zoo/_kernels.c slides/_kernels.c
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help

@@ -1,38 +1,19 @@
 /* The loops over a patch's pixels: what model_zoo/quality.py and model_zoo/turns.py compute with NumPy where this is not
  * built. All arithmetic is on integers, so that both give the same bits on every CPU. */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <stdint.h>
+#include "kernels.h"
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
 
-enum { SIDE = 96, PIXELS = SIDE * SIDE, ROW = SIDE * 3, TAPS = 4, UNIT_BITS = 14 };
+enum { PIXELS = SIDE * SIDE, ROW = SIDE * 3, TAPS = 4, UNIT_BITS = 14 };
 enum { EDGE = TAPS - 1, PADDED = SIDE + 2 * EDGE };
-
-static int has_size(const Py_buffer *view, Py_ssize_t size, const char *name)
-{
-    if (view->len == size)
-        return 1;
-    PyErr_Format(PyExc_ValueError, "%s has %zd bytes, expected %zd", name, view->len, size);
-    return 0;
-}
 
 /* Quality */
 
 typedef struct {
     int64_t pixels, density[3], laplacian, squares;
 } Sums;
-
-/* The first column of a row that lies in the disc; as many are missing at its end. */
-static int disc_start(int y)
-{
-    int x = 0, down = 2 * y - (SIDE - 1);
-    while ((2 * x - (SIDE - 1)) * (2 * x - (SIDE - 1)) + down * down > SIDE * SIDE)
-        x++;
-    return x;
-}
 
 static void sum_tissue(const uint8_t *patch, const int32_t *density, int32_t limit, Sums *sums)
 {

@@ -35,7 +35,12 @@ def compiled(root: Path, package: str, folder: Path) -> Path | None:
     from setuptools import Distribution, Extension
     from setuptools.command.build_ext import build_ext
 
-    extension = Extension(f"{package}._kernels", [str(root / package / "_kernels.c")], extra_compile_args=FLAGS)
+    extension = Extension(
+        f"{package}._kernels",
+        [str(root / package / "_kernels.c")],
+        include_dirs=[str(root / "model_zoo")],  # kernels.h
+        extra_compile_args=FLAGS,
+    )
     command = build_ext(Distribution({"name": "rosette-pathology", "ext_modules": [extension]}))
     command.build_lib = str(folder)
     command.build_temp = str(folder / "build")

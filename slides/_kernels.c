@@ -1,24 +1,14 @@
 /* The loops over a slide's pixels: what slides/raster.py and slides/quality.py compute with NumPy where this is not built.
  * All arithmetic is on integers, so that both give the same bits on every CPU. */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <stdint.h>
+#include "kernels.h"
 #include <stdlib.h>
 #include <string.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
 
-enum { SIDE = 96, STRIDE = 32, MAX_TAPS = 1 << 16, MAX_PATCHES = 1 << 15 };
-
-static int has_size(const Py_buffer *view, Py_ssize_t size, const char *name)
-{
-    if (view->len == size)
-        return 1;
-    PyErr_Format(PyExc_ValueError, "%s has %zd bytes, expected %zd", name, view->len, size);
-    return 0;
-}
+enum { STRIDE = 32, MAX_TAPS = 1 << 16, MAX_PATCHES = 1 << 15 };
 
 /* Means over areas. The weights of a pixel add up to 256 across and down, and a mean is rounded once. */
 
@@ -167,15 +157,6 @@ static PyObject *averaged(PyObject *module, PyObject *arguments)
 enum { PIXELS, RED, GREEN, BLUE, LAPLACIAN, SQUARES, SUMS, PADDED = 8 };
 
 typedef uint32_t Prefix[PADDED];
-
-/* The first column of a row that lies in the disc; as many are missing at its end. */
-static int disc_start(int y)
-{
-    int x = 0, down = 2 * y - (SIDE - 1);
-    while ((2 * x - (SIDE - 1)) * (2 * x - (SIDE - 1)) + down * down > SIDE * SIDE)
-        x++;
-    return x;
-}
 
 static void fill_luma(const uint8_t *row, Py_ssize_t width, int16_t *luma)
 {

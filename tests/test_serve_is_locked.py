@@ -22,6 +22,7 @@ def steps(tmp_path: Path) -> list[str]:
         "Makefile",
         "pyproject.toml",
         "scripts/hatch_build.py",
+        "model_zoo/kernels.h",
         "model_zoo/_kernels.c",
         "slides/_kernels.c",
         "docker/requirements.txt",

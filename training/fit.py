@@ -30,6 +30,7 @@ from training.data import Patches, halves_of_valid, load_to_fit
 from training.denormals import without_denormals
 from training.densenet import DenseNetTopology
 from training.distill import Lessons, learn_from
+from training.drawing import drawn, images_for_norms
 from training.mobilenetv2 import Topology
 from training.precision import choose_precision
 from training.recipe import Recipe, Run
@@ -201,19 +202,6 @@ class Material:
         return Material(train, halves_of_valid(valid)[0])
 
 
-def drawn(train: Patches, recipe: Recipe) -> Patches:
-    """The training patches that the recipe uses; with the same seed, smaller sets are subsets of larger ones.
-
-    Raises:
-        ValueError: if there are fewer.
-    """
-    if recipe.patches > len(train):
-        raise ValueError(f"the recipe asks for {recipe.patches:,} training patches, there are {len(train):,}")
-    if not recipe.patches:
-        return train
-    return train[np.sort(np.random.default_rng(recipe.seed).permutation(len(train))[: recipe.patches])]
-
-
 def fit(
     material: Material,
     folder: Path,
@@ -307,10 +295,9 @@ def fit(
 @rank_zero_only
 def _estimate_norms_again(checkpoint: Path, classifier: Classifier, train: Patches, recipe: Recipe) -> None:
     """Replace a checkpoint's statistics of batch norm; doing it again changes nothing."""
-    chosen = np.random.default_rng(recipe.seed).permutation(len(train))[: recipe.norm_patches]
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     classifier.cpu().load_state_dict(content["state_dict"])
-    adapt(classifier.network, train.images[chosen])
+    adapt(classifier.network, images_for_norms(train, recipe))
     content["state_dict"] = classifier.state_dict()
     part = checkpoint.with_suffix(".part")
     torch.save(content, part)

@@ -45,7 +45,7 @@ from training.data import (
 )
 from training.figures import figures_and_curves
 from training.mobilenetv2 import Topology
-from training.recipe import NOT_QUANTIZED, Recipe, Run
+from training.recipe import NOT_QUANTIZED, Average, Recipe, Run
 from training.score import Scorer
 
 MICRONS_PER_PIXEL = 0.97
@@ -266,6 +266,16 @@ def _told(recipe: Recipe) -> str:
     return "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in asdict(recipe).items() if value != "")
 
 
+def _averaged(average: Average | None) -> list[str]:
+    if average is None:
+        return []
+    return [
+        f"- The weights are an average: {1 - average.weight:g} times those that were fitted so (SHA-256 "
+        f"`{average.run_sha256}`), plus {average.weight:g} times those of `{average.other}` (SHA-256 "
+        f"`{average.other_sha256}`); batch norm was estimated again. The learning curve is that of the fit.",
+    ]
+
+
 def card(run: Path, int8: Path, fp32: Path) -> str:
     """The model card of a release, in Markdown."""
     manifest, settings = _manifest(int8), Run.read(run)
@@ -277,6 +287,7 @@ def card(run: Path, int8: Path, fp32: Path) -> str:
             "",
             *facts(manifest),
             f"- Fitted with {_told(settings.recipe)}.",
+            *_averaged(settings.average),
             "",
             "## Figures",
             "",

@@ -75,13 +75,35 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Average:
+    """Two networks whose weights were averaged, see :func:`training.averaging.average`.
+
+    Attributes:
+        run_sha256: of the file with the weights of the run that the recipe made.
+        other: name of the other network's file or folder.
+        other_sha256: of the file with its weights.
+        weight: share of the other network, from 0 to 1.
+    """
+
+    run_sha256: str
+    other: str
+    other_sha256: str
+    weight: float
+
+
+@dataclass(frozen=True)
 class Run:
-    """The content of ``run.json``: enough to repeat the run and to export its network."""
+    """The content of ``run.json``: enough to repeat the run and to export its network.
+
+    Attributes:
+        average: of what the weights are an average; None for those of a fit.
+    """
 
     topology: Shape
     recipe: Recipe
     data: str
     data_sha256: str
+    average: Average | None = None
 
     @property
     def mobilenet(self) -> Topology:

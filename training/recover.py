@@ -32,7 +32,8 @@ class RecoveryError(ValueError):
 
 
 def recover(file: Path, patches: npt.NDArray[np.uint8]) -> MobileNetV2:
-    """The network of a float32 artifact, in evaluation mode; its logits differ only by rounding.
+    """The network of a float32 artifact, in evaluation mode; its logits differ only by rounding. Equal
+    arguments give equal weights.
 
     Args:
         file: a float32 artifact of a MobileNetV2.
@@ -42,8 +43,9 @@ def recover(file: Path, patches: npt.NDArray[np.uint8]) -> MobileNetV2:
         RecoveryError: if the artifact is not float32, or its filters are not in the topology's basis.
         ArtifactError: if the file is not an artifact.
     """
-    network, _ = folded_network(file)
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch.Generator().initial_seed())  # equal filters each time: networks are averaged
+        network, _ = folded_network(file)
         _restore_statistics(network, torch.from_numpy(patches[:MEASURED_PATCHES]).permute(0, 3, 1, 2).float() / 255)
     return network
 

@@ -55,7 +55,7 @@ def open_teacher(file: Path, training_patches: Images) -> Teacher:
     digest = sha256(file.read_bytes()).hexdigest()
     if file.suffix == ".npz":
         network = adapt(load_expanded(file), training_patches[:ADAPTING_PATCHES])
-        return Teacher(file.stem, digest, lambda images: _torch_difference(network, images))
+        return Teacher(file.stem, digest, lambda images: logit_difference(network, images))
     artifact = Network(file.read_bytes())
     return Teacher(file.stem, digest, lambda images: _orbit_difference(artifact, images))
 
@@ -65,7 +65,8 @@ def _pixels(images: Images) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _torch_difference(network: nn.Module, images: Images) -> Floats:
+def logit_difference(network: nn.Module, images: Images) -> Floats:
+    """The difference of a network's two logits for patches, uint8 [N, 96, 96, 3] → float32 [N]."""
     with without_denormals():
         chunks = [network(_pixels(images[i : i + CHUNK])) for i in range(0, len(images), CHUNK)]
     logits = torch.cat(chunks).numpy()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from training.checkpoints import require_best
 from training.data import Patches
 from training.densenet import DenseNetTopology, P4MDenseNet, load_expanded
 from training.mobilenetv2 import MobileNetV2, Topology
@@ -15,6 +16,7 @@ from training.recipe import Run
 from training.recover import recover
 from training.transfer import taken, transferred
 
+PREFIX = "network."  # of the network's weights in a checkpoint
 Fitted = MobileNetV2 | P4MDenseNet
 
 
@@ -36,6 +38,20 @@ def starting_network(start: Path, train: Patches) -> tuple[Fitted, str]:
         return trained_network(start), sha256((start / "best.ckpt").read_bytes()).hexdigest()
     network = load_expanded(start) if start.suffix == ".npz" else recover(start, train.images)
     return network, sha256(start.read_bytes()).hexdigest()
+
+
+def usable_network(source: Path, train: Patches) -> tuple[Fitted, str]:
+    """The same, where all weights are finite.
+
+    Raises:
+        ValueError: if they are not, or the source is damaged; and as :func:`starting_network`.
+    """
+    if (source / "run.json").exists():
+        require_best(source)
+    network, digest = starting_network(source, train)
+    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        raise ValueError(f"{source} holds weights that are not finite: name another network")
+    return network, digest
 
 
 def of_topology(started: Fitted, topology: Topology | DenseNetTopology, start: Path) -> Fitted:
@@ -82,6 +98,5 @@ def trained_network(folder: Path) -> Fitted:
     run = Run.read(folder)
     checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
     network = network_of(run.topology)
-    prefix = "network."
-    network.load_state_dict({k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items()})
+    network.load_state_dict({k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items()})
     return network.eval()

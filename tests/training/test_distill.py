@@ -18,7 +18,7 @@ from training.densenet import P4MDenseNet
 from training.distill import Distillation, learn_from
 from training.fit import Material, fit
 from training.recipe import Recipe, Run
-from training.teachers import _torch_difference, labelled, open_teacher
+from training.teachers import labelled, logit_difference, open_teacher
 from training.views import view
 
 pytestmark = LIGHTNING_WARNINGS
@@ -99,6 +99,6 @@ def test_a_view_can_be_shifted_further(artifact_path: Path, data: Path, tmp_path
 
 
 def test_asking_a_network_leaves_small_numbers_as_they_are(images: Patch) -> None:
-    _torch_difference(P4MDenseNet().eval(), images[:1])
+    logit_difference(P4MDenseNet().eval(), images[:1])
     smallest = 5e-324
     assert smallest * 1.0 > 0

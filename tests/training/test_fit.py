@@ -19,7 +19,8 @@ from torch.nn.modules.module import register_module_forward_hook
 from tests.conftest import ROOT
 from tests.training.tiny import LIGHTNING_WARNINGS, synthetic_patches, tiny_topology, write_parquet
 from training.data import DataError, Patches, load
-from training.fit import Material, drawn, fit
+from training.drawing import drawn
+from training.fit import Material, fit
 from training.mobilenetv2 import MobileNetV2, Topology
 from training.recipe import Recipe, Run
 from training.weights import fitted_network

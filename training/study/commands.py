@@ -194,6 +194,39 @@ def anchors(
 
 
 @study.command()
+def consistency(
+    networks: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Run folders, float32 artifacts (*.fp32.onnx), and expanded P4M-DenseNets (*.npz).",
+            exists=True,
+            metavar="NETWORK...",
+        ),
+    ],
+    data: Data,
+    out: Out = RESULTS,
+    norm_patches: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Also measure each with batch norm estimated again on so many patches, unless its fit did so.",
+        ),
+    ] = 0,
+) -> None:
+    """Measure float networks on valid, and how far small shifts and JPEG change their answers."""
+    from training.data import DataError
+    from training.study import consistency as experiment
+    from training.study.results import save
+
+    try:
+        document = experiment.run(networks, data, norm_patches)
+    except (DataError, ValueError, FileNotFoundError) as error:
+        typer.secho(f"rosette study: {error}", err=True, fg="red")
+        raise typer.Exit(2) from error
+    typer.echo(f"Wrote {save(out, 'consistency', document)}")
+
+
+@study.command()
 def report(
     results: Annotated[Path, typer.Option(help="Folder with the JSON files of results.")] = RESULTS,
     page: Annotated[Path, typer.Option(help="Page to write; its plots go to a folder beside it.")] = Path(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from training.study import ablation, anchors, cpus, plots, robustness
+from training.study import ablation, anchors, consistency, cpus, plots, robustness
 from training.study.markdown import cell, table
 from training.study.results import Document, published_split, read
 
@@ -50,6 +50,7 @@ def write(results: Path, page: Path) -> list[Path]:
         "ablation": ("Quantization", ablation.section),
         "cpus": ("Equal bits on other CPUs", cpus.section),
         "robustness": ("Robustness", robustness.section),
+        "consistency": ("Consistency and batch norm", consistency.section),
         "table1": ("The paper's table 1", table1_section),
     }
     lines, files = [INTRODUCTION], []

@@ -116,10 +116,10 @@ def _figures(network: Network, before: Floats, after: Floats, labels: npt.NDArra
     right_before = ((before > 0) == (labels == 1)).astype(np.float64)
     right_after = ((after > 0) == (labels == 1)).mean(0)
     return {
-        "mean": _mean(change),
-        "flipped": _mean(flipped),
-        "accuracy_before": _mean(right_before),
-        "accuracy_change": _mean(right_after - right_before),
+        "mean": mean_interval(change),
+        "flipped": mean_interval(flipped),
+        "accuracy_before": mean_interval(right_before),
+        "accuracy_change": mean_interval(right_after - right_before),
     }
 
 
@@ -128,7 +128,7 @@ def _expit(margin: Floats) -> Floats:
     return probability
 
 
-def _mean(values: Floats) -> Document:
+def mean_interval(values: Floats) -> Document:
     """The mean over patches with its percentile interval; every call uses the same resampled patches."""
     chosen = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
     low, high = np.percentile(values[chosen].mean(1), [2.5, 97.5]).tolist()
@@ -161,7 +161,11 @@ def on_slide(network: Network, slide: Path) -> Document:
     if not assessable.any():
         return {"tiles": len(found), "assessable": 0, "positive": None}
     called = network.probabilities(score(network.logits, found[assessable])) >= manifest.threshold
-    return {"tiles": len(found), "assessable": int(assessable.sum()), "positive": _mean(called.astype(np.float64))}
+    return {
+        "tiles": len(found),
+        "assessable": int(assessable.sum()),
+        "positive": mean_interval(called.astype(np.float64)),
+    }
 
 
 def section(d: Any) -> list[str]:
