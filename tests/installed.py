@@ -35,6 +35,6 @@ def rosette(*arguments: str | Path, code: int = 0, **settings: str) -> str:
 
 
 def in_process(*arguments: str | Path) -> Result:
-    """The command within this process, which has imported torch: a process of its own takes seconds for that."""
+    """The same command within this process, for tests that would wait longest for another one's imports."""
     words = [str(argument) for argument in arguments]
     return CliRunner().invoke(application(words), words, terminal_width=200)
