@@ -22,7 +22,7 @@ from tests.slides.made import tissue, write_svs
 
 KILLS = int(os.environ.get("ROSETTE_TEST_KILLS") or scaled(3, 20))
 MODEL = str(shipped_artifact(name="fast"))
-OPTIONS = ("--model", MODEL, "--rotations", "none", "--shifts", "none", "--processes", "2")
+OPTIONS = ("--rotations", "none", "--shifts", "none", "--model", MODEL, "--processes", "2")
 RESULTS = ("cells.csv", "regions.geojson", "heatmap.png")
 
 
