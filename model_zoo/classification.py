@@ -50,8 +50,14 @@ def brier(probability: Floats, labels: Labels, _threshold: float = 0.5) -> float
 
 def expected_calibration_error(probability: Floats, labels: Labels, _threshold: float = 0.5) -> float:
     """Expected calibration error over 15 bins of equal count (Nixon et al. 2019, adaptive)."""
-    bins = np.array_split(np.argsort(probability, kind="stable"), ECE_BINS)
-    gaps = [len(b) * abs(float(probability[b].mean() - labels[b].mean())) for b in bins if len(b)]
+    order = np.argsort(probability, kind="stable")
+    small, larger = divmod(len(order), ECE_BINS)  # the first ``larger`` bins have one patch more
+    cut = larger * (small + 1)
+    gaps: list[float] = []
+    for size, part in ((small + 1, order[:cut]), (small, order[cut:])):
+        if len(part):
+            bins = part.reshape(-1, size)
+            gaps += (size * np.abs(probability[bins].mean(1) - labels[bins].mean(1))).tolist()
     return sum(gaps) / len(probability)
 
 
@@ -109,13 +115,14 @@ def resample(
     for _ in range(RESAMPLES):
         chosen = rng.integers(count, size=count)
         y = labels[chosen]
-        drawn = [[seeds[i] for i in rng.integers(len(seeds), size=len(seeds))] for seeds in systems]
+        drawn = [rng.integers(len(seeds), size=len(seeds)).tolist() for seeds in systems]
         if not 0 < y.sum() < count:
             continue
-        for values, seeds in zip(resampled, drawn, strict=True):
-            again = [ScoredAnswers(answers.probability[chosen], answers.threshold) for answers in seeds]
+        for values, seeds, places in zip(resampled, systems, drawn, strict=True):
+            again = {i: ScoredAnswers(seeds[i].probability[chosen], seeds[i].threshold) for i in set(places)}
             for name, figure in figures.items():
-                values[name].append(mean_of(figure, again, y))
+                of = {i: figure(answers.probability, y, answers.threshold) for i, answers in again.items()}
+                values[name].append(of[places[0]] if len(places) == 1 else float(np.mean([of[i] for i in places])))
     return resampled
 
 

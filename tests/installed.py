@@ -1,4 +1,4 @@
-"""The installed ``rosette`` command, as people run it."""
+"""The installed ``rosette`` command, as people run it, and the same command within the test's process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from model_zoo.cli import application
 
 PROGRAM = Path(sys.executable).with_name("rosette")
 
@@ -28,3 +32,9 @@ def rosette(*arguments: str | Path, code: int = 0, **settings: str) -> str:
     )
     assert done.returncode == code, done.stdout
     return done.stdout
+
+
+def in_process(*arguments: str | Path) -> Result:
+    """The same command within this process, for tests that would wait longest for another one's imports."""
+    words = [str(argument) for argument in arguments]
+    return CliRunner().invoke(application(words), words, terminal_width=200)

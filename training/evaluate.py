@@ -116,6 +116,7 @@ def _run(folder: Path) -> Subject:
     import torch
 
     from training.checkpoints import CheckpointError, require_best
+    from training.denormals import without_denormals
     from training.recipe import Run
     from training.weights import trained_network
 
@@ -127,7 +128,9 @@ def _run(folder: Path) -> Subject:
 
     @torch.no_grad()
     def logits(patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        answer: npt.NDArray[np.float32] = network(torch.from_numpy(patches).permute(0, 3, 1, 2).float() / 255).numpy()
+        x = torch.from_numpy(patches).permute(0, 3, 1, 2).float() / 255
+        with without_denormals():
+            answer: npt.NDArray[np.float32] = network(x).numpy()
         return answer
 
     group = Group.parse(topology.group)

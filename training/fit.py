@@ -261,13 +261,13 @@ def fit(
     checkpoint = latest_checkpoint(folder)
     _keep_finished_epochs(curve, folder, checkpoint)
     callbacks: list[L.Callback] = [best, latest, KeepPrevious(folder), LearningRateMonitor("epoch"), *followers]
+    steps = recipe.epochs * (len(train) // recipe.batch_size)
     if recipe.averaged:
-        steps = recipe.epochs * (len(train) // recipe.batch_size)
         decay = max(0.0, 1 - AVERAGING_STRIDE / (recipe.averaged * steps))
         callbacks.insert(0, EMAWeightAveraging(decay=decay, update_every_n_steps=AVERAGING_STRIDE))
     classifier = Classifier(topology, recipe)
     with without_denormals():
-        precision = choose_precision(recipe.precision, classifier, recipe.batch_size)
+        precision = choose_precision(recipe.precision, classifier, recipe.batch_size, steps)
     gc.freeze()  # Garbage collection over torch's and e2cnn's objects costs 5 % of the time.
     fitter = L.Trainer(
         max_epochs=recipe.epochs,

@@ -13,18 +13,26 @@ if TYPE_CHECKING:
     from training.fit import Classifier
 
 TIMED_STEPS = 2
+SHORT_RUN = 60  # steps; timing takes as long as six of them
 SIDE_PX = 96
 
 
-def choose_precision(asked: Precision, classifier: Classifier, batch_size: int) -> Literal["bf16-mixed", "32-true"]:
+def choose_precision(
+    asked: Precision, classifier: Classifier, batch_size: int, steps: int
+) -> Literal["bf16-mixed", "32-true"]:
     """The given precision; for ``auto`` bfloat16 on a GPU, and on a CPU the one that is faster in a few steps.
 
-    The steps do not change weights, statistics or the random state.
+    These steps do not change weights, statistics or the random state. A short run is not timed: it uses float32.
+
+    Args:
+        steps: of the whole run.
     """
     if asked != "auto":
         return asked
     if torch.cuda.is_available():
         return "bf16-mixed"
+    if steps < SHORT_RUN:
+        return "32-true"
     kept = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
     with torch.random.fork_rng():
         seconds = {mixed: _seconds(classifier, batch_size, mixed=mixed) for mixed in (False, True)}

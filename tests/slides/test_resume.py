@@ -15,12 +15,14 @@ from time import monotonic, sleep
 import pytest
 
 from slides.reader import Pixels
+from tests.conftest import shipped_artifact
 from tests.installed import PROGRAM, rosette
 from tests.scale import scaled
 from tests.slides.made import tissue, write_svs
 
 KILLS = int(os.environ.get("ROSETTE_TEST_KILLS") or scaled(3, 20))
-OPTIONS = ("--rotations", "none", "--shifts", "none", "--processes", "2")
+MODEL = str(shipped_artifact(name="fast"))
+OPTIONS = ("--rotations", "none", "--shifts", "none", "--model", MODEL, "--processes", "2")
 RESULTS = ("cells.csv", "regions.geojson", "heatmap.png")
 
 

@@ -15,7 +15,7 @@ from slides.cells import Cells, State, read_run
 from slides.reader import Pixels
 from slides.runfile import Run
 from tests.conftest import ROOT
-from tests.installed import rosette
+from tests.installed import in_process, rosette
 from tests.slides.made import GLASS, spoil_tile, tissue, write_svs, write_tiff
 
 DRAWING = ["tn..", "nt.t", "...n"]
@@ -87,8 +87,12 @@ def test_states_follow_the_drawing(scored: Path) -> None:
 
 def test_cut_writes_what_was_scored(scored: Path, slide: Path, network: Network, tmp_path: Path) -> None:
     _, cells = read_run(scored)
-    for row, column in np.argwhere(cells.where(State.SCORED))[::17].tolist():
-        rosette("slide", "cut", slide, str(column), str(row), "-o", tmp_path / "patch.png")
+    for number, (row, column) in enumerate(np.argwhere(cells.where(State.SCORED))[::17].tolist()):
+        words = ("slide", "cut", slide, str(column), str(row), "-o", tmp_path / "patch.png")
+        if number == 0:
+            rosette(*words)
+        else:
+            assert in_process(*words).exit_code == 0
         with Image.open(tmp_path / "patch.png") as image:
             assert image.info["dpi"] == pytest.approx((25_400 / 0.97,) * 2, rel=1e-3)
             patch = np.array(image)

@@ -7,22 +7,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from model_zoo.artifact import parse, write
-from model_zoo.cli import application
 from model_zoo.verify import verify
+from tests.installed import in_process as rosette
 from tests.training.tiny import LIGHTNING_WARNINGS
 from training.data import halves_of_valid, load
 from training.recipe import Recipe, Run
 from training.topologies import TOPOLOGIES
 
 pytestmark = LIGHTNING_WARNINGS
-
-
-def rosette(*arguments: str | Path) -> Result:
-    words = [str(argument) for argument in arguments]
-    return CliRunner().invoke(application(words), words, terminal_width=200)
 
 
 def succeeds(*arguments: str | Path) -> str:

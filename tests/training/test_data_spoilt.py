@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.installed import PROGRAM, in_process
 from tests.training import spoilt_files, spoilt_parquet
 from tests.training.layouts import LAYOUTS
 from training.data import DataError, load_to_fit
@@ -47,30 +48,45 @@ def test_there_are_at_least_54_spoilt_folders() -> None:
     assert len(CASES) >= 54
 
 
-def rosette(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    program = Path(sys.executable).with_name("rosette")
-    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=300)
+Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.mark.parametrize("case", ["label 255", "HDF5 cut", "a patch of train in valid"])
-def test_the_installed_train_exits_with_2_and_leaves_no_run(whole: Path, tmp_path: Path, case: str) -> None:
-    done = rosette("train", tmp_path / "run", "--data", spoilt(whole, tmp_path, case), "--topology", "fast")
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+def installed(*arguments: str | Path) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr."""
+    done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout, done.stderr
+
+
+def here(*arguments: str | Path) -> tuple[int, str, str]:
+    """The same of the command within this process."""
+    result = in_process(*arguments)
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("case", "rosette"), [("label 255", installed), ("HDF5 cut", here), ("a patch of train in valid", here)]
+)
+def test_train_exits_with_2_and_leaves_no_run(whole: Path, tmp_path: Path, case: str, rosette: Run) -> None:
+    data = spoilt(whole, tmp_path, case)
+    code, out, err = rosette("train", tmp_path / "run", "--data", data, "--topology", "fast")
+    assert code == 2
+    (line,) = err.splitlines()
     assert line.startswith("rosette train: ")
     with pytest.raises(DataError) as caught:
-        load_to_fit(tmp_path / "data")
+        load_to_fit(data)
     assert str(caught.value) in line
-    assert done.stdout == ""
+    assert out == ""
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("case", "split"), [("valid of one class", "valid"), ("test cut", "test")])
-def test_the_installed_evaluate_exits_with_2_and_prints_no_figure(
-    whole: Path, tmp_path: Path, artifact_path: Path, case: str, split: str
+@pytest.mark.parametrize(
+    ("case", "split", "rosette"), [("valid of one class", "valid", installed), ("test cut", "test", here)]
+)
+def test_evaluate_exits_with_2_and_prints_no_figure(
+    whole: Path, tmp_path: Path, artifact_path: Path, case: str, split: str, rosette: Run
 ) -> None:
-    done = rosette("evaluate", artifact_path, "--data", spoilt(whole, tmp_path, case), "--split", split)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"rosette evaluate: {split}.parquet ")
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stdout == ""
+    code, out, err = rosette("evaluate", artifact_path, "--data", spoilt(whole, tmp_path, case), "--split", split)
+    assert code == 2
+    assert err.startswith(f"rosette evaluate: {split}.parquet ")
+    assert len(err.splitlines()) == 1
+    assert out == ""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.installed import rosette
+from tests.installed import in_process, rosette
 from tests.training.tiny import LIGHTNING_WARNINGS, as_input, synthetic_patches, write_parquet
 from training.data import load
 from training.densenet import GROUP, P4M, P4MDenseNet
@@ -28,7 +28,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("few")
     write_parquet(folder / "train.parquet", synthetic_patches(16))
     write_parquet(folder / "valid.parquet", synthetic_patches(32, 16))
+    write_parquet(folder / "test.parquet", synthetic_patches(16, 48))
     return folder
+
+
+def refusal(*arguments: str | Path, code: int) -> str:
+    result = in_process(*arguments)
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == code, result.output
+    return result.output
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +60,9 @@ def test_the_run_holds_a_network_that_is_invariant_under_d4(run: Path) -> None:
 
 def test_the_run_is_measured(run: Path, data: Path, tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
-    said = rosette("evaluate", run, "--data", data, "--json", figures)
+    result = in_process("evaluate", run, "--data", data, "--split", "test", "--json", figures)
+    assert result.exit_code == 0, result.output
+    said = result.output
     assert "float32, uncalibrated" in said
     assert "D4: " in said
     measured = json.loads(figures.read_text())
@@ -78,17 +88,17 @@ def test_it_is_not_quantized_or_published(
     run: Path, data: Path, command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = rosette(command[0], run, "--data", data, *command[1:], code=2 if command[0] == "quantize" else 1)
+    said = refusal(command[0], run, "--data", data, *command[1:], code=2 if command[0] == "quantize" else 1)
     assert "p4m-densenet, which is not quantized or published: measure it with rosette evaluate" in said
     assert "Traceback" not in said
 
 
 def test_other_groups_are_refused(data: Path, tmp_path: Path) -> None:
-    said = rosette("train", tmp_path / "run", "--data", data, "--topology", DENSENET, "--group", "C4", code=2)
+    said = refusal("train", tmp_path / "run", "--data", data, "--topology", DENSENET, "--group", "C4", code=2)
     assert "p4m-densenet has the group D4" in said
     assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_is_no_run_is_not_measured(data: Path, tmp_path: Path) -> None:
-    said = rosette("evaluate", tmp_path, "--data", data, code=2)
+    said = refusal("evaluate", tmp_path, "--data", data, code=2)
     assert "is no run that can be measured" in said

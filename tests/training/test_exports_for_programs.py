@@ -15,15 +15,16 @@ from model_zoo.artifact import parse
 from model_zoo.network import probability
 from model_zoo.synthetic import synthetic_patch
 from tests.conftest import shipped_artifact
-from tests.installed import rosette
+from tests.installed import in_process
 from training.hub import hub_folder
 from training.score import Scorer
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit.[a-z_]+. is deprecated:DeprecationWarning")
 def test_wsinfer_gives_the_calibrated_probability(tmp_path: Path) -> None:
-    said = rosette("export", "wsinfer", shipped_artifact("fp32"), "--out", tmp_path / "model")
-    assert said.count("Wrote") == 3
+    done = in_process("export", "wsinfer", shipped_artifact("fp32"), "--out", tmp_path / "model")
+    assert done.exit_code == 0, done.output
+    assert done.output.count("Wrote") == 3
     graph, manifest = parse(shipped_artifact("fp32").read_bytes())
     described = json.loads((tmp_path / "model" / "config.json").read_text())
     validate_config_json(described)
@@ -42,8 +43,9 @@ def test_wsinfer_gives_the_calibrated_probability(tmp_path: Path) -> None:
 
 
 def test_only_float_artifacts_are_exported(tmp_path: Path) -> None:
-    said = rosette("export", "wsinfer", shipped_artifact(), "--out", tmp_path / "model", code=1)
-    assert "name its float twin" in said
+    refused = in_process("export", "wsinfer", shipped_artifact(), "--out", tmp_path / "model")
+    assert refused.exit_code == 1
+    assert "name its float twin" in refused.output
     assert not (tmp_path / "model").exists()
 
 

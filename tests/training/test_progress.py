@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
-from tests.training.test_commands import rosette
+from tests.installed import in_process as rosette
 from tests.training.test_fit import QUIET, TOPOLOGY
 from tests.training.tiny import LIGHTNING_WARNINGS, tiny_dense
 from training.fit import Material, fit

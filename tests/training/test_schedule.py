@@ -15,7 +15,7 @@ from tests.training.tiny import LIGHTNING_WARNINGS
 from training.augment import augmented
 from training.batchnorm import adapt
 from training.fit import Classifier, Material, divergence, fit, learning_rates
-from training.precision import choose_precision
+from training.precision import SHORT_RUN, choose_precision
 from training.recipe import Recipe, Run
 from training.weights import starting_network
 
@@ -51,14 +51,25 @@ def test_the_choice_of_precision_leaves_no_trace() -> None:
     classifier = Classifier(TOPOLOGY, RECIPE)
     before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
     state = torch.random.get_rng_state()
-    assert choose_precision("auto", classifier, 4) in {"bf16-mixed", "32-true"}
+    assert choose_precision("auto", classifier, 4, SHORT_RUN) in {"bf16-mixed", "32-true"}
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(tensor, before[name]) for name, tensor in classifier.state_dict().items())
     assert all(parameter.grad is None for parameter in classifier.parameters())
 
 
+def test_a_short_run_is_not_timed() -> None:
+    classifier = Classifier(TOPOLOGY, RECIPE)
+    calls: list[object] = []
+    classifier.network.register_forward_hook(lambda *call: calls.append(call))
+    found = choose_precision("auto", classifier, 4, SHORT_RUN - 1)
+    assert found == ("bf16-mixed" if torch.cuda.is_available() else "32-true")
+    assert calls == []
+    choose_precision("auto", classifier, 4, SHORT_RUN)
+    assert torch.cuda.is_available() or len(calls) == 6
+
+
 def test_what_is_asked_for_is_taken() -> None:
-    assert choose_precision("32-true", Classifier(TOPOLOGY, RECIPE), 4) == "32-true"
+    assert choose_precision("32-true", Classifier(TOPOLOGY, RECIPE), 4, 1000) == "32-true"
 
 
 def test_a_run_starts_from_a_float32_artifact(float_artifact_path: Path, data: Path, tmp_path: Path) -> None:

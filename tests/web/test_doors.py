@@ -16,7 +16,7 @@ from app.web.paths import local
 from app.web.rendering import POLICY
 from tests.app.conftest import TESTER, RunningServer, assert_problem
 from tests.app.test_exports import exports_in_the_trail
-from tests.web.conftest import newest, signed_in
+from tests.web.conftest import newest, png_of, signed_in
 
 Visit = Callable[..., httpx.Client]
 
@@ -341,7 +341,8 @@ def test_the_log_is_paged_in_every_order(tmp_path: Path, artifact_path: Path, pn
 def test_a_judgement_that_does_not_fit_stores_nothing(
     lived_in: RunningServer, visitor: Visit, form: dict[str, str]
 ) -> None:
-    client, case = visitor(Role.REVIEW), newest(lived_in, decision="not_assessable")
+    asked = lived_in.client.post("/predict", content=png_of("blank", 3), headers={"Content-Type": "image/png"}).json()
+    client, case = visitor(Role.REVIEW), asked["id"]
     response = client.post(f"/cases/{case}/review", data=form | {"csrf": token(client)})
     assert response.status_code == 422
     assert lived_in.client.get(f"/predictions/{case}/reviews").json()["reviews"] == []

@@ -28,7 +28,8 @@ def accepted(server: RunningServer) -> str:
 def pages(server: RunningServer) -> dict[str, str]:
     """Every page by the name of its picture."""
     model = next(each for each in server.client.get("/admin/models").json()["models"] if each["state"] == "shadow")
-    key = server.client.get("/admin/keys").json()["keys"][-2]["id"]
+    keys = server.client.get("/admin/keys").json()["keys"]
+    key = next(each["id"] for each in keys if each["name"] == "Ward board")
     inconsistent, blank = newest(server, case_id="case-2"), newest(server, decision="not_assessable")
     return {
         "cases": "/cases",

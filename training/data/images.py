@@ -15,6 +15,7 @@ from training.data.content import fault_of
 from training.data.patches import PATCH_PX, DataError
 
 Pixels = npt.NDArray[np.uint8]
+AT_A_TIME = 64  # to hand a thread a single image takes as long as to decode it
 
 
 def blank(count: int) -> Pixels:
@@ -29,11 +30,12 @@ def decode_into(images: Pixels, encoded: Sequence[bytes | Path], origins: Sequen
         DataError: if one cannot be decoded or is not a single 96×96 image in opaque RGB, naming it.
     """
 
-    def decode(row: int) -> None:
-        images[row] = _decode(encoded[row], origins[row])
+    def decode(begin: int) -> None:
+        for row in range(begin, min(begin + AT_A_TIME, len(encoded))):
+            images[row] = _decode(encoded[row], origins[row])
 
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(decode, range(len(encoded))):
+        for _ in pool.map(decode, range(0, len(encoded), AT_A_TIME)):
             pass
 
 

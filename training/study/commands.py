@@ -56,11 +56,12 @@ def grid(options: Tested) -> None:
 
     data, runs = options.data, options.runs
     if options.training:
-        options.train(cells.grid(options.budget))
-        best = experiments.best_equivariant(options.budget, runs, load(data, "valid"))
-        assert best is not None
-        typer.echo(f"Best equivariant network on valid, INT8: {best}")
-        options.train(cells.more_seeds(options.budget, best))
+        with options.workers() as pool:
+            options.train(cells.grid(options.budget), pool)
+            best = experiments.best_equivariant(options.budget, runs, load(data, "valid"))
+            assert best is not None
+            typer.echo(f"Best equivariant network on valid, INT8: {best}")
+            options.train(cells.more_seeds(options.budget, best), pool)
     options.save("grid", experiments.grid(options.tier, runs, data, test=options.test))
 
 

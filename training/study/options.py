@@ -15,6 +15,8 @@ import typer
 from training.commands import Data
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor, ProcessPoolExecutor
+
     from training.study.cells import Cell
     from training.study.cells import Tier as Budget
 
@@ -37,8 +39,14 @@ class Training:
     jobs: Annotated[int, typer.Option(min=1, help="Number of networks trained in parallel.")] = CORES
     threads: Annotated[int, typer.Option(min=1, help="Threads per network.")] = 1
 
-    def train(self, planned: Sequence[Cell]) -> None:
-        """Train the networks that are missing.
+    def workers(self) -> ProcessPoolExecutor:
+        """Processes for several calls of :meth:`train`."""
+        from training.study.runner import workers
+
+        return workers(self.data, jobs=self.jobs, threads=self.threads)
+
+    def train(self, planned: Sequence[Cell], pool: Executor | None = None) -> None:
+        """Train the networks that are missing, in the processes of ``pool`` or in some of their own.
 
         Raises:
             typer.Exit: with status 2 if they cannot be trained.
@@ -47,7 +55,7 @@ class Training:
         from training.study.runner import run
 
         try:
-            run(planned, self.data, self.runs, jobs=self.jobs, threads=self.threads, tell=typer.echo)
+            run(planned, self.data, self.runs, jobs=self.jobs, threads=self.threads, tell=typer.echo, pool=pool)
         except (DataError, ValueError) as error:
             typer.secho(f"rosette study: {error}", err=True, fg="red")
             raise typer.Exit(2) from error
@@ -76,9 +84,9 @@ class Tiered(Training):
     def budget(self) -> Budget:
         return budget_of(self.tier)
 
-    def train(self, planned: Sequence[Cell]) -> None:
+    def train(self, planned: Sequence[Cell], pool: Executor | None = None) -> None:
         if self.training:
-            super().train(planned)
+            super().train(planned, pool)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import gc
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import redirect_stdout
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import nullcontext, redirect_stdout
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
@@ -31,25 +31,42 @@ def finished(cell: Cell, runs: Path) -> Path | None:
     return folder if (folder / FIGURES).exists() else None
 
 
-def run(
-    cells: Sequence[Cell], data: Path, runs: Path, *, jobs: int, threads: int, tell: Callable[[str], None] = print
-) -> None:
-    """Train and quantize the unfinished cells; killed runs continue from their last epoch.
+def workers(data: Path, *, jobs: int, threads: int) -> ProcessPoolExecutor:
+    """Processes that train; each starts when there is work for it, and then reads the patches.
 
     On a CPU, one process per core with one thread each is faster than one process with all threads.
 
     Args:
-        runs: folder for the cells' run folders, named by their keys.
         jobs: number of parallel cells.
         threads: threads of each.
+    """
+    return ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (data, threads))
+
+
+def run(
+    cells: Sequence[Cell],
+    data: Path,
+    runs: Path,
+    *,
+    jobs: int,
+    threads: int,
+    tell: Callable[[str], None] = print,
+    pool: Executor | None = None,
+) -> None:
+    """Train and quantize the unfinished cells; killed runs continue from their last epoch.
+
+    Args:
+        runs: folder for the cells' run folders, named by their keys.
+        jobs, threads: as of :func:`workers`.
         tell: called with a line of progress.
+        pool: :func:`workers` that stay for further cells; without it, processes for these cells alone.
     """
     todo = list({cell.key: cell for cell in cells if finished(cell, runs) is None}.values())
     tell(f"{len(cells) - len(todo)} of {len(cells)} networks are there; {len(todo)} to train")
     if not todo:
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (data, threads)) as pool:
-        running = {pool.submit(_complete, cell, runs): cell for cell in todo}
+    with nullcontext(pool) if pool else workers(data, jobs=jobs, threads=threads) as trainers:
+        running = {trainers.submit(_complete, cell, runs): cell for cell in todo}
         for count, done in enumerate(as_completed(running), 1):
             cell = running[done]
             tell(f"[{count}/{len(todo)}] {cell.name}, seed {cell.recipe.seed}: {done.result():.0f} s ({cell.key})")

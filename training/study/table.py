@@ -32,6 +32,7 @@ class Table:
         self.splits = splits
         self.folders: dict[str, list[Path]] = {}
         self.seeds: dict[str, list[int]] = {}
+        self._answers: dict[tuple[str, str, str, bool], list[ScoredAnswers]] = {}
         for cell in cells:
             folder = finished(cell, runs)
             found, seeds = self.folders.setdefault(cell.name, []), self.seeds.setdefault(cell.name, [])
@@ -41,10 +42,13 @@ class Table:
 
     def answers(self, name: str, precision: str, split: str, *, averaged: bool = False) -> list[ScoredAnswers]:
         """Answers of every finished seed of ``name``."""
-        valid = self.splits["valid"]
-        return [
-            answers_of(folder, precision, valid, self.splits[split], averaged=averaged) for folder in self.folders[name]
-        ]
+        valid, key = self.splits["valid"], (name, precision, split, averaged)
+        if key not in self._answers:
+            self._answers[key] = [
+                answers_of(folder, precision, valid, self.splits[split], averaged=averaged)
+                for folder in self.folders[name]
+            ]
+        return self._answers[key]
 
     def figures(self, name: str, *, averaged: bool = False) -> Document:
         """Every figure with its interval, by precision and split, and risk–coverage curves."""
