@@ -158,6 +158,14 @@ class Forbidden(Problem):
     status, slug, title = 403, "forbidden", "The key's role does not permit this"
 
 
+class NotFound(Problem):
+    status, slug, title = 404, "not-found", "Not Found"
+
+
+class MethodNotAllowed(Problem):
+    status, slug, title = 405, "method-not-allowed", "Method Not Allowed"
+
+
 class TooManyTries(Problem):
     status, slug, title = 429, "too-many-tries", "Too many wrong keys or refused sign-ins"
 
