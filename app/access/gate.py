@@ -22,8 +22,8 @@ from app.problems import Busy, Problem, Unauthorized
 class Gate:
     """ASGI middleware that lets open paths through, pages only with a session, and others only with a valid key.
 
-    The caller is left in the request's state, for pages with the session. Roles are checked by the routes. For a browser
-    at any other address the session is left there, too: what is refused can then be explained to a person.
+    The caller is left in the request's state, for pages with the session. Roles are checked by the routes. For a
+    browser at any other address the session is left there, too: what is refused can then be explained to a person.
 
     Requests of *direct* routes go past FastAPI's router and dependencies, which cost more than such a route itself.
     Their endpoint takes the request as its one argument; the others are there for the description. Of these requests,

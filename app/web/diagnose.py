@@ -13,9 +13,9 @@ from app.access.caller import Role
 from app.access.dependencies import MayPredict, RequireRole
 from app.answering import PredictionRequest
 from app.api.admission import admit, client_gone
-from app.api.filters import IDENTIFIER
 from app.api.predict import StatedMpp, file_name_of
 from app.api.query import KnownParameters
+from app.api.wording import IDENTIFIER
 from app.problems import Problem, RecordsUnavailable
 from app.records.filters import Filter
 from app.records.prediction_queries import Order

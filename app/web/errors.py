@@ -16,7 +16,7 @@ from starlette.types import Scope
 
 from app.access.gate import session_token
 from app.api import errors
-from app.api.query import plain
+from app.api.wording import plain
 from app.problems import InvalidParameter, MethodNotAllowed, NotFound, Problem, Unauthorized
 from app.web.paths import LOGIN, home, is_page
 from app.web.rendering import HEADERS, page
@@ -35,7 +35,7 @@ class PageRoute(APIRoute):
             except Problem as problem:
                 return problem_page(request, problem)
             except RequestValidationError as error:
-                found = [f"{error['loc'][-1]}: {plain(error['msg'])}" for error in error.errors()]
+                found = [f"{error['loc'][-1]}: {plain(error)}" for error in error.errors()]
                 return problem_page(request, InvalidParameter("; ".join(found)))
 
         return handled

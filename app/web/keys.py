@@ -13,7 +13,7 @@ from app.access.caller import Caller, Role
 from app.access.dependencies import MayAdminister
 from app.access.key_entry import KeyEntry, NewKey
 from app.access.rotation import MAX_DAYS
-from app.api.query import KnownParameters
+from app.api.query import KnownParameters, chosen
 from app.problems import InvalidParameter, KeyRevoked, UnknownKey
 from app.services import Services, services_of
 from app.web.errors import PageRoute
@@ -33,9 +33,8 @@ NoParameters = Annotated[None, Depends(KnownParameters())]
 async def list_keys(
     request: Request, caller: MayAdminister, _: Annotated[None, Depends(KnownParameters("done"))], services: TheServices
 ) -> Response:
-    done = request.query_params.get("done")
-    said = t(f"done.{done}") if done in {"revoked", "disabled", "enabled"} else ""
-    return await _keys_page(request, services, said=said)
+    done = chosen(request, "done", ("revoked", "disabled", "enabled"))
+    return await _keys_page(request, services, said=t(f"done.{done}") if done else "")
 
 
 @router.post("")

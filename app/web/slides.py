@@ -14,6 +14,7 @@ from app.access.caller import Caller, Role
 from app.access.dependencies import MayPredict, MayRead, MayReview, may_read_all
 from app.api.query import KnownParameters
 from app.api.runs import REPORT_POLICY
+from app.api.wording import RUN_ID, SLIDE_ID
 from app.problems import InvalidForm, SlideRefused, SlidesNotInstalled, UnknownPart, UnknownRun, UnknownSlide
 from app.records.region_reviews import RegionReview
 from app.records.verdicts import Verdict
@@ -42,8 +43,8 @@ log = logging.getLogger("rosette.slides")
 router = APIRouter(prefix="/ui/slides", include_in_schema=False, route_class=PageRoute)
 TheServices = Annotated[Services, Depends(services_of)]
 NoParameters = Annotated[None, Depends(KnownParameters())]
-SlideId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
-RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{32,36}$")]
+SlideId = Annotated[str, Path(pattern=SLIDE_ID)]
+RunId = Annotated[str, Path(pattern=RUN_ID)]
 Place = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 
