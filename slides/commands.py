@@ -144,7 +144,8 @@ def verify(
         checked, differing = verify_run(run, cells, slide_file, model)
     for each in differing:
         typer.echo(f"column {each.column}, row {each.row}: {each.what}")
-    typer.echo(f"{checked} cells checked, {len(differing)} differences")
+    said = f"{checked} cell{'s' * (checked != 1)} checked"
+    typer.echo(f"{said}, {len(differing)} difference{'s' * (len(differing) != 1)}")
     if differing:
         raise typer.Exit(1)
 

@@ -117,7 +117,7 @@ def test_verify_finds_every_cell_equal_and_a_changed_one(scored: Path, slide: Pa
     finally:
         (scored / "cells.csv").write_text(text)
     assert f"column {fields[0]}, row {fields[1]}: the logits are" in said
-    assert "108 cells checked, 1 differences" in said
+    assert "108 cells checked, 1 difference\n" in said
 
 
 def test_a_second_start_does_nothing_and_other_models_and_scales_start_anew(
