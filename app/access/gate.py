@@ -151,7 +151,8 @@ def _presented(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         if name == b"authorization":
             presented.append(value)
     if len(presented) != 1:
-        raise Unauthorized(f"{len(presented)} Authorization headers, expected one: Authorization: Bearer KEY.")
+        found = f"{len(presented)} Authorization headers" if presented else "No Authorization header"
+        raise Unauthorized(f"{found}, expected one: Authorization: Bearer KEY.")
     scheme, _, key = presented[0].partition(b" ")
     if scheme.lower() != b"bearer":
         raise Unauthorized("The Authorization header does not begin with Bearer: send Authorization: Bearer KEY.")

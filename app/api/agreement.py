@@ -16,9 +16,9 @@ from app.access.dependencies import RequireRole
 from app.api import errors
 from app.api.json_body import OF_JSON, JsonReader, described
 from app.api.query import KnownParameters
-from app.api.wording import MONTH, SHA256
 from app.records.agreement import MAX_DRAWN, MAX_MONTHS, Judged, ModelMonth, Month, Share
 from app.services import Services, services_of
+from app.wording import MONTH, SHA256
 
 router = APIRouter(prefix="/agreement", tags=["agreement"])
 

@@ -12,9 +12,9 @@ from app import problems
 from app.access.dependencies import RequireRole
 from app.api import errors
 from app.api.query import KnownParameters
-from app.api.wording import WITHOUT_NUL
 from app.records.audit import AuditFilter, TrailHead, TrailPage
 from app.services import Services, services_of
+from app.wording import WITHOUT_NUL
 
 MAX_LIMIT = 200
 MAX_NUMBER = 2**63 - 1

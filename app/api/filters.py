@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, get_type_hints
 from fastapi import Depends, Query
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from app.api.wording import IDENTIFIER, KEY_ID, MODEL, SHA256
 from app.records.filters import Filter
 from app.records.verdicts import State
+from app.wording import IDENTIFIER, KEY_ID, MODEL, SHA256
 from model_zoo.decision import Decision, Label
 from model_zoo.reasons import Code
 

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from app.api.body import BoundedReader
-from app.api.wording import plain
 from app.problems import BodyIncomplete, BodyTooLarge, BodyTooSlow, InvalidJson, UnsupportedContentType
+from app.wording import plain
 
 MEDIA_TYPE = "application/json"
 MAX_BYTES = 16 * 1024

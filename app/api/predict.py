@@ -10,11 +10,11 @@ from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, BeforeValidator, Field
 from starlette.responses import Response
 
-from app import problems
+from app import problems, wording
 from app.access.caller import Caller
 from app.access.dependencies import MayPredict
 from app.answering import PredictionRequest
-from app.api import errors, wording
+from app.api import errors
 from app.api.admission import admit, client_gone
 from app.api.body import FIELD, MULTIPART, RAW_TYPES, MppField, PatchReader
 from app.api.query import query_parser

@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from app.api.wording import plain
 from app.problems import InvalidParameter
+from app.wording import plain
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
 

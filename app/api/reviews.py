@@ -17,9 +17,9 @@ from app.access.dependencies import MayRead, MayReview
 from app.api import errors
 from app.api.json_body import OF_JSON, JsonReader, described
 from app.api.query import KnownParameters
-from app.api.wording import SHA256, WITHOUT_NUL
 from app.records.verdicts import Review, State, Verdict, standing, visible_to
 from app.services import Services, services_of
+from app.wording import SHA256, WITHOUT_NUL
 
 router = APIRouter(prefix="/predictions/{prediction_id}/reviews", tags=["predictions"])
 

@@ -16,9 +16,9 @@ from app.access.caller import Caller
 from app.access.dependencies import MayPredict, MayRead, MayReadAll
 from app.api import errors
 from app.api.query import KnownParameters
-from app.api.wording import SLIDE_ID
 from app.services import Services, services_of
 from app.slides.entries import DICOM, MEDIA_TYPES, Product
+from app.wording import SLIDE_ID
 
 router = APIRouter(prefix="/runs", tags=["slides"])
 

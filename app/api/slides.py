@@ -14,9 +14,9 @@ from app.api import errors
 from app.api.json_body import OF_JSON, JsonReader, described
 from app.api.query import KnownParameters
 from app.api.runs import Run
-from app.api.wording import SLIDE_ID
 from app.services import Services, services_of
 from app.slides.service import MAX_THUMBNAIL
+from app.wording import SLIDE_ID
 
 router = APIRouter(prefix="/slides", tags=["slides"])
 

@@ -16,11 +16,11 @@ from starlette.types import Scope
 
 from app.access.gate import session_token
 from app.api import errors
-from app.api.wording import plain
 from app.problems import InvalidParameter, MethodNotAllowed, NotFound, Problem, Unauthorized
 from app.web.paths import LOGIN, home, is_page
 from app.web.rendering import HEADERS, page
 from app.web.strings import t
+from app.wording import plain
 
 
 class PageRoute(APIRoute):

@@ -90,6 +90,7 @@ FIGURE_STRINGS = {
     "agreement.n": "Number",
     "agreement.drawn.said": "{n} answers were drawn.",
     "agreement.drawn.said.one": "1 answer was drawn.",
+    "agreement.drawn.wrong": "“drawn” is the number of answers that were drawn: remove it from the address.",
     "agreement.wrong": "Enter a month such as 2030-01 and a number from 1 to {most}.",
     "agreement.waiting": "Drawn and not judged yet: {n}",
     "plots.none": "This artifact was published without curves, so there are no ROC, reliability and risk–coverage plots.",

@@ -14,7 +14,6 @@ from app.access.caller import Caller, Role
 from app.access.dependencies import MayPredict, MayRead, MayReview, may_read_all
 from app.api.query import KnownParameters
 from app.api.runs import REPORT_POLICY
-from app.api.wording import RUN_ID, SLIDE_ID
 from app.problems import InvalidForm, SlideRefused, SlidesNotInstalled, UnknownPart, UnknownRun, UnknownSlide
 from app.records.region_reviews import RegionReview
 from app.records.verdicts import Verdict
@@ -25,6 +24,7 @@ from app.web.errors import PageRoute
 from app.web.forms import read_form
 from app.web.rendering import HEADERS, may, page
 from app.web.strings import t
+from app.wording import RUN_ID, SLIDE_ID
 from slides.runfile import Run, RunError, read_runfile
 
 PAGE_SIZE = 24

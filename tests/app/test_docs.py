@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from app import problems
-from app.api.wording import plain
 from app.diagnosis.report import Answer
+from app.wording import plain
 from tests.app.conftest import RunningServer, assert_problem
 
 
@@ -110,6 +110,10 @@ def test_a_pattern_is_said_in_words(server: RunningServer, schema: dict[str, Any
             "query.case_id: expected 1 to 64 letters A-Z and a-z",
         ),
         (server.client.post("/predict?slide_id=%C3%A4", headers=asked), "query.slide_id: expected 1 to 64 letters"),
+        (server.client.get("/predictions?limit=x"), "query.limit: expected a whole number"),
+        (server.client.get("/predictions?limit=0"), "query.limit: expected 1 or more"),
+        (server.client.get("/predictions?cursor=x"), "query.cursor: expected an id such as"),
+        (server.client.get("/predictions?label=x"), "query.label: expected 'metastasis' or"),
         (
             server.client.post("/predict", headers=asked),
             "Idempotency-Key does not fit: expected 1 to 128 visible",
@@ -118,6 +122,7 @@ def test_a_pattern_is_said_in_words(server: RunningServer, schema: dict[str, Any
         said = assert_problem(response, 422, "invalid-parameter")["detail"]
         assert expected in said
         assert "pattern" not in said
+        assert "Input" not in said
 
 
 def _patterns(part: Any) -> Iterator[str]:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from sqlalchemy import make_url
 
 from app.records.settings_audit import in_force
@@ -91,7 +91,7 @@ def test_an_unfit_database_password_file_is_refused(
 
 
 def test_a_secrets_file_is_read_with_a_bound(tmp_path: Path) -> None:
-    large, settings = tmp_path / "large", {"database_url": "postgresql://user@host/name"}
+    large, url = tmp_path / "large", SecretStr("postgresql://user@host/name")
     large.write_bytes(b"x" * 70_000)
     for file, message in (
         (Path("/dev/zero"), "is a device: name a file"),
@@ -103,7 +103,7 @@ def test_a_secrets_file_is_read_with_a_bound(tmp_path: Path) -> None:
             Settings(admin_key_file=file)
         assert "xxx" not in str(refused.value)
         with pytest.raises(ValueError, match=f"ROSETTE_DATABASE_PASSWORD_FILE {file} {message}"):
-            Settings(database_password_file=file, **settings).sqlalchemy_url()
+            Settings(database_password_file=file, database_url=url).sqlalchemy_url()
         with pytest.raises(ValidationError, match=f"ROSETTE_WEBHOOK_KEY_FILE {file} {message}"):
             Settings(webhook_url="https://example.org/", webhook_key_file=file)
 

@@ -72,6 +72,7 @@ def test_an_address_that_does_not_exist_is_a_page_for_people_alone(lived_in: Run
     assert refused.headers["content-type"].startswith("text/html")
     said = {httpx.get(lived_in.url + path, headers=HTML).text for path in ("/nonsense", "/predictions", "/admin/keys")}
     assert len(said) == 1, "strangers are told which addresses exist"
+    assert '<a class="button" href="/login">Sign in</a>' in said.pop()
 
 
 @pytest.mark.parametrize(
