@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import ceil
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -158,6 +159,14 @@ class Forbidden(Problem):
     status, slug, title = 403, "forbidden", "The key's role does not permit this"
 
 
+class NotFound(Problem):
+    status, slug, title = 404, "not-found", "Not Found"
+
+
+class MethodNotAllowed(Problem):
+    status, slug, title = 405, "method-not-allowed", "Method Not Allowed"
+
+
 class TooManyTries(Problem):
     status, slug, title = 429, "too-many-tries", "Too many wrong keys or refused sign-ins"
 
@@ -177,7 +186,11 @@ class UnknownKey(Problem):
 
 
 class KeyRevoked(Problem):
-    status, slug, title = 409, "key-revoked", "The key is already revoked"
+    status, slug, title = 409, "key-revoked", "The key was revoked or has expired"
+
+
+class KeyReplaced(Problem):
+    status, slug, title = 409, "key-replaced", "The key was replaced already"
 
 
 class HasNoKey(Problem):
@@ -340,7 +353,7 @@ class TooSoon(Problem):
     status, slug, title = 429, "too-soon", "It was done a moment ago"
 
     def __init__(self, detail: str, wait_s: float) -> None:
-        super().__init__(detail, headers={"Retry-After": f"{wait_s:.0f}"})
+        super().__init__(detail, headers={"Retry-After": str(max(1, ceil(wait_s)))})
 
 
 class NotReady(Problem):

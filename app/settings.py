@@ -18,6 +18,7 @@ from app import variables
 from app.cores import usable_cores
 from app.logs import Format, Level
 from app.oidc.settings import OidcSettings
+from app.secret_files import read_secret_text
 from app.signatures import TrustedKeys
 from app.webhooks.settings import WebhookSettings
 
@@ -224,10 +225,7 @@ class Settings(WebhookSettings, OidcSettings):
             source, key = "ROSETTE_ADMIN_KEY", self.admin_key.get_secret_value()
         elif self.admin_key_file is not None:
             source = f"ROSETTE_ADMIN_KEY_FILE {self.admin_key_file}"
-            try:
-                key = self.admin_key_file.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise ValueError(f"{source} cannot be read: {error}") from error
+            key = read_secret_text("ROSETTE_ADMIN_KEY_FILE", self.admin_key_file)
         else:
             return None
         key = key.strip()
@@ -267,10 +265,7 @@ class Settings(WebhookSettings, OidcSettings):
         return url if self.database_password_file is None else self._with_password(url, self.database_password_file)
 
     def _with_password(self, url: str, file: Path) -> str:
-        try:
-            password = file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"ROSETTE_DATABASE_PASSWORD_FILE {file} cannot be read: {error}") from error
+        password = read_secret_text("ROSETTE_DATABASE_PASSWORD_FILE", file).strip()
         if not password:
             raise ValueError(f"ROSETTE_DATABASE_PASSWORD_FILE {file} is empty, expected the database's password")
         try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum, auto
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +28,7 @@ from slides.pool import Pool
 from slides.regions import Rule
 from slides.run import Heard, score_slide
 from slides.score import Measures, SlideRotations, SlideShifts
+from slides.summary import MOST_UNREAD, unread
 from slides.verify import verify_run
 
 slide = typer.Typer(help="Score whole slides, without a server.", no_args_is_help=True)
@@ -77,7 +80,8 @@ def score(
 
     A run that was stopped goes on where it was. A slide that fails does not stop the others.
 
-    Exits with 0 if every slide was scored, with 1 if one failed, with 2 if the command line is wrong.
+    Exits with 0 if every slide was scored, with 1 if one failed or more than 5 % of its cells that may hold tissue
+    could not be read, with 2 if the command line is wrong.
     """
     _check_installed()
     with readable_errors(code=2):
@@ -91,10 +95,14 @@ def score(
         made = _pool(opened_model, processes, cluster, cluster_tls)
     order = _Order(out, opened_model, mpp, Measures(rotations, shifts), rule)
     with made as pool, _bar() as bar:
-        failed = sum(not _scored(path, order, pool, bar) for path in slides)
+        outcomes = Counter(_scored(path, order, pool, bar) for path in slides)
     typer.echo(f"Model {opened_model.manifest.name} {opened_model.manifest.version}. {NOTICE}", err=True)
-    if failed:
+    if failed := outcomes[_Outcome.FAILED]:
         typer.echo(f"rosette: {failed} of {len(slides)} slides failed", err=True)
+    if damaged := outcomes[_Outcome.DAMAGED]:
+        limit = f"more than {MOST_UNREAD:.0%}".replace("%", " %")
+        typer.echo(f"rosette: of {damaged} of {len(slides)} slides, {limit} could not be read: see above", err=True)
+    if failed or damaged:
         raise typer.Exit(1)
 
 
@@ -136,7 +144,8 @@ def verify(
         checked, differing = verify_run(run, cells, slide_file, model)
     for each in differing:
         typer.echo(f"column {each.column}, row {each.row}: {each.what}")
-    typer.echo(f"{checked} cells checked, {len(differing)} differences")
+    said = f"{checked} cell{'s' * (checked != 1)} checked"
+    typer.echo(f"{said}, {len(differing)} difference{'s' * (len(differing) != 1)}")
     if differing:
         raise typer.Exit(1)
 
@@ -163,8 +172,16 @@ def _pool(model: Model, processes: int | None, cluster: str | None, tls: Path | 
     return Cluster(model.data, cluster, tls)
 
 
-def _scored(path: Path, order: _Order, pool: Pool, bar: Progress) -> bool:
-    """Score one slide; whether that succeeded."""
+class _Outcome(Enum):
+    """``DAMAGED``: it was scored, but too many of its cells could not be read."""
+
+    SCORED = auto()
+    DAMAGED = auto()
+    FAILED = auto()
+
+
+def _scored(path: Path, order: _Order, pool: Pool, bar: Progress) -> _Outcome:
+    """Score one slide."""
     task = bar.add_task(path.name, total=None)
 
     def say(text: str) -> None:
@@ -178,10 +195,15 @@ def _scored(path: Path, order: _Order, pool: Pool, bar: Progress) -> bool:
         say(f"{path.name}: {_counted(cells)}; {folder}")
     except (ValueError, OSError, MemoryError) as error:
         say(f"rosette: {path}: {str(error) or type(error).__name__}")
-        return False
+        return _Outcome.FAILED
     finally:
         bar.remove_task(task)
-    return True
+    missing = unread(cells)
+    if missing is None:
+        return _Outcome.SCORED
+    again = f"To score the same file again, delete {folder} first."
+    say(f"rosette: warning: {path.name}: {missing.text} {again}")
+    return _Outcome.DAMAGED if missing.many else _Outcome.SCORED
 
 
 def _counted(cells: Cells) -> str:

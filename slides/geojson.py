@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -12,18 +13,22 @@ from model_zoo.notice import NOTICE
 from slides.cells import Cells, State
 from slides.regions import Polygon, Region, Rule
 from slides.runfile import Run
+from slides.summary import Unread
 
 Feature = dict[str, Any]
 REGION_COLOR = (213, 94, 0)
 
 
-def regions_geojson(run: Run, regions: Iterable[Region], rule: Rule, offset: tuple[int, int] = (0, 0)) -> bytes:
+def regions_geojson(
+    run: Run, regions: Iterable[Region], rule: Rule, offset: tuple[int, int] = (0, 0), unread: Unread | None = None
+) -> bytes:
     """A FeatureCollection with one annotation for each region.
 
     Args:
         offset: what to subtract from x and y, in level-0 pixels.
+        unread: what could not be read.
     """
-    return _collection(run, rule, [_region_feature(run, region, rule, offset) for region in regions])
+    return _collection(run, rule, [_region_feature(run, region, rule, offset) for region in regions], unread)
 
 
 def tiles_geojson(run: Run, cells: Cells, rule: Rule, offset: tuple[int, int] = (0, 0)) -> bytes:
@@ -101,14 +106,16 @@ def _identity(run: Run, what: str) -> UUID:
     return uuid5(NAMESPACE_URL, f"rosette:{run.slide.sha256}:{run.model.sha256}:{what}")
 
 
-def _collection(run: Run, rule: Rule, features: list[Feature]) -> bytes:
-    head = {
+def _collection(run: Run, rule: Rule, features: list[Feature], unread: Unread | None = None) -> bytes:
+    head: dict[str, Any] = {
         "notice": NOTICE,
         "slide": {"name": run.slide.name, "sha256": run.slide.sha256},
         "model": {"name": run.model.name, "version": run.model.version, "sha256": run.model.sha256},
         "rule": rule.model_dump(),
         "scope": None if run.scope is None else run.scope.verdict,
     }
+    if unread is not None:
+        head["unread"] = asdict(unread) | {"many": unread.many}
     lines = ",\n".join(json.dumps(feature, separators=(",", ":"), allow_nan=False) for feature in features)
     start = json.dumps({"type": "FeatureCollection", "rosette": head}, allow_nan=False)[:-1]
     return f'{start}, "features": [\n{lines}\n]}}\n'.encode()

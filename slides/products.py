@@ -16,6 +16,7 @@ from slides.regions import Region, Rule, find_regions
 from slides.report import report_html
 from slides.runfile import Run, write_atomically, write_runfile
 from slides.scope import PatchAt, judge
+from slides.summary import unread
 
 REGIONS_FILE = "regions.geojson"
 HEATMAP_FILE = "heatmap.png"
@@ -87,7 +88,7 @@ def write_of(folder: Path, run: Run, cells: Cells, rule: Rule | None = None, pat
     rule = rule or Rule()
     made = Map(run, cells, rule, find_regions(run, cells, rule))
     heatmap = made.export(Format.PNG)
-    write_atomically(folder / REGIONS_FILE, regions_geojson(run, made.regions, rule))
+    write_atomically(folder / REGIONS_FILE, regions_geojson(run, made.regions, rule, unread=unread(cells)))
     write_atomically(folder / HEATMAP_FILE, heatmap)
     write_atomically(folder / REPORT_FILE, report_html(run, cells, made.regions, rule, heatmap))
     return made

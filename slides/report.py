@@ -11,7 +11,7 @@ from model_zoo.notice import NOTICE
 from slides.cells import Cells
 from slides.regions import Region, Rule
 from slides.runfile import Run
-from slides.summary import reasons, states
+from slides.summary import reasons, states, unread
 
 MAX_ROWS = 40
 
@@ -44,6 +44,7 @@ def report_html(run: Run, cells: Cells, regions: Sequence[Region], rule: Rule, h
         regions=regions[:MAX_ROWS],
         more=max(0, len(regions) - MAX_ROWS),
         area=sum(region.area_mm2 for region in regions),
+        unread=unread(cells),
         states=states(run, cells),
         reasons=reasons(run, cells),
         picture=b64encode(heatmap).decode(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,6 +22,29 @@ REASON_TEXTS: Mapping[str, str] = {
 }
 
 
+MOST_UNREAD = 0.05
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Cells that could not be read.
+
+    Attributes:
+        cells: how many.
+        of: how many may hold tissue: those that are not glass.
+        text: the same in sentences: why, and what to do.
+    """
+
+    cells: int
+    of: int
+    text: str
+
+    @property
+    def many(self) -> bool:
+        """Whether so much is missing that the result is not that of the whole slide."""
+        return self.cells > MOST_UNREAD * self.of
+
+
 @dataclass(frozen=True)
 class Share:
     """Cells of one state, or not judged for one reason.
@@ -33,6 +57,23 @@ class Share:
     cells: int
     area_mm2: float
     of_tissue: float | None
+
+
+def unread(cells: Cells) -> Unread | None:
+    """What could not be read; None if all was read."""
+    holes = cells.where(State.HOLE)
+    count, of = int(holes.sum()), int((~cells.where(State.GLASS)).sum())
+    if not count:
+        return None
+    codes = Counter(code for at, codes in cells.reason.items() if holes[at] for code in codes.split())
+    why = "; ".join(f"{number:,}: {REASON_TEXTS[code]}" for code, number in codes.most_common())
+    return Unread(
+        count,
+        of,
+        f"{count:,} of {of:,} cells that may hold tissue ({100 * count / of:.3g} %) could not be read"
+        f"{f' ({why})' if why else ''}. Nothing is known about them, and regions there are missing. Copy the slide's "
+        "file again from its source, or scan the slide again, and score it again.",
+    )
 
 
 def states(run: Run, cells: Cells) -> list[Share]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from fastapi.routing import APIRoute
@@ -21,7 +22,8 @@ from app.problems import Busy, Problem, Unauthorized
 class Gate:
     """ASGI middleware that lets open paths through, pages only with a session, and others only with a valid key.
 
-    The caller is left in the request's state, for pages with the session. Roles are checked by the routes.
+    The caller is left in the request's state, for pages with the session. Roles are checked by the routes. For a
+    browser at any other address the session is left there, too: what is refused can then be explained to a person.
 
     Requests of *direct* routes go past FastAPI's router and dependencies, which cost more than such a route itself.
     Their endpoint takes the request as its one argument; the others are there for the description. Of these requests,
@@ -107,7 +109,12 @@ class Gate:
                 if direct is not None and caller.role not in direct.roles:
                     raise direct.forbidden(caller)
         except Problem as problem:
-            return self._page_refused(scope, problem) if page or _browses(scope) else problem.response()
+            if not page:
+                if not _browses(scope):
+                    return problem.response()
+                with suppress(Problem):
+                    state["session"] = await self._session(scope)
+            return self._page_refused(scope, problem)
         return None
 
     async def _caller(self, scope: Scope) -> Caller:
@@ -144,7 +151,8 @@ def _presented(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         if name == b"authorization":
             presented.append(value)
     if len(presented) != 1:
-        raise Unauthorized(f"{len(presented)} Authorization headers, expected one: Authorization: Bearer KEY.")
+        found = f"{len(presented)} Authorization headers" if presented else "No Authorization header"
+        raise Unauthorized(f"{found}, expected one: Authorization: Bearer KEY.")
     scheme, _, key = presented[0].partition(b" ")
     if scheme.lower() != b"bearer":
         raise Unauthorized("The Authorization header does not begin with Bearer: send Authorization: Bearer KEY.")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import select, update
 
 from app.access.key_entry import KeyEntry, NewKey, describe_key, entry_of, new_key
 from app.access.keys import KEY_ID, NO_SUCH_KEY, Keys
-from app.problems import HasNoKey, KeyRevoked, UnknownKey
+from app.problems import HasNoKey, KeyReplaced, KeyRevoked, UnknownKey
 from app.records.audit import Actor, AuditTrail, Event
 from app.records.tables import keys
 
@@ -35,7 +36,8 @@ class KeyRotation:
         Raises:
             UnknownKey: if there is none.
             HasNoKey: if it is a person who signs in at an identity provider.
-            KeyRevoked: if it was revoked, has expired, or was replaced already by a key that is still valid.
+            KeyRevoked: if it was revoked or has expired.
+            KeyReplaced: if it was replaced already by a key that is still valid.
         """
         if KEY_ID.fullmatch(key_id) is None:  # what PostgreSQL cannot store, it cannot look for
             raise UnknownKey(NO_SUCH_KEY)
@@ -45,16 +47,9 @@ class KeyRotation:
             if row is None:
                 raise UnknownKey(NO_SUCH_KEY)
             before = entry_of(row)
-            if before.issuer:
-                raise HasNoKey(
-                    f"{before.name} signs in at {before.issuer} and has no key here: there is none to replace."
-                )
-            if not before.opens(now):
-                raise KeyRevoked(
-                    f"The key {key_id} was revoked or has expired, so it cannot be replaced: create a key."
-                )
             person = before.person or before.id
-            _check_newest(connection, before, person, now)
+            later = select(keys).where(keys.c.person == person)
+            check_replaceable(before, [entry_of(each) for each in connection.execute(later)], now)
             lifetime = before.expires_at - before.created_at if before.expires_at else None
             expires_at = now + lifetime if lifetime else None
             new = describe_key(new_key(), before.role, before.name, now, expires_at, person)
@@ -67,8 +62,25 @@ class KeyRotation:
         return new
 
 
-def _check_newest(connection: Connection, entry: KeyEntry, person: str, now: datetime) -> None:
-    later = select(keys).where(keys.c.person == person, keys.c.created_at > entry.created_at)
-    for row in connection.execute(later.order_by(keys.c.created_at.desc())):
-        if entry_of(row).opens(now):
-            raise KeyRevoked(f"The key {entry.id} was replaced already: replace its successor, the key {row.id}.")
+def check_replaceable(entry: KeyEntry, others: Iterable[KeyEntry], now: datetime) -> None:
+    """Whether a key can be replaced.
+
+    Args:
+        others: among them all keys of the same person.
+
+    Raises:
+        HasNoKey, KeyRevoked, KeyReplaced: as :meth:`KeyRotation.rotate`.
+    """
+    if entry.issuer:
+        raise HasNoKey(f"{entry.name} signs in at {entry.issuer} and has no key here: there is none to replace.")
+    if not entry.opens(now):
+        raise KeyRevoked(f"The key {entry.id} was revoked or has expired, so it cannot be replaced: create a key.")
+    if newest := successor(entry, others, now):
+        raise KeyReplaced(f"The key {entry.id} was replaced already: replace its successor, the key {newest.id}.")
+
+
+def successor(entry: KeyEntry, others: Iterable[KeyEntry], now: datetime) -> KeyEntry | None:
+    """The newest valid key that replaced this one, directly or through others; None if there is none."""
+    person = entry.person or entry.id
+    later = [each for each in others if each.person == person and each.created_at > entry.created_at]
+    return max((each for each in later if each.opens(now)), key=lambda each: each.created_at, default=None)

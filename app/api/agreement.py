@@ -18,6 +18,7 @@ from app.api.json_body import OF_JSON, JsonReader, described
 from app.api.query import KnownParameters
 from app.records.agreement import MAX_DRAWN, MAX_MONTHS, Judged, ModelMonth, Month, Share
 from app.services import Services, services_of
+from app.wording import MONTH, SHA256
 
 router = APIRouter(prefix="/agreement", tags=["agreement"])
 
@@ -92,9 +93,9 @@ class AgreementReport(BaseModel):
 class SampleRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    month: str = Field(pattern=r"^20[0-9]{2}-(0[1-9]|1[0-2])$", description="YYYY-MM, UTC.")
+    month: str = Field(pattern=MONTH, description="YYYY-MM, UTC.")
     n: int = Field(ge=1, le=MAX_DRAWN)
-    model: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="SHA-256; by default the model that serves.")
+    model: str | None = Field(None, pattern=SHA256, description="SHA-256; by default the model that serves.")
 
 
 class Sample(BaseModel):

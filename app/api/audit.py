@@ -14,11 +14,12 @@ from app.api import errors
 from app.api.query import KnownParameters
 from app.records.audit import AuditFilter, TrailHead, TrailPage
 from app.services import Services, services_of
+from app.wording import WITHOUT_NUL
 
 MAX_LIMIT = 200
 MAX_NUMBER = 2**63 - 1
 
-Part = Annotated[str, Field(max_length=240, pattern=r"^[^\x00]*$")]  # PostgreSQL compares no NUL
+Part = Annotated[str, Field(max_length=240, pattern=WITHOUT_NUL)]  # PostgreSQL compares no NUL
 
 router = APIRouter(
     prefix="/admin/audit",

@@ -18,7 +18,7 @@ def install(app: FastAPI) -> None:
     """Turn every error that was foreseen into problem+json; the edge answers the others."""
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(HTTPException, http_error)
 
 
 def responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
@@ -47,7 +47,8 @@ async def _invalid(_: Request, error: Exception) -> Response:
     return InvalidParameter("; ".join(faults_of(error.errors()))).response()
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def http_error(_: Request, error: Exception) -> Response:
+    """The problem of an address or a method that no route takes."""
     assert isinstance(error, HTTPException)
     phrase = HTTPStatus(error.status_code).phrase
     body = problem_body(phrase.lower().replace(" ", "-"), phrase, error.status_code, f"{error.detail}: see /docs.")

@@ -13,10 +13,9 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Vali
 
 from app.records.filters import Filter
 from app.records.verdicts import State
+from app.wording import IDENTIFIER, KEY_ID, MODEL, SHA256
 from model_zoo.decision import Decision, Label
 from model_zoo.reasons import Code
-
-IDENTIFIER = r"^[A-Za-z0-9._-]{1,64}$"
 
 _BEGINS_WITH_A_DATE = re.compile(r"\d{4}-\d\d-\d\d[T ]")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
@@ -52,13 +51,13 @@ class Filters(BaseModel):
         Since | None, Query(description="Answered at this time or later; ISO 8601 with its zone, or a day in UTC.")
     ] = None
     until: Annotated[Until | None, Query(description="Answered before this time, or on this day or before.")] = None
-    model: Annotated[str | None, Query(pattern=r"^[a-z0-9-]{1,64}$", description="SHA-256 or name.")] = None
+    model: Annotated[str | None, Query(pattern=MODEL, description="SHA-256 or name.")] = None
     label: Label | None = None
     decision: Decision | None = None
-    patch: Annotated[str | None, Query(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the RGB bytes.")] = None
+    patch: Annotated[str | None, Query(pattern=SHA256, description="SHA-256 of the RGB bytes.")] = None
     case_id: Annotated[str | None, Query(pattern=IDENTIFIER)] = None
     slide_id: Annotated[str | None, Query(pattern=IDENTIFIER)] = None
-    key: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,32}$", description="Id of the key that asked.")] = None
+    key: Annotated[str | None, Query(pattern=KEY_ID, description="Id of the key that asked.")] = None
     reason: Annotated[Code | None, Query(description="The code of one of its reasons.")] = None
     state: Annotated[State | None, Query(description="Whether people have judged it.")] = None
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from app.api.body import BoundedReader
-from app.api.query import plain
 from app.problems import BodyIncomplete, BodyTooLarge, BodyTooSlow, InvalidJson, UnsupportedContentType
+from app.wording import plain
 
 MEDIA_TYPE = "application/json"
 MAX_BYTES = 16 * 1024
@@ -39,7 +39,7 @@ class JsonReader(BoundedReader, Generic[M]):
         try:
             return self._model.model_validate_json(body, strict=True)
         except ValidationError as error:
-            found = [_said(each["loc"], each["msg"]) for each in error.errors(include_url=False, include_input=False)]
+            found = [_said(each) for each in error.errors(include_url=False, include_input=False)]
             more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
             raise InvalidJson("; ".join(found[:SHOWN]) + more) from error
 
@@ -51,5 +51,5 @@ def described(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {MEDIA_TYPE: {"schema": schema}}}}
 
 
-def _said(place: Sequence[int | str], message: str) -> str:
-    return f"{'.'.join(str(part) for part in place) or 'body'}: {plain(message)}"
+def _said(fault: Mapping[str, Any]) -> str:
+    return f"{'.'.join(map(str, fault['loc'])) or 'body'}: {plain(fault)}"

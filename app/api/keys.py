@@ -108,6 +108,7 @@ async def make_key(
         *OF_JSON,
         problems.UnknownKey,
         problems.KeyRevoked,
+        problems.KeyReplaced,
         problems.HasNoKey,
     ),
 )

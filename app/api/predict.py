@@ -10,14 +10,13 @@ from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, BeforeValidator, Field
 from starlette.responses import Response
 
-from app import problems
+from app import problems, wording
 from app.access.caller import Caller
 from app.access.dependencies import MayPredict
 from app.answering import PredictionRequest
 from app.api import errors
 from app.api.admission import admit, client_gone
 from app.api.body import FIELD, MULTIPART, RAW_TYPES, MppField, PatchReader
-from app.api.filters import IDENTIFIER
 from app.api.query import query_parser
 from app.diagnosis.report import Answer
 from app.diagnosis.scale import IGNORE, LEAST_STATED, MOST_STATED, Mpp, parse_mpp
@@ -32,7 +31,6 @@ router = APIRouter(tags=["predictions"])
 
 IDEMPOTENCY_KEY, REPLAYED = "Idempotency-Key", "Idempotency-Replayed"
 FILE_NAME, MAX_FILE_NAME = "X-File-Name", 200
-_KEY_PATTERN = r"^[!-~]{1,128}$"
 
 IMAGE = {"type": "string", "format": "binary", "description": "PNG, JPEG or TIFF, 96×96 pixels, 8-bit RGB"}
 MPP = {
@@ -99,8 +97,10 @@ class Parameters(BaseModel):
         description="`report`: the patch is also answered with each of 36 squares of 16 pixels covered by its mean "
         "colour, which the answer's `occlusion` shows. The decision stays the same. `none`: it is not.",
     )
-    case_id: str | None = Field(None, pattern=IDENTIFIER, description="A pseudonym, for the caller's bookkeeping.")
-    slide_id: str | None = Field(None, pattern=IDENTIFIER, description="The same.")
+    case_id: str | None = Field(
+        None, pattern=wording.IDENTIFIER, description="A pseudonym, for the caller's bookkeeping."
+    )
+    slide_id: str | None = Field(None, pattern=wording.IDENTIFIER, description="The same.")
     mpp: StatedMpp = Field(
         None,
         description="The patch's microns per pixel, which counts in place of what the file states; or `ignore`: "
@@ -115,7 +115,7 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         alias=IDEMPOTENCY_KEY,
-        pattern=_KEY_PATTERN,
+        pattern=wording.IDEMPOTENCY_KEY,
         description="1 to 128 visible ASCII characters: a repeat within 24 hours gets the first answer.",
     ),
 ]
@@ -141,8 +141,8 @@ def idempotency_key_of(request: Request) -> str | None:
         return None
     if len(values) > 1:
         raise InvalidParameter(f"The header {IDEMPOTENCY_KEY} occurs {len(values)} times: give it once.")
-    if not re.fullmatch(_KEY_PATTERN, values[0]):
-        raise InvalidParameter(f"The header {IDEMPOTENCY_KEY} is not 1 to 128 visible ASCII characters.")
+    if not re.fullmatch(wording.IDEMPOTENCY_KEY, values[0]):
+        raise InvalidParameter(f"The header {IDEMPOTENCY_KEY} does not fit: expected {wording.KEY_EXPECTED}.")
     return values[0]
 
 

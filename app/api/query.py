@@ -12,6 +12,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from app.problems import InvalidParameter
+from app.wording import plain
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
@@ -40,14 +41,21 @@ def check_names(given: Iterable[str], known: Collection[str], kind: str = "query
             raise InvalidParameter(f"The {kind} {name!r} occurs {times} times: give it once.")
 
 
+def chosen(request: Request, name: str, choices: Collection[str]) -> str:
+    """The value of a query parameter, one of these; empty if it was not given.
+
+    Raises:
+        InvalidParameter: if it is another.
+    """
+    value = request.query_params.get(name, "")
+    if value and value not in choices:
+        raise InvalidParameter(f"The query parameter {name!r} is {value[:64]!r}, expected: {', '.join(choices)}.")
+    return value
+
+
 def faults_of(errors: Iterable[Mapping[str, Any]]) -> list[str]:
     """What pydantic found wrong, each with its place."""
-    return [f"{'.'.join(map(str, each['loc']))}: {plain(each['msg'])}" for each in errors]
-
-
-def plain(message: str) -> str:
-    """Pydantic's message, without the kind of exception that one of our own begins with."""
-    return message.removeprefix("Value error, ")
+    return [f"{'.'.join(map(str, each['loc']))}: {plain(each)}" for each in errors]
 
 
 def query_parser(model: type[Parameters]) -> Callable[[bytes], Parameters]:

@@ -19,6 +19,7 @@ from app.api.json_body import OF_JSON, JsonReader, described
 from app.api.query import KnownParameters
 from app.records.verdicts import Review, State, Verdict, standing, visible_to
 from app.services import Services, services_of
+from app.wording import SHA256, WITHOUT_NUL
 
 router = APIRouter(prefix="/predictions/{prediction_id}/reviews", tags=["predictions"])
 
@@ -29,10 +30,10 @@ class NewReview(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     verdict: Verdict = Field(description="Whether the person agrees with the answer's decision.")
-    note: str = Field("", max_length=MAX_NOTE, pattern=r"^[^\x00]*$")  # PostgreSQL stores no NUL
+    note: str = Field("", max_length=MAX_NOTE, pattern=WITHOUT_NUL)  # PostgreSQL stores no NUL
     patch_sha256: str | None = Field(
         None,
-        pattern=r"^[0-9a-f]{64}$",
+        pattern=SHA256,
         description="SHA-256 of the RGB bytes of the picture that the person saw: refused if it is not the answer's.",
     )
 

@@ -18,6 +18,7 @@ from app.api import errors
 from app.api.query import KnownParameters
 from app.services import Services, services_of
 from app.slides.entries import DICOM, MEDIA_TYPES, Product
+from app.wording import SLIDE_ID
 
 router = APIRouter(prefix="/runs", tags=["slides"])
 
@@ -77,7 +78,7 @@ async def list_runs(
     services: TheServices,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
     cursor: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
-    slide: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$", description="Of this slide alone.")] = None,
+    slide: Annotated[str | None, Query(pattern=SLIDE_ID, description="Of this slide alone.")] = None,
 ) -> RunPage:
     """Runs, newest first: all of them for roles read, review and admin, a key's own for roles
     predict and pathologist."""

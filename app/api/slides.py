@@ -16,6 +16,7 @@ from app.api.query import KnownParameters
 from app.api.runs import Run
 from app.services import Services, services_of
 from app.slides.service import MAX_THUMBNAIL
+from app.wording import SLIDE_ID
 
 router = APIRouter(prefix="/slides", tags=["slides"])
 
@@ -23,7 +24,7 @@ DEFAULT_PREVALENCE = 0.05
 CACHED = {"Cache-Control": "private, max-age=3600"}
 NoParameters = Annotated[None, Depends(KnownParameters())]
 TheServices = Annotated[Services, Depends(services_of)]
-SlideId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
+SlideId = Annotated[str, Path(pattern=SLIDE_ID)]
 Index = Annotated[int, Path(ge=0, lt=2**31)]
 
 

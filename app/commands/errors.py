@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.problems import Problem
 from app.settings import Settings
+from app.wording import plain
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def readable_errors() -> Iterator[None]:
 def _faults(error: ValidationError) -> str:
     """Each fault with its setting's variable; the values, which may be secret, are not shown."""
     return "; ".join(
-        f"{'.'.join(_variable(part) for part in each['loc'])} {each['msg'].removeprefix('Value error, ')}".strip()
+        f"{'.'.join(_variable(part) for part in each['loc'])} {plain(each)}".strip()
         for each in error.errors()
         if each["type"] != "default_factory_not_called"  # a default that needs another setting, which is at fault
     )

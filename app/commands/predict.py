@@ -119,7 +119,7 @@ def predict(
     if style is Style.TABLE:
         typer.echo(f"Model {engine.manifest.name} {engine.manifest.version}. {NOTICE}")
     elif style is Style.CSV:
-        typer.echo(f"{len(files)} files: {len(files) - refused} answered, {refused} refused.", err=True)
+        typer.echo(f"Files answered: {len(files) - refused} of {len(files)}, refused: {refused}.", err=True)
     if refused:
         raise typer.Exit(1)
 

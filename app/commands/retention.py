@@ -25,7 +25,8 @@ def retention(
         if confirm_clock:
             kept.confirm_clock(shell_actor())
         days = settings.retention_days
-        typer.echo(f"Predictions are kept for {f'{days} days' if days else 'an unlimited time'}.")
+        kept_for = f"{days} day{'s' * (days > 1)}" if days else "an unlimited time"
+        typer.echo(f"Predictions are kept for {kept_for}.")
         try:
             kept.check_clock()
         except ClockJumpedError as error:

@@ -79,8 +79,9 @@ def check_amount(labels: Sequence[int]) -> None:
     negative = len(labels) - positive
     if not MIN_PATCHES <= len(labels) <= MAX_PATCHES or min(positive, negative) < MIN_OF_A_LABEL:
         raise ValueError(
-            f"there are {len(labels)} patches, {negative} negative and {positive} positive; expected {MIN_PATCHES} to "
-            f"{MAX_PATCHES}, at least {MIN_OF_A_LABEL} of each label: change the list, without looking at answers"
+            f"the number of patches is {len(labels)} ({negative} negative, {positive} positive), expected "
+            f"{MIN_PATCHES} to {MAX_PATCHES}, at least {MIN_OF_A_LABEL} of each label: "
+            "change the list, without looking at answers"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +12,14 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
 from app.access.caller import Role
+from app.secret_files import read_secret_text
 from app.webhooks.target import Target
 
 MAX_ISSUER = 200
 SECRET_MIN_LENGTH = 8
 MAX_VALUES = 1000
+# A whole pair before a separator of other lists; a claim's value may hold equals signs.
+_OTHER_SEPARATOR = re.compile(rf"=\s*({'|'.join(Role)})\s*[;|\r\n]")
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,11 @@ def parse_roles(text: str) -> dict[str, Role]:
                 "has a part that is no VALUE=ROLE: write such as pathologists=pathologist,rosette-admins=admin; "
                 f"the roles are {', '.join(Role)}"
             )
+        if _OTHER_SEPARATOR.search(value):
+            raise ValueError(
+                "has several pairs without a comma between them: write such as "
+                "pathologists=pathologist,rosette-admins=admin"
+            )
         if value in found:
             raise ValueError("gives one value two roles: give it one")
         found[value] = Role(name)
@@ -79,7 +88,7 @@ class OidcSettings(BaseSettings):
     """
 
     oidc_issuer: str | None = None
-    oidc_client_id: str | None = Field(default=None, max_length=255, pattern=r"^[!-~]+$")
+    oidc_client_id: str | None = None
     oidc_client_secret_file: Path | None = None
     oidc_claim: str = Field(default="roles", min_length=1, max_length=255)
     oidc_roles: str | None = None
@@ -95,6 +104,16 @@ class OidcSettings(BaseSettings):
             if "?" in issuer or len(issuer) > MAX_ISSUER:
                 raise ValueError(f"is no issuer: a URL without a query, of at most {MAX_ISSUER} characters")
         return issuer
+
+    @field_validator("oidc_client_id")
+    @classmethod
+    def _a_client_id(cls, client_id: str | None) -> str | None:
+        if client_id is not None and not re.fullmatch(r"[!-~]{1,255}", client_id):
+            raise ValueError(
+                "is no client id: 1 to 255 visible ASCII characters without spaces; copy the id that the provider gave "
+                "this client"
+            )
+        return client_id
 
     @field_validator("oidc_roles")
     @classmethod
@@ -156,10 +175,7 @@ class OidcSettings(BaseSettings):
 
 def _secret(file: Path) -> str:
     source = f"ROSETTE_OIDC_CLIENT_SECRET_FILE {file}"
-    try:
-        secret = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{source} cannot be read: {error}") from error
+    secret = read_secret_text("ROSETTE_OIDC_CLIENT_SECRET_FILE", file).strip()
     if len(secret) < SECRET_MIN_LENGTH or not secret.isprintable():
         raise ValueError(
             f"{source} has {len(secret)} characters, expected one line with the secret that the provider made for this "

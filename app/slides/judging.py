@@ -34,7 +34,8 @@ class RegionJudging:
         """
         largest = _largest(self._slides.product(run_id, caller, "regions.geojson"))
         if not 1 <= region <= len(largest):
-            raise UnknownPart(f"The run has {len(largest)} regions, numbered from 1: there is no region {region}.")
+            numbered = f"its regions are numbered from 1 to {len(largest)}" if largest else "it has none"
+            raise UnknownPart(f"The run has no region {region}: {numbered}.")
         review = self._reviews.add(run_id, region, largest[region - 1], verdict, note, caller.actor)
         if review is None:
             raise UnknownRun(f"There is no run {run_id} any more.")

@@ -16,6 +16,7 @@ from app.access.caller import Caller, Role
 from app.access.dependencies import RequireRole
 from app.api.agreement import MayDraw, MonthlyAgreement, SampleRequest, month_of
 from app.api.query import KnownParameters
+from app.problems import InvalidParameter
 from app.records.agreement import MAX_DRAWN, Month
 from app.services import Services, services_of
 from app.web.errors import PageRoute
@@ -37,7 +38,9 @@ async def agreement_page(
     services: TheServices,
 ) -> Response:
     drawn = request.query_params.get("drawn", "")
-    said = t("agreement.drawn.said", n=int(drawn)) if re.fullmatch(r"[0-9]{1,3}", drawn) else ""
+    if drawn and not re.fullmatch(r"[0-9]{1,3}", drawn):
+        raise InvalidParameter(t("agreement.drawn.wrong"))
+    said = t("agreement.drawn.said", n=int(drawn)) if drawn else ""
     return await _page(request, services, caller, said)
 
 

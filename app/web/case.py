@@ -12,9 +12,9 @@ from starlette.responses import RedirectResponse, Response
 from app.access.caller import Caller, Role
 from app.access.dependencies import MayRead, MayReview
 from app.api.predictions import patch_file
-from app.api.query import KnownParameters
+from app.api.query import KnownParameters, chosen
 from app.api.reviews import MAX_NOTE, shown_to
-from app.problems import UnknownPrediction, WrongPicture
+from app.problems import InvalidParameter, UnknownPrediction, WrongPicture
 from app.records.verdicts import Verdict, standing
 from app.services import Services, services_of
 from app.web.case_query import LIST, work_query
@@ -39,7 +39,9 @@ async def one_case(
     services: TheServices,
     prediction_id: str,
 ) -> Response:
-    said = _SAID.get(request.query_params.get("done", ""), "")
+    if wrong := work_query(request.query_params, caller).wrong:
+        raise InvalidParameter("; ".join(wrong))
+    said = _SAID.get(chosen(request, "done", _SAID), "")
     return await _case_page(request, caller, services, id_of(prediction_id), said=said)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from app.access.caller import Caller, Role
-from app.api.filters import page_filters
+from app.api.filters import PageFilters, page_filters
 from app.records.filters import Filter
 from app.records.prediction_queries import AMONG, Order
 from app.records.verdicts import State
@@ -37,8 +37,10 @@ _TEXTS = {
     "without_case": ("cases.without_case", "cases.expected.choice"),
     "since": ("cases.since", "cases.expected.day"),
     "until": ("cases.until", "cases.expected.day"),
+    "sort": ("cases.sort", "cases.expected.choice"),
+    "cursor": ("cases.cursor", "cases.expected.cursor"),
 }
-FILTERS = tuple(_TEXTS)
+FILTERS = tuple(PageFilters.model_fields)
 LIST = (*FILTERS, "sort")
 NAMES = (*LIST, "cursor")
 
@@ -114,7 +116,6 @@ def work_query(sent: Mapping[str, str], caller: Caller) -> CaseQuery[WorkOrder]:
 def _query(sent: Mapping[str, str], caller: Caller, orders: type[Orders], order: Orders) -> CaseQuery[Orders]:
     given = {name: text.strip() for name, text in sent.items() if name in NAMES and text.strip()}
     filters, unfit = page_filters({name: text for name, text in given.items() if name in FILTERS})
-    wrong = [t("cases.invalid", field=t(_TEXTS[name][0]), expected=t(_TEXTS[name][1])) for name in unfit]
     fields = dict(filters)
     unread, uncased = fields.pop("unread"), fields.pop("without_case")
     wanted = Filter(
@@ -123,13 +124,19 @@ def _query(sent: Mapping[str, str], caller: Caller, orders: type[Orders], order:
         uncased=True if uncased else None,
         scope=caller.scope,
     )
-    if given.get("sort") in set(orders):
-        order = orders(given["sort"])
-    return CaseQuery(wanted, order, _cursor(order, given.get("cursor", "")), given, wrong)
+    if (sort := given.get("sort")) in set(orders):
+        order = orders(sort)
+    elif sort:
+        unfit.append("sort")
+    cursor = _cursor(order, given.get("cursor", ""))
+    if cursor is None and "cursor" in given:
+        unfit.append("cursor")
+    wrong = [t("cases.invalid", field=t(_TEXTS[name][0]), expected=t(_TEXTS[name][1])) for name in unfit]
+    return CaseQuery(wanted, order, cursor, given, wrong)
 
 
 def _cursor(order: Order | WorkOrder, text: str) -> str | None:
-    """The cursor, if it matches the order; otherwise the first page."""
+    """The cursor, if it matches the order."""
     if isinstance(order, Order) and order.by_time:
         try:
             return str(UUID(text))

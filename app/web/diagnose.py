@@ -13,7 +13,6 @@ from app.access.caller import Role
 from app.access.dependencies import MayPredict, RequireRole
 from app.answering import PredictionRequest
 from app.api.admission import admit, client_gone
-from app.api.filters import IDENTIFIER
 from app.api.predict import StatedMpp, file_name_of
 from app.api.query import KnownParameters
 from app.problems import Problem, RecordsUnavailable
@@ -25,6 +24,7 @@ from app.web.forms import check_script
 from app.web.paths import home
 from app.web.rendering import HEADERS, fragment, may, page
 from app.web.view import view
+from app.wording import IDENTIFIER
 from model_zoo.occlusion import Occlusion
 from model_zoo.orbit import Rotations
 from model_zoo.shifts import Shifts

@@ -12,8 +12,8 @@ from starlette.responses import RedirectResponse, Response
 from app.access.caller import Caller, Role
 from app.access.dependencies import MayAdminister
 from app.access.key_entry import KeyEntry, NewKey
-from app.access.rotation import MAX_DAYS
-from app.api.query import KnownParameters
+from app.access.rotation import MAX_DAYS, check_replaceable, successor
+from app.api.query import KnownParameters, chosen
 from app.problems import InvalidParameter, KeyRevoked, UnknownKey
 from app.services import Services, services_of
 from app.web.errors import PageRoute
@@ -33,9 +33,8 @@ NoParameters = Annotated[None, Depends(KnownParameters())]
 async def list_keys(
     request: Request, caller: MayAdminister, _: Annotated[None, Depends(KnownParameters("done"))], services: TheServices
 ) -> Response:
-    done = request.query_params.get("done")
-    said = t(f"done.{done}") if done in {"revoked", "disabled", "enabled"} else ""
-    return await _keys_page(request, services, said=said)
+    done = chosen(request, "done", ("revoked", "disabled", "enabled"))
+    return await _keys_page(request, services, said=t(f"done.{done}") if done else "")
 
 
 @router.post("")
@@ -54,6 +53,8 @@ async def ask_revoke(
     request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, key_id: str
 ) -> Response:
     entry = await _entry(services, key_id)
+    if entry.revoked_at:
+        raise KeyRevoked(t("keys.revoked.before", name=entry.name, at=f"{entry.revoked_at:%Y-%m-%d %H:%M}"))
     return page(request, "revoke.html", entry=entry, own=entry.id == caller.key_id)
 
 
@@ -80,7 +81,9 @@ async def enable_person(
 async def ask_replace(
     request: Request, caller: MayAdminister, _: NoParameters, services: TheServices, key_id: str
 ) -> Response:
-    return _replace_page(request, await _entry(services, key_id), caller)
+    entry = await _entry(services, key_id)
+    check_replaceable(entry, await services.io.run(services.keys.listing), services.keys.now())
+    return _replace_page(request, entry, caller)
 
 
 @router.post("/{key_id}/replace")
@@ -92,7 +95,7 @@ async def replace_key(
     try:
         days = _whole(form["days"].strip(), MAX_DAYS, t("keys.replace.days.wrong", most=MAX_DAYS))
         made = await services.io.run(partial(services.rotation.rotate, key_id, days, caller.actor))
-    except (InvalidParameter, KeyRevoked) as problem:
+    except InvalidParameter as problem:
         return _replace_page(request, entry, caller, problem.status, problem.detail, form["days"])
     old = await _entry(services, key_id)
     return await _keys_page(request, services, made=made, old=old)
@@ -125,6 +128,7 @@ async def _keys_page(
 ) -> Response:
     entries = await services.io.run(services.keys.listing)
     now = datetime.now(UTC)
+    later = [entry for entry in entries if entry.person and entry.opens(now)]
     return page(
         request,
         "keys.html",
@@ -135,6 +139,7 @@ async def _keys_page(
         made=made,
         old=old,
         roles=list(Role),
+        replaced={entry.id for entry in entries if successor(entry, later, now)},
         keys=[(entry, _state(entry, now)) for entry in reversed(entries) if not entry.issuer],
         people=[entry for entry in reversed(entries) if entry.issuer],
         most_days=LONGEST_DAYS,

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app.access.dependencies import MayAdminister
 from app.api.models import Activated, ListedModel, ModelDetail, detail, followed, read_file, summary
-from app.api.query import KnownParameters
+from app.api.query import KnownParameters, chosen
 from app.api.upload import ArtifactReader
 from app.problems import Busy, NothingToRollBackTo, Problem
 from app.records.models import ModelEntry
@@ -61,7 +61,7 @@ async def list_models(
             "earlier": services.registry.earlier(),
         }
 
-    said = _said(services, request.query_params.get("done", ""))
+    said = _said(services, chosen(request, "done", DONE))
     return page(
         request, "models.html", said=said, trouble=services.model_error, auc=_auc, **await services.io.run(read)
     )
@@ -252,4 +252,4 @@ def _to(done: str) -> Response:
 
 
 def _said(services: Services, done: str) -> str:
-    return t(f"done.{done}", trouble=services.model_error) if done in DONE else ""
+    return t(f"done.{done}", trouble=services.model_error) if done else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 
 from app.web import (
     acceptance,
@@ -20,10 +21,12 @@ from app.web import (
     status,
     worklist,
 )
+from app.web.errors import http_error
 
 
 def install(app: FastAPI) -> None:
     """Add the pages and their static files to the application."""
+    app.add_exception_handler(HTTPException, http_error)
     pages = (
         assets,
         login,

@@ -58,6 +58,8 @@ class Regions:
 
     Attributes:
         more: how many are not listed.
+        unread: in sentences, what of the slide could not be read; empty if all was.
+        many_unread: whether that is too much for a result of the whole slide.
         polygons: for each listed region, its polygons as rings of level-0 pixels.
     """
 
@@ -65,6 +67,8 @@ class Regions:
     more: int
     rule: dict[str, float]
     polygons: tuple[Any, ...]
+    unread: str = ""
+    many_unread: bool = False
 
 
 def read_regions(file: Path) -> Regions:
@@ -90,7 +94,8 @@ def _regions(read: Any) -> Regions:
         _row(number, feature["properties"]["measurements"], f" at prevalence {rule['prevalence']:g}", outlines)
         for number, (feature, outlines) in enumerate(zip(shown, polygons, strict=True), start=1)
     )
-    return Regions(rows, len(features) - len(shown), rule, polygons)
+    unread = read["rosette"].get("unread") or {"text": "", "many": False}
+    return Regions(rows, len(features) - len(shown), rule, polygons, str(unread["text"]), bool(unread["many"]))
 
 
 def _polygons(geometry: dict[str, Any]) -> list[list[list[list[int]]]]:

@@ -24,6 +24,7 @@ from app.web.errors import PageRoute
 from app.web.forms import read_form
 from app.web.rendering import HEADERS, may, page
 from app.web.strings import t
+from app.wording import RUN_ID, SLIDE_ID
 from slides.runfile import Run, RunError, read_runfile
 
 PAGE_SIZE = 24
@@ -42,8 +43,8 @@ log = logging.getLogger("rosette.slides")
 router = APIRouter(prefix="/ui/slides", include_in_schema=False, route_class=PageRoute)
 TheServices = Annotated[Services, Depends(services_of)]
 NoParameters = Annotated[None, Depends(KnownParameters())]
-SlideId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
-RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{32,36}$")]
+SlideId = Annotated[str, Path(pattern=SLIDE_ID)]
+RunId = Annotated[str, Path(pattern=RUN_ID)]
 Place = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 

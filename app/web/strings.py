@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from string import Formatter
+
 from app.web.figure_strings import FIGURE_STRINGS
 
 STRINGS = FIGURE_STRINGS | {
@@ -40,6 +42,11 @@ STRINGS = FIGURE_STRINGS | {
     "problem.title": "The request failed",
     "problem.back": "Continue",
     "problem.api": "This address is for programs, which send a key with the request (Authorization: Bearer KEY). The pages are for people.",
+    "problem.no_page": "There is no page at this address: check it for typing errors, or choose a page from the menu.",
+    "problem.no_method": "This address only receives a form and cannot be opened by itself: choose a page from the menu.",
+    "problem.stranger": "There is no page at this address that opens without signing in. Programs send a key with the request (Authorization: Bearer KEY). People sign in first.",
+    "problem.not-found": "There is no such page",
+    "problem.method-not-allowed": "This address cannot be opened",
     "problem.not-an-image": "The file is not a PNG, JPEG or TIFF image",
     "problem.truncated-image": "The image is truncated or damaged",
     "problem.image-too-large": "The image is too large",
@@ -233,6 +240,7 @@ STRINGS = FIGURE_STRINGS | {
     "slides.form.prevalence": "The expected share of positive cells is no number between 0 and 1: write one such as 0.05.",
     "slides.pages": "Further slides",
     "slides.page": "Page {number} of {pages}, {count} slides",
+    "slides.page.one": "Page {number} of {pages}, 1 slide",
     "slides.previous": "Previous",
     "slides.next": "Next",
     # A run on a slide
@@ -254,6 +262,7 @@ STRINGS = FIGURE_STRINGS | {
     "run.again": "Score the slide",
     "run.scope.out_of_scope": "Not what this model was made for",
     "run.scope.unknown": "Not clear whether this model was made for it",
+    "run.unread": "A part of the slide could not be read",
     "run.scope.missing": "Nobody has checked whether this model was made for such a slide.",
     "run.scope.figures": "Figures of {cells} cells",
     "run.scope.between": "{name}: {value}, usual {low} to {high}",
@@ -338,12 +347,15 @@ STRINGS = FIGURE_STRINGS | {
     "regions.largest": "Probability up to {value}",
     "regions.mean": "mean {value}",
     "regions.area": "{area} mm², {cells} cells",
+    "regions.area.one": "{area} mm², 1 cell",
     "regions.turns": "turned ±{value}",
     "regions.turns.none": "turns not measured",
     "regions.beyond": "{n} beyond the limit",
     "regions.shifts": "shifted ±{value}",
     "regions.not_judged": "{n} cells in or beside it not judged",
+    "regions.not_judged.one": "1 cell in or beside it not judged",
     "regions.more": "{more} further regions are in regions.geojson.",
+    "regions.more.one": "1 further region is in regions.geojson.",
     "regions.empty": "No region. That is no finding: places may have been missed, or could not be judged.",
     # Cases
     "cases.title": "Cases",
@@ -398,13 +410,16 @@ STRINGS = FIGURE_STRINGS | {
     "cases.empty": "There are no answers yet.",
     "cases.empty.go": "Classify a patch",
     "cases.empty.filtered": "No recorded answer matches this filter.",
-    "cases.invalid": "{field}: {expected}",
+    "cases.invalid": "“{field}” is not valid, expected: {expected}.",
     "cases.expected.identifier": "1 to 64 letters, digits, dots, dashes and underscores",
     "cases.expected.sha256": "64 hexadecimal digits",
     "cases.expected.model": "a model's name or SHA-256",
     "cases.expected.key": "a key's id, the 12 characters after rsk_",
-    "cases.expected.day": "a day such as 2030-01-31",
+    "cases.expected.day": "a day (in UTC) such as 2030-01-31, or a time with its zone such as 2030-01-31T12:00:00Z",
     "cases.expected.choice": "one of the choices",
+    "cases.expected.cursor": "what the links below the list give; the list is shown from its beginning",
+    "cases.cursor": "Page",
+    "cases.left_out": "The list is shown without it. Correct it, or remove it from the address.",
     "case.title": "Answer of {when} UTC",
     "case.no_picture": "The server does not store the picture. Choose its file to display it here; the file stays in your browser.",
     "case.show": "Show the patch",
@@ -600,6 +615,8 @@ STRINGS = FIGURE_STRINGS | {
     "keys.state": "State",
     "keys.state.open": "valid",
     "keys.state.expired": "expired",
+    "keys.state.replaced": "replaced",
+    "keys.revoked.before": "{name} was revoked or disabled before, at {at} UTC: there is nothing more to do.",
     "keys.state.revoked": "revoked",
     "keys.created": "Created",
     "keys.expires": "Expires",
@@ -646,8 +663,11 @@ STRINGS = FIGURE_STRINGS | {
     "audit.head": "Head that was kept elsewhere, NUMBER:HASH",
     "audit.head.hint": "Without a head, removed last rows cannot be detected.",
     "audit.whole": "The trail is complete: {rows} rows, each linked to the previous one.",
+    "audit.whole.one": "The trail is complete: 1 row.",
     "audit.whole.head": "The trail is complete and contains the given head: {rows} rows.",
+    "audit.whole.head.one": "The trail is complete and contains the given head: 1 row.",
     "audit.broken": "The trail is broken after {rows} rows: {broken}.",
+    "audit.broken.one": "The trail is broken after 1 row: {broken}.",
     "audit.number": "No.",
     "audit.at": "When",
     "audit.who": "Who",
@@ -678,6 +698,7 @@ STRINGS = FIGURE_STRINGS | {
     "status.waiting.value": "{waiting} of {most} places",
     "status.load": "Load, last 24 hours",
     "status.load.sum": "{answers} answers, {review} of them left to a person",
+    "status.load.sum.one": "1 answer, {review} left to a person",
     "status.load.alt": "Bars: answers in each of the last 24 hours, at most {most} per hour; the lower part of a bar is left to a person",
     "status.load.table": "All hours as a table",
     "status.load.hour": "Hour",
@@ -688,6 +709,7 @@ STRINGS = FIGURE_STRINGS | {
     "status.time.median": "Median",
     "status.time.tail": "95th percentile",
     "status.time.of": "of the last {n} answers, without the commit",
+    "status.time.of.one": "of the last answer, without the commit",
     "status.time.value": "{milliseconds} ms",
     "status.shadow": "Shadow",
     "status.shadow.none": "none",
@@ -729,6 +751,19 @@ STRINGS = FIGURE_STRINGS | {
 }
 
 
+def _counted(name: str) -> str:
+    """The value that the singular of a text lacks."""
+    [missing] = _fields(STRINGS[name]) - _fields(STRINGS[f"{name}.one"])
+    return missing
+
+
+def _fields(text: str) -> set[str]:
+    return {field for _, field, _, _ in Formatter().parse(text) if field}
+
+
+_COUNTED = {name: _counted(name) for name in STRINGS if f"{name}.one" in STRINGS}
+
+
 def metric_name(name: str, basis: str = "single") -> str:
     """The title of a metric; by default its name, with the basis if that is the orbit."""
     called = STRINGS.get(f"metric.{name}", name)
@@ -743,7 +778,10 @@ def titled(slug: str, title: str) -> str:
 def t(name: str, /, **values: object) -> str:
     """The text with this name and these values.
 
+    If there is a text NAME.one, it is taken where the value that it lacks is 1.
+
     Raises:
         KeyError: if there is no such text, or a value is missing.
     """
-    return STRINGS[name].format(**values)
+    counted = _COUNTED.get(name)
+    return STRINGS[f"{name}.one" if counted and str(values[counted]) == "1" else name].format(**values)

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app.access.caller import Caller
 from app.access.dependencies import MayRead
-from app.api.query import KnownParameters
+from app.api.query import KnownParameters, chosen
 from app.problems import InvalidParameter
 from app.records.worklist import CaseEntry, WorkEntry, WorkOrder
 from app.services import Services, services_of
@@ -36,16 +36,15 @@ async def worklist(
     _: Annotated[None, Depends(KnownParameters(*NAMES, "done"))],
     services: TheServices,
 ) -> Response:
-    form = work_query(request.query_params, caller)
+    done, form = chosen(request, "done", ("all", "end")), work_query(request.query_params, caller)
     one_case = form.filter.case_id is not None or bool(form.filter.uncased)
     found, following = await services.io.run(partial(_read, services, caller, form, one_case))
-    done = request.query_params.get("done", "")
     return page(
         request,
         "worklist.html",
         422 if form.wrong else 200,
         form=form,
-        said=t(f"work.done.{done}") if done in {"all", "end"} else "",
+        said=t(f"work.done.{done}") if done else "",
         one_case=one_case,
         found=found,
         next=following,
@@ -89,9 +88,9 @@ async def go_on(
 ) -> Response:
     """To a neighbour of the answer ``after``: the next one that is left to judge, or whichever is next or previous."""
     form = work_query(request.query_params, caller)
-    way = request.query_params.get("way", "left")
-    if form.wrong or way not in get_args(Way):
-        raise InvalidParameter("; ".join(form.wrong) or t("cases.expected.choice"))
+    way = chosen(request, "way", get_args(Way)) or "left"
+    if form.wrong:
+        raise InvalidParameter("; ".join(form.wrong))
     after = str(id_of(request.query_params["after"])) if "after" in request.query_params else ""
     beside = await services.io.run(
         partial(services.worklist.beside, after, form.filter, form.order, caller.actor.reviewer)
@@ -101,6 +100,6 @@ async def go_on(
     if target is None:
         done = "all" if way == "left" else "end"
         return RedirectResponse(f"/cases?{query}{'&' if query else ''}done={done}", 303, headers=HEADERS)
-    reviewed = {"done": "next"} if request.query_params.get("done") == "next" else {}
+    reviewed = {"done": "next"} if chosen(request, "done", ("next",)) else {}
     query = form.query(cursor=None, **reviewed)
     return RedirectResponse(f"/cases/{target}" + (f"?{query}" if query else ""), 303, headers=HEADERS)

@@ -7,6 +7,7 @@ import ssl
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import ceil
 
 from anyio import to_thread
 from uuid_utils.compat import uuid7
@@ -66,7 +67,10 @@ class WebhookCheck:
             raise NoWebhook(NOT_SET)
         now = time.monotonic()
         if now < self._free_at:
-            raise TooSoon(f"A test event was sent less than {PAUSE_S:g} s ago: wait, and try again.", PAUSE_S)
+            wait_s = self._free_at - now
+            raise TooSoon(
+                f"A test event was sent less than {PAUSE_S:g} s ago: wait {ceil(wait_s)} s, and try again.", wait_s
+            )
         self._free_at = now + PAUSE_S
         target, key = self._to
         result = CheckResult(target.authority, await _sent(target, key))

@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
+from app.secret_files import read_secret
 from app.webhooks.target import Target
 
 KEY_MIN_LENGTH = 32
@@ -46,10 +47,7 @@ class WebhookSettings(BaseSettings):
         """
         if self.webhook_url is None or self.webhook_key_file is None:
             return None
-        try:
-            key = self.webhook_key_file.read_bytes().strip()
-        except OSError as error:
-            raise ValueError(f"ROSETTE_WEBHOOK_KEY_FILE {self.webhook_key_file} cannot be read: {error}") from error
+        key = read_secret("ROSETTE_WEBHOOK_KEY_FILE", self.webhook_key_file)
         if len(key) < KEY_MIN_LENGTH:
             raise ValueError(
                 f"ROSETTE_WEBHOOK_KEY_FILE {self.webhook_key_file} has {len(key)} characters, expected at least "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 
 from app import problems
 from app.diagnosis.report import Answer
-from tests.app.conftest import RunningServer
+from app.wording import plain
+from tests.app.conftest import RunningServer, assert_problem
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,8 @@ def test_every_problem_is_described_where_it_can_happen(
 ) -> None:
     text = str(schema)
     of_pages_alone = {problems.SignInRefused, problems.ProviderUnavailable}
-    leaves = set(_leaves(problems.Problem)) - {problems.ImageProblem} - of_pages_alone
+    of_no_route = {problems.NotFound, problems.MethodNotAllowed}
+    leaves = set(_leaves(problems.Problem)) - {problems.ImageProblem} - of_pages_alone - of_no_route
     for kind in leaves:
         assert f"/problems/{kind.slug}" in text, f"{kind.__name__} is described nowhere"
     assert "HTTPValidationError" not in text
@@ -93,3 +96,37 @@ def test_the_example_is_an_answer(schema: dict[str, Any]) -> None:
 def test_problem_types_are_unique() -> None:
     slugs = [kind.slug for kind in _leaves(problems.Problem)]
     assert len(slugs) == len(set(slugs))
+
+
+def test_a_pattern_is_said_in_words(server: RunningServer, schema: dict[str, Any]) -> None:
+    patterns = set(_patterns(schema))
+    assert len(patterns) > 5
+    for pattern in patterns:
+        assert plain({"type": "string_pattern_mismatch", "ctx": {"pattern": pattern}, "msg": "bare"}) != "bare", pattern
+    asked = {"Content-Type": "image/png", "Idempotency-Key": "a b"}
+    for response, expected in (
+        (
+            server.client.get("/predictions?case_id=a%20b"),
+            "query.case_id: expected 1 to 64 letters A-Z and a-z",
+        ),
+        (server.client.post("/predict?slide_id=%C3%A4", headers=asked), "query.slide_id: expected 1 to 64 letters"),
+        (server.client.get("/predictions?limit=x"), "query.limit: expected a whole number"),
+        (server.client.get("/predictions?limit=0"), "query.limit: expected 1 or more"),
+        (server.client.get("/predictions?cursor=x"), "query.cursor: expected an id such as"),
+        (server.client.get("/predictions?label=x"), "query.label: expected 'metastasis' or"),
+        (
+            server.client.post("/predict", headers=asked),
+            "Idempotency-Key does not fit: expected 1 to 128 visible",
+        ),
+    ):
+        said = assert_problem(response, 422, "invalid-parameter")["detail"]
+        assert expected in said
+        assert "pattern" not in said
+        assert "Input" not in said
+
+
+def _patterns(part: Any) -> Iterator[str]:
+    if isinstance(part, dict) and isinstance(part.get("pattern"), str):
+        yield part["pattern"]
+    for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _patterns(each)

@@ -51,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 def test_every_file_is_a_row(folder: Path, artifact_path: Path) -> None:
     done = run(folder, "--rotations", "exact", "--model", artifact_path)
     assert done.returncode == 1, done.stderr
-    assert done.stderr == "9 files: 5 answered, 4 refused.\n"
+    assert done.stderr == "Files answered: 5 of 9, refused: 4.\n"
     found = rows(done.stdout)
     assert list(found[0]) == list(CSV_COLUMNS)
     files = [Path(row["file"]).relative_to(folder).as_posix() for row in found]
@@ -124,7 +124,7 @@ def test_names_that_are_no_text_are_written_all_the_same(tmp_path: Path, artifac
     name = os.fsencode(tmp_path) + b"/\xff.png"
     Path(os.fsdecode(name)).write_bytes(encoded(synthetic_patch("tumour", 7)))
     done = run(tmp_path, "--rotations", "none", "--model", artifact_path)
-    assert (done.returncode, done.stderr) == (0, "1 files: 1 answered, 0 refused.\n")
+    assert (done.returncode, done.stderr) == (0, "Files answered: 1 of 1, refused: 0.\n")
     assert rows(done.stdout)[0]["file"].endswith("�.png")
 
 

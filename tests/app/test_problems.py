@@ -52,3 +52,8 @@ def test_a_problem_carries_its_headers_and_members() -> None:
         "detail": "no",
         "found": "CMYK",
     }
+
+
+@pytest.mark.parametrize(("wait_s", "said"), [(9.2, "10"), (3.0, "3"), (0.01, "1")])
+def test_too_soon_says_how_long_to_wait(wait_s: float, said: str) -> None:
+    assert problems.TooSoon("wait", wait_s).headers["Retry-After"] == said

@@ -229,7 +229,7 @@ def test_a_port_in_use_is_said_with_the_setting(tmp_path: Path) -> None:
     [
         ({"ADMIN_KEY": "short"}, "ROSETTE_ADMIN_KEY has 5 characters, expected at least 32"),
         ({"WORKERS": "2"}, "2 processes cannot share an SQLite database"),
-        ({"PORT": "x"}, "ROSETTE_PORT Input should be a valid integer"),
+        ({"PORT": "x"}, "ROSETTE_PORT expected a whole number"),
         ({"DATABASE_URL": "mysql://host/name"}, "names mysql, expected sqlite or postgresql"),
         ({"DATABASE_URL": "sqlite:////nowhere/at/all.db"}, "the database cannot be used: unable to open"),
         ({"HOME": "/proc/nowhere"}, "No such file or directory"),

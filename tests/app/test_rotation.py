@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from app.access.caller import Role
 from app.access.keys import Keys
 from app.access.rotation import KeyRotation
-from app.problems import KeyRevoked, UnknownKey
+from app.problems import KeyReplaced, KeyRevoked, UnknownKey
 from app.records.audit import AuditTrail
 from app.records.migrations import migrate
 from tests.app.conftest import TESTER, Clock, RunningServer, assert_problem
@@ -35,7 +35,7 @@ def test_the_old_key_ends_and_the_new_one_takes_its_place(database: Engine, cloc
     assert ends[forever.id] == now + timedelta(days=7)
     assert ends[limited.id] == limited.expires_at, "it does not live longer for being replaced"
     assert [row.action for row in trail.page(4).entries] == ["key.rotate", "key.create"] * 2
-    with pytest.raises(KeyRevoked, match=f"its successor, the key {first.id}"):
+    with pytest.raises(KeyReplaced, match=f"its successor, the key {first.id}"):
         rotation.rotate(forever.id, 7, TESTER)
     clock.now += timedelta(days=7).total_seconds() - 1
     assert keys.caller(forever.key.encode()) is not None

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from sqlalchemy import make_url
 
 from app.records.settings_audit import in_force
@@ -87,3 +88,32 @@ def test_an_unfit_database_password_file_is_refused(
         file.write_text(password)
     with pytest.raises(ValueError, match=message):
         Settings(database_url=url, database_password_file=file).sqlalchemy_url()
+
+
+def test_a_secrets_file_is_read_with_a_bound(tmp_path: Path) -> None:
+    large, url = tmp_path / "large", SecretStr("postgresql://user@host/name")
+    large.write_bytes(b"x" * 70_000)
+    for file, message in (
+        (Path("/dev/zero"), "is a device: name a file"),
+        (Path("/dev/null"), "is a device: name a file"),
+        (tmp_path, "is a folder: name a file"),
+        (large, "has more than 65536 bytes"),
+    ):
+        with pytest.raises(ValidationError, match=f"ROSETTE_ADMIN_KEY_FILE {file} {message}") as refused:
+            Settings(admin_key_file=file)
+        assert "xxx" not in str(refused.value)
+        with pytest.raises(ValueError, match=f"ROSETTE_DATABASE_PASSWORD_FILE {file} {message}"):
+            Settings(database_password_file=file, database_url=url).sqlalchemy_url()
+        with pytest.raises(ValidationError, match=f"ROSETTE_WEBHOOK_KEY_FILE {file} {message}"):
+            Settings(webhook_url="https://example.org/", webhook_key_file=file)
+
+
+def test_a_secret_may_come_from_a_pipe_and_is_asked_for_more_than_once() -> None:
+    ends = os.pipe()
+    os.write(ends[1], b"k" * 40 + b"\n")
+    os.close(ends[1])
+    try:
+        settings = Settings(admin_key_file=Path(f"/dev/fd/{ends[0]}"))
+        assert [settings.read_admin_key() for _ in range(2)] == ["k" * 40] * 2
+    finally:
+        os.close(ends[0])

@@ -26,6 +26,9 @@ GOOD = "https://login.example.org/realms/clinic"
         ("oidc_issuer", "login.example.org"),
         ("oidc_issuer", "https://login.example.org/" + "a" * 200),
         ("oidc_client_id", "two words"),
+        ("oidc_client_id", "x" * 256),
+        ("oidc_roles", "a=admin;b=read"),
+        ("oidc_roles", "a=admin | b=read"),
         ("oidc_roles", "pathologists=doctor"),
         ("oidc_roles", "pathologists"),
         ("oidc_roles", "=admin"),
@@ -49,6 +52,7 @@ def test_a_bad_setting_names_itself_alone(secret_file: Path, name: str, value: s
     # Defaults that need another setting are not made then; the commands leave these out.
     faults = [each for each in refused.value.errors() if each["type"] != "default_factory_not_called"]
     assert [each["loc"] for each in faults] == [(name,)]
+    assert "pattern" not in str(refused.value)
 
 
 def test_a_client_is_set_as_a_whole(secret_file: Path, tmp_path: Path) -> None:
@@ -59,7 +63,7 @@ def test_a_client_is_set_as_a_whole(secret_file: Path, tmp_path: Path) -> None:
             Settings(**{other: value for other, value in whole.items() if other != name})
     short = tmp_path / "short"
     short.write_text("two\nlines and\nmore")
-    for file in (short, tmp_path / "missing"):
+    for file in (short, tmp_path / "missing", Path("/dev/zero")):
         with pytest.raises(ValueError, match="ROSETTE_OIDC_CLIENT_SECRET_FILE") as refused:
             Settings(**whole | {"oidc_client_secret_file": file})
         assert "two" not in str(refused.value)
@@ -67,10 +71,10 @@ def test_a_client_is_set_as_a_whole(secret_file: Path, tmp_path: Path) -> None:
 
 def test_values_may_hold_equals_signs(secret_file: Path) -> None:
     found = Settings(
-        **settings_of(GOOD, secret_file) | {"oidc_roles": "cn=path=pathologist, a b = admin"}
+        **settings_of(GOOD, secret_file) | {"oidc_roles": "cn=path=pathologist, a b = admin, cn=reads;1=read"}
     ).oidc_client()
     assert found is not None
-    assert list(found.roles.items()) == [("cn=path", Role.PATHOLOGIST), ("a b", Role.ADMIN)]
+    assert list(found.roles.items()) == [("cn=path", Role.PATHOLOGIST), ("a b", Role.ADMIN), ("cn=reads;1", Role.READ)]
     assert SECRET not in repr(found)
 
 

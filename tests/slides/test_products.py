@@ -174,6 +174,19 @@ def test_the_report_says_what_was_and_was_not_judged(folder: Path) -> None:
     assert "Region" in text
 
 
+def test_what_could_not_be_read_is_told_from_the_share_that_is_too_much(tmp_path: Path) -> None:
+    for holes, many in ((0, None), (1, False), (2, True)):
+        folder = run_folder(tmp_path / str(holes), ("o" * holes + "9" * (20 - holes) + "..",))
+        write(folder, EVEN)
+        said = json.loads((folder / "regions.geojson").read_text())["rosette"].get("unread")
+        assert (said and said["many"]) is many
+        assert ("A part of the slide could not be read" in report(folder).text) is (holes > 0)
+        if said:
+            assert (said["cells"], said["of"]) == (holes, 20)
+            assert f"{holes} of 20 cells that may hold tissue ({5 * holes} %) could not be read" in said["text"]
+            assert said["text"] in re.sub(r"\s+", " ", report(folder).text)
+
+
 def test_the_report_loads_nothing_from_elsewhere(folder: Path) -> None:
     write(folder)
     page = report(folder)

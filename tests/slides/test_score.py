@@ -122,7 +122,7 @@ def test_verify_finds_every_cell_equal_and_a_changed_one(scored: Path, slide: Pa
     finally:
         (scored / "cells.csv").write_text(text)
     assert f"column {fields[0]}, row {fields[1]}: the logits are" in said
-    assert "108 cells checked, 1 differences" in said
+    assert "108 cells checked, 1 difference\n" in said
 
 
 def test_a_second_start_does_nothing_and_other_models_and_scales_start_anew(
@@ -201,13 +201,21 @@ def test_a_tile_that_cannot_be_read_is_a_hole(tmp_path: Path) -> None:
     path = write_svs(tmp_path / "slide.svs", pixels, 0.485, compression="zlib")
     _, whole = score(path, tmp_path / "whole", "--rotations", "none", "--shifts", "none")
     spoil_tile(path, page=0, tile=4)
-    _, cells = score(path, tmp_path / "spoilt", "--rotations", "none", "--shifts", "none")
+    fast = ("--processes", "1", "--rotations", "none", "--shifts", "none")
+    said = rosette("slide", "score", path, "--out", tmp_path / "spoilt", *fast, code=1)
+    _, cells = read_run(folder_in(tmp_path / "spoilt"))
     holes = cells.where(State.HOLE)
     x, y = cells.x[None], cells.y[:, None]
     reaches = (x[:, :-1] < 512 + 64) & (x[:, 1:] > 256 - 64) & (y[:-1] < 512 + 64) & (y[1:] > 256 - 64)
     assert holes.any()
     assert np.array_equal(holes, reaches)
     assert set(cells.reason.values()) == {"unreadable"}
+    count, of = int(holes.sum()), int((~cells.where(State.GLASS)).sum())
+    assert count > 0.05 * of
+    warning = f"{count} of {of} cells that may hold tissue ({100 * count / of:.3g} %) could not be read"
+    assert f"rosette: warning: slide.svs: {warning} ({count}: the file could not be read there)" in said
+    assert "of 1 of 1 slides, more than 5 % could not be read" in said
+    assert warning in (folder_in(tmp_path / "spoilt") / "report.html").read_text()
     assert np.array_equal(cells.logits[~holes], whole.logits[~holes], equal_nan=True)
     assert "0 differences" in rosette("slide", "verify", folder_in(tmp_path / "spoilt"), "--cells", "999")
 

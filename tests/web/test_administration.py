@@ -41,6 +41,13 @@ def test_a_key_is_replaced_and_the_new_one_shown_once(window: Open, lived_in: Ru
     assert (row["subject"], json.loads(row["after"])["replaced_by"]) == (old.id, new[4:16])
     opened.go("/keys")
     assert new not in page.content()
+    row = page.get_by_role("row").filter(has_text=old.id)
+    expect(row).to_contain_text("valid replaced")
+    assert (row.get_by_text("Replace …").count(), row.get_by_text("Revoke …").count()) == (0, 1)
+    opened.expect(409)
+    assert opened.go(f"/keys/{old.id}/replace").status == 409
+    assert opened.heading == "The key was replaced already"
+    expect(page.get_by_role("alert")).to_contain_text(f"replace its successor, the key {new[4:16]}")
 
 
 def test_what_cannot_be_replaced_says_why(lived_in: RunningServer, visitor: Visit) -> None:
@@ -52,6 +59,10 @@ def test_what_cannot_be_replaced_says_why(lived_in: RunningServer, visitor: Visi
     lived_in.services.keys.revoke(key.id, TESTER)
     refused = admin.post(f"/keys/{key.id}/replace", data={"csrf": csrf, "days": "7"})
     assert (refused.status_code, "so it cannot be replaced: create a key" in refused.text) == (409, True)
+    for path, said in (("replace", "so it cannot be replaced: create a key"), ("revoke", "Leaver was revoked")):
+        page = admin.get(f"/keys/{key.id}/{path}")
+        assert (page.status_code, said in page.text, 'name="days"' in page.text) == (409, True, False)
+        assert f'action="/keys/{key.id}' not in page.text
 
 
 def test_the_status_says_how_a_webhook_is_set(lived_in: RunningServer, visitor: Visit) -> None:

@@ -48,7 +48,10 @@ def test_cases_are_filtered_by_reason(lived_in: RunningServer, visitor: Callable
     assert wanted
     assert re.findall(r'<th scope="row"[^>]*><a href="/cases/([0-9a-f-]{36})"', page) == [row["id"] for row in wanted]
     assert '<option value="no_tissue" selected>no tissue</option>' in page
-    assert "Reason: one of the choices" in browser.get("/cases/log", params={"reason": "glass"}).text
+    assert (
+        "“Reason” is not valid, expected: one of the choices."
+        in browser.get("/cases/log", params={"reason": "glass"}).text
+    )
 
 
 def test_shifts_are_asked_for_on_the_page(window: Open, lived_in: RunningServer) -> None:

@@ -58,6 +58,23 @@ def test_a_session_does_not_open_the_api(lived_in: RunningServer, visitor: Visit
     assert_problem(client.post("/predict", content=b"x", headers={"Content-Type": "image/png"}), 401, "unauthorized")
 
 
+def test_an_address_that_does_not_exist_is_a_page_for_people_alone(lived_in: RunningServer, visitor: Visit) -> None:
+    client = visitor(Role.READ)
+    for path in ("/nonsense", "/nonsense/deep", "/cases/a/b/c", "/predictions/a/b/c", "/favicon.txt"):
+        page = client.get(path)
+        assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8"), path
+        assert "There is no page at this address" in page.text
+        assert ">Sign out<" in page.text
+        if not path.startswith("/cases/"):
+            assert_problem(lived_in.client.get(path, headers=HTML), 404, "not-found")
+    refused = client.get("/logout")
+    assert (refused.status_code, "only receives a form" in refused.text) == (405, True)
+    assert refused.headers["content-type"].startswith("text/html")
+    said = {httpx.get(lived_in.url + path, headers=HTML).text for path in ("/nonsense", "/predictions", "/admin/keys")}
+    assert len(said) == 1, "strangers are told which addresses exist"
+    assert '<a class="button" href="/login">Sign in</a>' in said.pop()
+
+
 @pytest.mark.parametrize(
     ("role", "first", "open_pages"),
     [

@@ -11,6 +11,7 @@ from app.access.caller import Role
 from app.api.filters import NAMES, PageFilters, page_filters
 from app.web.case_query import FILTERS
 from tests.app.conftest import RunningServer, assert_problem
+from tests.web.conftest import newest
 
 FITTING = (
     "since=2026-05-01",
@@ -74,3 +75,30 @@ def test_both_understand_the_same_filters_and_refuse_the_same(
         for path in PAGES:
             refused = browser.get(f"{path}?{query}")
             assert (refused.status_code, 'role="alert"' in refused.text) == (422, True), (path, query)
+
+
+def test_pages_say_what_of_a_lists_address_does_not_fit(
+    lived_in: RunningServer, visitor: Callable[[Role], httpx.Client]
+) -> None:
+    browser = visitor(Role.ADMIN)
+    for path, query, said in (
+        ("/cases/log", "sort=doubt", "“Sort” is not valid, expected: one of the choices."),
+        ("/cases", "sort=probability", "“Sort” is not valid, expected: one of the choices."),
+        ("/cases", "cursor=x", "the list is shown from its beginning"),
+        ("/cases", "cursor=99999", "the list is shown from its beginning"),
+        ("/cases/log", "cursor=5", "the list is shown from its beginning"),
+        ("/cases/log", "sort=probability&cursor=-1", "the list is shown from its beginning"),
+        ("/cases/log", "until=1777636800", "or a time with its zone such as 2030-01-31T12:00:00Z"),
+    ):
+        refused = browser.get(f"{path}?{query}")
+        assert refused.status_code == 422, query
+        assert said in refused.text
+        assert "The list is shown without it." in refused.text
+        assert "case-1" in refused.text, "the list is not shown"
+    for path in ("/cases?done=x", "/models?done=x", "/keys?done=x", "/cases/next?way=x", "/cases/next?done=all"):
+        refused = browser.get(path)
+        assert (refused.status_code, "The query parameter" in refused.text) == (422, True), path
+    for query in ("done=x", "sort=x"):
+        assert browser.get(f"/cases/{newest(lived_in)}?{query}").status_code == 422
+    for path in ("/cases?done=all", "/cases?done=", "/cases/log?sort=probability&cursor=0", "/models?done=retired"):
+        assert browser.get(path).status_code == 200, path

@@ -17,7 +17,11 @@ from playwright.sync_api import Page, expect
 
 from app.access.caller import Role
 from app.web.assets import ASSETS
+from slides.cells import State, read_run
+from slides.geojson import regions_geojson
 from slides.reader import Reader, Rectangle
+from slides.regions import Rule
+from slides.summary import unread
 from tests.app.conftest import RunningServer
 from tests.conftest import shipped_artifact
 from tests.slides.made import write_svs
@@ -291,6 +295,23 @@ def test_what_is_not_there_is_told(offering: RunningServer, scored: str) -> None
             assert client.post(f"/ui/slides/{slide}/score", data=form | wrong).status_code == 422, wrong
         for forged in ({"csrf": ""}, {"csrf": "x" * 43}):
             assert client.post(f"/ui/slides/{slide}/score", data=form | forged).status_code == 403
+
+
+def test_a_run_of_a_damaged_file_says_how_much_is_missing(offering: RunningServer, scored: str) -> None:
+    [folder] = [path.parent for path in offering.settings.home.rglob("regions.geojson") if scored in str(path)]
+    before, (run, cells) = (folder / "regions.geojson").read_bytes(), read_run(folder)
+    rule = Rule()
+    with closing(signed_in(offering, offering.key)) as client:
+        assert "A part of the slide could not be read" not in client.get(f"/ui/slides/runs/{scored}?map=shown").text
+        cells.put(cells.where(State.SCORED), State.HOLE)
+        try:
+            (folder / "regions.geojson").write_bytes(regions_geojson(run, [], rule, unread=unread(cells)))
+            page = client.get(f"/ui/slides/runs/{scored}?map=shown").text
+        finally:
+            (folder / "regions.geojson").write_bytes(before)
+    count = int(cells.where(State.HOLE).sum())
+    assert "A part of the slide could not be read" in page
+    assert f"{count:,} of {count:,} cells that may hold tissue (100 %) could not be read" in page
 
 
 def test_files_of_a_run_are_downloads_and_its_report_a_page_without_rights(

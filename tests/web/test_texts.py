@@ -45,7 +45,8 @@ def test_every_text_is_used_and_every_used_text_exists() -> None:
     named = set(re.findall(r'"([a-z_]+(?:\.[a-z_0-9]+)*)"', everything))
     composed = set(re.findall(r'"([a-z_.]+\.)" (?:~|%\})|f"([a-z_.]+\.)\{', everything))
     prefixes = (*[part for pair in composed for part in pair if part], "metric.", "problem.")
-    unused = {name for name in STRINGS if name not in named and not name.startswith(prefixes)}
+    plurals = {f"{name}.one" for name in named}
+    unused = {name for name in STRINGS if name not in named | plurals and not name.startswith(prefixes)}
     assert unused == set()
     called = set(re.findall(r'\bt\("([^"]+)"[,)]', everything))
     assert called - set(STRINGS) == set()
@@ -58,6 +59,16 @@ def test_values_are_filled_in() -> None:
         assert t(name, **dict.fromkeys(fields, "★")).count("★") >= len(fields)
     with pytest.raises(KeyError):
         t("there is no such text")
+
+
+def test_one_thing_is_not_said_in_the_plural() -> None:
+    assert t("agreement.drawn.said", n=1) == "1 answer was drawn."
+    assert t("agreement.drawn.said", n=2) == "2 answers were drawn."
+    assert t("slides.page", number=1, pages=1, count="1") == "Page 1 of 1, 1 slide"
+    assert t("slides.page", number=1, pages=1, count="1,001") == "Page 1 of 1, 1,001 slides"
+    assert t("status.load.sum", answers=1, review=0) == "1 answer, 0 left to a person"
+    singulars = {name for name in STRINGS if name.endswith(".one")}
+    assert {name.removesuffix(".one") for name in singulars} <= set(STRINGS)
 
 
 def test_every_reason_has_a_name_for_the_filter() -> None:

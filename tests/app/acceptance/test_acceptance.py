@@ -104,7 +104,10 @@ def labelled(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([("0-1.png", "0"), ("1-1.png", "1")], "there are 2 patches, 1 negative and 1 positive; expected 100 to 500"),
+        (
+            [("0-1.png", "0"), ("1-1.png", "1")],
+            "the number of patches is 2 (1 negative, 1 positive), expected 100 to",
+        ),
         ([("0-1.png", "stroma")], "labels.csv line 2: the label is 'stroma'"),
         ([("0-1.png", "0"), ("0-1.png", "1")], "0-1.png is listed twice"),
         ([("", "1")], "labels.csv line 2 names no file"),
