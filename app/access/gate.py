@@ -15,6 +15,7 @@ from app.access.caller import Caller
 from app.access.dependencies import RequireRole
 from app.access.lookup import Lookup
 from app.access.sessions import COOKIE, Session
+from app.problem_response import response_of
 from app.problems import Busy, Problem, Unauthorized
 
 
@@ -71,7 +72,7 @@ class Gate:
         body = _announces_a_body(scope["headers"])
         if body and self._room == 0:
             busy = Busy("Too many requests with a body are in flight: try again in a second.")
-            await busy.response()(scope, receive, send)
+            await response_of(busy)(scope, receive, send)
             return
         self._room -= body
         try:
@@ -83,7 +84,7 @@ class Gate:
                 try:
                     response = await route.endpoint(Request(scope, receive))
                 except Problem as problem:
-                    response = problem.response()
+                    response = response_of(problem)
             assert response is not None
             await response(scope, receive, send)
         finally:
@@ -107,7 +108,7 @@ class Gate:
                 if direct is not None and caller.role not in direct.roles:
                     raise direct.forbidden(caller)
         except Problem as problem:
-            return self._page_refused(scope, problem) if page or _browses(scope) else problem.response()
+            return self._page_refused(scope, problem) if page or _browses(scope) else response_of(problem)
         return None
 
     async def _caller(self, scope: Scope) -> Caller:
