@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from math import ceil
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from model_zoo.extras import installing
 
 MEDIA_TYPE = "application/problem+json"
-STATE = "problem"
-INFERENCE_PROTOCOL = "/v2"  # whose clients read ``error``
 
 
 class ProblemBody(BaseModel):
@@ -61,9 +56,6 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
 
     def body(self) -> dict[str, Any]:
         return problem_body(self.slug, self.title, self.status, self.detail) | self.extensions
-
-    def response(self) -> Response:
-        return ProblemResponse(self.body(), self.headers)
 
 
 class InvalidParameter(Problem):
@@ -366,26 +358,6 @@ ALWAYS = (Unauthorized, Forbidden, InvalidParameter, TooManyTries, Problem, Busy
 
 def problem_body(slug: str, title: str, status: int, detail: str) -> dict[str, Any]:
     return {"type": f"/problems/{slug}", "title": title, "status": status, "detail": detail}
-
-
-class ProblemResponse(Response):
-    """A problem as an HTTP response; it leaves the problem's name in the request's state, for the metrics."""
-
-    media_type = MEDIA_TYPE
-
-    def __init__(self, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
-        super().__init__(json.dumps(body, ensure_ascii=False).encode(), status_code=body["status"], headers=headers)
-        self._problem = body
-        self._name = body["type"].rpartition("/")[2]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})[STATE] = self._name
-        path: str = scope["path"]
-        if path == INFERENCE_PROTOCOL or path.startswith(f"{INFERENCE_PROTOCOL}/"):
-            body = {"error": self._problem["detail"]} | self._problem
-            self.body = json.dumps(body, ensure_ascii=False).encode()
-            self.headers["content-length"] = str(len(self.body))
-        await super().__call__(scope, receive, send)
 
 
 def unexpected() -> Problem:

@@ -6,18 +6,16 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter
 
 from model_zoo.symmetry import Group
-from training.data import DataError, SplitName
+from training.data import DataError, SplitName, load_to_fit
+from training.recipe import Distillation, Recipe
 from training.topologies import DENSENET, TOPOLOGIES
-
-if TYPE_CHECKING:
-    from training.densenet import DenseNetTopology
-    from training.mobilenetv2 import Topology
+from training.topology import P4M, DenseNetTopology, Topology
 
 Data = Annotated[
     Path,
@@ -84,13 +82,6 @@ def train(
     strategy: Annotated[str, typer.Option(help="Lightning's strategy, such as ddp.")] = "auto",
 ) -> None:
     """Train a network; the same command continues a killed run."""
-    from training.checkpoints import CheckpointError, require_best
-    from training.distill import Distillation
-    from training.fit import Material, fit
-    from training.progress import Progress, loggers, without_noise
-    from training.recipe import Recipe
-
-    without_noise()
     try:
         shape = _shape(topology, group, free_filters)
         taught = Distillation(_numbers(views), teacher_weight, teacher_temperature) if teacher else None
@@ -123,17 +114,33 @@ def train(
             "enable_progress_bar": sys.stdout.isatty(),
             "enable_model_summary": False,
         }
+        found = load_to_fit(data, allow_duplicates=allow_duplicates)
+    except (DataError, ValueError) as error:
+        raise _refusal(error, 2) from error
+    # Imported once settings and data are known to be right: Lightning takes five seconds of processor time.
+    from training.checkpoints import CheckpointError, require_best
+    from training.fit import Material, fit
+    from training.progress import Progress, loggers, without_noise
+
+    without_noise()
+    try:
+        material = Material.of(*found)
         logs, followers = loggers(run), [Progress(run)]
-        material = Material.load(data, allow_duplicates=allow_duplicates)
         for note in material.train.notes:
             typer.echo(f"Note: {note}", err=True)
         fit(material, run, shape, recipe, start, teacher or (), logs, followers, **trainer)
         best = require_best(run)
+    except CheckpointError as error:
+        raise _refusal(error, 1) from error
     except (DataError, ValueError, FileNotFoundError) as error:
-        typer.secho(f"rosette train: {error}", err=True, fg="red")
-        raise typer.Exit(1 if isinstance(error, CheckpointError) else 2) from error
+        raise _refusal(error, 2) from error
     following = "evaluate" if topology == DENSENET else "quantize"
     typer.echo(f"Lowest validation loss: {best}\nNext: rosette {following} {run} --data {data}")
+
+
+def _refusal(error: Exception, code: int) -> typer.Exit:
+    typer.secho(f"rosette train: {error}", err=True, fg="red")
+    return typer.Exit(code)
 
 
 def _shape(topology: str, group: str | None, free_filters: bool) -> Topology | DenseNetTopology:
@@ -143,8 +150,6 @@ def _shape(topology: str, group: str | None, free_filters: bool) -> Topology | D
         ValueError: if there is no such group.
     """
     if topology == DENSENET:
-        from training.densenet import P4M
-
         if group not in (None, P4M.group) or free_filters:
             raise typer.BadParameter(f"{DENSENET} has the group {P4M.group} and no other filters", param_hint="--group")
         return P4M

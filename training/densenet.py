@@ -5,9 +5,7 @@ Source: Veeling et al. 2018, *Rotation Equivariant CNNs for Digital Pathology*; 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,28 +15,16 @@ from torch.nn import functional as F
 from model_zoo.symmetry import Group
 from training.batchnorm import FieldBatchNorm
 from training.layers import EquivariantConv, exact_turn, lifting_conv, pointwise_conv, regular_conv
+from training.topology import P4M as P4M
+from training.topology import DenseNetTopology as DenseNetTopology
 
-GROUP = Group.parse("D4")
+GROUP = Group.parse(P4M.group)
 BLOCKS = 5
 GROWTH_FIELDS = 9
 EPS = 2e-5
 COPIES_TOLERANCE = 1e-6
 # The stored weights order D4 by mirroring top to bottom; this is an involution, so it maps both ways.
 STORED_ORDER = (0, 1, 2, 3, 6, 5, 4, 7)
-
-
-@dataclass(frozen=True)
-class DenseNetTopology:
-    """The one shape that the P4M-DenseNet has; ``run.json`` tells it from others by its family."""
-
-    family: Literal["p4m-densenet"]
-
-    @property
-    def group(self) -> str:
-        return GROUP.name
-
-
-P4M = DenseNetTopology("p4m-densenet")
 
 
 class WeightsError(ValueError):

@@ -12,41 +12,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from torch import Tensor
-from torch.nn import functional as F
 
 from training.data import Patches
+from training.recipe import Distillation as Distillation
 from training.teachers import Floats, labelled, open_teacher
 from training.views import view
-
-
-@dataclass(frozen=True)
-class Distillation:
-    """Settings of distillation.
-
-    Attributes:
-        views: numbers of the views of :func:`training.views.view`.
-        weight: of the teachers against the labels, from 0 to 1.
-        temperature: softens both; the teachers' logits are calibrated before.
-        teachers: names and SHA-256 of the teachers' files.
-    """
-
-    views: tuple[int, ...] = (1, 2)
-    weight: float = 0.7
-    temperature: float = 1.0
-    teachers: tuple[tuple[str, str], ...] = ()
-
-    def mixed(self, label_loss: Tensor, logits: Tensor, soft: Tensor) -> Tensor:
-        """The loss of labels and teachers together.
-
-        Args:
-            label_loss: cross-entropy against the labels, a scalar.
-            logits: the student's, [N, 2].
-            soft: the teachers' difference of the two logits, [N].
-        """
-        difference = (logits[:, 1] - logits[:, 0]) / self.temperature
-        taught = F.binary_cross_entropy_with_logits(difference, (soft / self.temperature).sigmoid())
-        return (1 - self.weight) * label_loss + self.weight * self.temperature**2 * taught
 
 
 @dataclass(frozen=True)

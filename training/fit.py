@@ -198,7 +198,11 @@ class Material:
         Raises:
             DataError: if a split is missing or invalid.
         """
-        train, valid = load_to_fit(data, allow_duplicates=allow_duplicates)
+        return Material.of(*load_to_fit(data, allow_duplicates=allow_duplicates))
+
+    @staticmethod
+    def of(train: Patches, valid: Patches) -> Material:
+        """The data of a fit from the two splits of a folder."""
         return Material(train, halves_of_valid(valid)[0])
 
 

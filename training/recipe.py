@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from training.densenet import DenseNetTopology
-from training.distill import Distillation
-from training.mobilenetv2 import Topology
+from training.topology import DenseNetTopology, Topology
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Precision = Literal["auto", "bf16-mixed", "32-true"]
 Schedule = Literal["one-cycle", "constant", "decay"]
@@ -20,6 +21,37 @@ NOT_QUANTIZED = (
     "this is a run of a p4m-densenet, which is not quantized or published: measure it with rosette evaluate RUN, or "
     "have a mobilenetv2 learn from its network"
 )
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Settings of distillation.
+
+    Attributes:
+        views: numbers of the views of :func:`training.views.view`.
+        weight: of the teachers against the labels, from 0 to 1.
+        temperature: softens both; the teachers' logits are calibrated before.
+        teachers: names and SHA-256 of the teachers' files.
+    """
+
+    views: tuple[int, ...] = (1, 2)
+    weight: float = 0.7
+    temperature: float = 1.0
+    teachers: tuple[tuple[str, str], ...] = ()
+
+    def mixed(self, label_loss: Tensor, logits: Tensor, soft: Tensor) -> Tensor:
+        """The loss of labels and teachers together.
+
+        Args:
+            label_loss: cross-entropy against the labels, a scalar.
+            logits: the student's, [N, 2].
+            soft: the teachers' difference of the two logits, [N].
+        """
+        from torch.nn import functional as F  # the settings alone are read without torch
+
+        difference = (logits[:, 1] - logits[:, 0]) / self.temperature
+        taught = F.binary_cross_entropy_with_logits(difference, (soft / self.temperature).sigmoid())
+        return (1 - self.weight) * label_loss + self.weight * self.temperature**2 * taught
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from training.mobilenetv2 import Topology
+from training.topology import Topology
 
 DENSENET = "p4m-densenet"
 TOPOLOGIES = {

@@ -16,6 +16,7 @@ from app.access.caller import Caller
 from app.access.dependencies import RequireRole
 from app.access.lookup import Lookup
 from app.access.sessions import COOKIE, Session
+from app.problem_response import response_of
 from app.problems import Busy, Problem, Unauthorized
 
 
@@ -73,7 +74,7 @@ class Gate:
         body = _announces_a_body(scope["headers"])
         if body and self._room == 0:
             busy = Busy("Too many requests with a body are in flight: try again in a second.")
-            await busy.response()(scope, receive, send)
+            await response_of(busy)(scope, receive, send)
             return
         self._room -= body
         try:
@@ -85,7 +86,7 @@ class Gate:
                 try:
                     response = await route.endpoint(Request(scope, receive))
                 except Problem as problem:
-                    response = problem.response()
+                    response = response_of(problem)
             assert response is not None
             await response(scope, receive, send)
         finally:
@@ -111,7 +112,7 @@ class Gate:
         except Problem as problem:
             if not page:
                 if not _browses(scope):
-                    return problem.response()
+                    return response_of(problem)
                 with suppress(Problem):
                     state["session"] = await self._session(scope)
             return self._page_refused(scope, problem)

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import logs, problems, request_id
 from app.access.address import client_address
 from app.metrics import METHODS, OTHER_METHOD, Metrics
+from app.problem_response import STATE, response_of
 from app.telemetry import Tracing
 
 log = logging.getLogger("rosette.access")
@@ -73,7 +74,7 @@ class Edge:
                 if response.status is not None:
                     raise
                 failures.exception("%s %s failed", method_of(scope), getattr(seen.get("route"), "path_format", None))
-                await problems.unexpected().response()(seen, receive, response.send)
+                await response_of(problems.unexpected())(seen, receive, response.send)
         finally:
             if seen is not scope and "route" in seen:
                 scope["route"] = seen["route"]
@@ -83,7 +84,7 @@ class Edge:
         method, state = method_of(scope), scope["state"]
         route = getattr(scope.get("route"), "path_format", None)
         self._metrics.request(route, method, status, seconds)
-        problem = state.get(problems.STATE)
+        problem = state.get(STATE)
         if problem:
             self._metrics.problem(problem)
         if span is not None and self._tracing:

@@ -11,7 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app.api.query import faults_of
-from app.problems import MEDIA_TYPE, InvalidParameter, Problem, ProblemResponse, problem_body
+from app.problem_response import ProblemResponse, response_of
+from app.problems import MEDIA_TYPE, InvalidParameter, Problem, problem_body
 
 
 def install(app: FastAPI) -> None:
@@ -39,12 +40,12 @@ def responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
 
 async def _problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return error.response()
+    return response_of(error)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return InvalidParameter("; ".join(faults_of(error.errors()))).response()
+    return response_of(InvalidParameter("; ".join(faults_of(error.errors()))))
 
 
 async def http_error(_: Request, error: Exception) -> Response:

@@ -20,7 +20,7 @@ from app.api.acceptance import ListedAcceptance
 from app.api.body import MULTIPART
 from app.api.query import KnownParameters
 from app.api.upload import RAW, SIGNATURE_HEADER, ArtifactReader
-from app.records.models import Activation, ModelEntry
+from app.records.models import Activation, ModelEntry, State, summary
 from app.registry.advice import activation_warnings
 from app.registry.registry import UploadResult
 from app.registry.sandbox import SandboxUnavailable
@@ -52,8 +52,6 @@ _UPLOAD: dict[str, Any] = {
 }
 NoParameters = Annotated[None, Depends(KnownParameters())]
 TheServices = Annotated[Services, Depends(services_of)]
-
-State = Literal["active", "shadow", "vetted", "retired"]
 
 
 class ListedModel(BaseModel):
@@ -286,27 +284,3 @@ def detail(services: Services, entry: ModelEntry) -> ModelDetail:
         shadow=[ShadowDisagreement(**asdict(found)) for found in disagreements],
         acceptance=ListedAcceptance.of(accepted) if accepted else None,
     )
-
-
-def summary(entry: ModelEntry, active: Activation | None) -> dict[str, Any]:
-    """A model's entry with its state."""
-    state: State = "vetted"
-    if entry.retired_at is not None:
-        state = "retired"
-    elif active is not None and active.model_id == entry.id:
-        state = "active"
-    elif entry.shadow_since is not None:
-        state = "shadow"
-    return {
-        "id": entry.id,
-        "name": entry.name,
-        "version": entry.version,
-        "state": state,
-        "bytes": entry.size,
-        "signed": entry.signature is not None,
-        "origin": entry.origin,
-        "uploaded_by": entry.uploaded_by,
-        "uploaded_at": entry.uploaded_at,
-        "retired_at": entry.retired_at,
-        "shadow_since": entry.shadow_since,
-    }

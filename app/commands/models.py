@@ -9,14 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from app.api.models import summary
 from app.commands.database import shell_actor, the_database
 from app.commands.errors import readable_errors
 from app.diagnosis.engine import Engine
 from app.problems import ArtifactRefused
 from app.records.acceptances import Acceptances
 from app.records.audit import AuditTrail
-from app.records.models import ModelEntry
+from app.records.models import ModelEntry, summary
 from app.registry import release
 from app.registry.advice import activation_warnings
 from app.registry.registry import Registry, Upload

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, Literal
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from app.records.filters import SHA256
 from app.records.tables import activations, models
+
+State = Literal["active", "shadow", "vetted", "retired"]
 
 _DESCRIPTION = [column for column in models.columns if column.name != "data"]
 
@@ -47,6 +50,30 @@ class Activation:
     model_id: str
     activated_by: str
     activated_at: datetime
+
+
+def summary(entry: ModelEntry, active: Activation | None) -> dict[str, Any]:
+    """A model's entry with its state."""
+    state: State = "vetted"
+    if entry.retired_at is not None:
+        state = "retired"
+    elif active is not None and active.model_id == entry.id:
+        state = "active"
+    elif entry.shadow_since is not None:
+        state = "shadow"
+    return {
+        "id": entry.id,
+        "name": entry.name,
+        "version": entry.version,
+        "state": state,
+        "bytes": entry.size,
+        "signed": entry.signature is not None,
+        "origin": entry.origin,
+        "uploaded_by": entry.uploaded_by,
+        "uploaded_at": entry.uploaded_at,
+        "retired_at": entry.retired_at,
+        "shadow_since": entry.shadow_since,
+    }
 
 
 def listing(connection: Connection) -> list[ModelEntry]:

@@ -16,6 +16,7 @@ from starlette.types import Scope
 
 from app.access.gate import session_token
 from app.api import errors
+from app.problem_response import response_of
 from app.problems import InvalidParameter, MethodNotAllowed, NotFound, Problem, Unauthorized
 from app.web.paths import LOGIN, home, is_page
 from app.web.rendering import HEADERS, page
@@ -45,7 +46,7 @@ def refused(scope: Scope, problem: Problem) -> Response:
     """The response for a page without a valid session: browsers are redirected to the login page."""
     request = Request(scope)
     if "text/html" not in request.headers.get("accept", ""):
-        return problem.response()
+        return response_of(problem)
     if not isinstance(problem, Unauthorized):
         return problem_page(request, problem)
     if not is_page(scope["path"]):

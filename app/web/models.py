@@ -11,11 +11,11 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.access.dependencies import MayAdminister
-from app.api.models import Activated, ListedModel, ModelDetail, detail, followed, read_file, summary
+from app.api.models import Activated, ListedModel, ModelDetail, detail, followed, read_file
 from app.api.query import KnownParameters, chosen
 from app.api.upload import ArtifactReader
 from app.problems import Busy, NothingToRollBackTo, Problem
-from app.records.models import ModelEntry
+from app.records.models import ModelEntry, summary
 from app.registry.advice import activation_warnings, metrics_of
 from app.services import Services, services_of
 from app.web.agreement import months_of

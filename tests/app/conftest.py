@@ -156,6 +156,7 @@ class RunningServer:
             headers={b"Authorization": f"Bearer {key}".encode()},
             timeout=120,
             trust_env=False,
+            verify=False,  # no TLS here, and reading the authorities' certificates takes 40 ms of processor time
             limits=httpx.Limits(keepalive_expiry=3),  # the server closes what has been idle for 5 s
         )
 

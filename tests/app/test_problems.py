@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from app import problems
 from app.access.caller import Role
 from app.main import create_app
+from app.problem_response import response_of
 from app.settings import Settings
 from tests.app.conftest import TESTER, assert_problem
 
@@ -43,7 +44,7 @@ def test_an_unexpected_error_is_a_problem_without_its_inside(app: FastAPI) -> No
 
 
 def test_a_problem_carries_its_headers_and_members() -> None:
-    response = problems.Busy("wait").response()
+    response = response_of(problems.Busy("wait"))
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     assert problems.WrongMode("no", found="CMYK").body() == {
         "type": "/problems/wrong-mode",

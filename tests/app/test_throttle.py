@@ -19,6 +19,7 @@ from app.access.keys import Keys
 from app.access.lookup import Lookup
 from app.access.sessions import Sessions
 from app.access.throttle import SIZE, FailedTries
+from app.problem_response import response_of
 from app.problems import TooManyTries
 from app.records.audit import AuditTrail
 from app.records.migrations import migrate
@@ -116,7 +117,7 @@ def gate(keys: Keys, clock: Clock, database: Engine) -> Gate:
         Lookup(keys, FailedTries(3, clock), sessions),
         open_paths=["/open"],
         is_page=lambda path: path == "/page",
-        page_refused=lambda _, problem: problem.response(),
+        page_refused=lambda _, problem: response_of(problem),
         bodies=1,
     )
 
