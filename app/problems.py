@@ -248,6 +248,10 @@ class UnknownAcceptance(Problem):
     status, slug, title = 404, "unknown-acceptance", "There is no such acceptance test"
 
 
+class NoVerdictTest(Problem):
+    status, slug, title = 409, "no-verdict-test", "The model cannot be tested on verdicts now"
+
+
 class ModelInUse(Problem):
     status, slug, title = 409, "model-in-use", "The model's state does not permit this"
 

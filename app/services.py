@@ -50,6 +50,7 @@ from app.slides.judging import RegionJudging
 from app.slides.service import SlideService
 from app.telemetry import Tracing
 from app.threads import Threads
+from app.verdict_test import VerdictTest
 from app.webhooks.check import WebhookCheck
 from app.webhooks.sender import Webhooks
 from model_zoo.opening import ModelError
@@ -110,6 +111,7 @@ class Services:
         self.slides = SlideService(settings, slide_runs, self.registry, self.serving, self.retention)
         self.regions = RegionJudging(self.slides, RegionReviews(self.database, self.audit))
         self.acceptance_runs = AcceptanceRuns(self.pool, self.serving, self.acceptances)
+        self.verdict_test = VerdictTest.of(self.database, self.audit, settings.home)
         self.shadow_scores = ShadowScores(self.database)
         self.shadow = ShadowScorer(self.shadow_scores, self.serving, self.pool)
         self.webhooks = Webhooks(settings.webhook_target(), WebhookEvents(self.database), self._all_is_recorded)

@@ -18,8 +18,14 @@ MARGIN = 0.10
 MAX_REFUSED = 0.20
 SPLITS = ("test", "valid")
 
-Outcome = Literal["passed", "failed", "out_of_scope"]
+Outcome = Literal["passed", "failed", "out_of_scope", "no_outcome"]
+Kind = Literal["patches", "verdicts"]
 Side = Literal["at_least", "at_most"]
+
+FIRST = (
+    f"{MIN_PATCHES} to {MAX_PATCHES} labelled patches, at least {MIN_OF_A_LABEL} of each label, none twice",
+    "scope: the median texture and stain lie within the bounds for slides (otherwise out of scope)",
+)
 
 
 class _Part(BaseModel):
@@ -50,7 +56,8 @@ class Criterion(_Part):
         """The condition in words."""
         bound = {"low": "lower", "high": "upper"}[self.of]
         most = "at least" if self.side == "at_least" else "at most"
-        source = "" if self.stated is None else f" (the manifest's {self.stated:.3f} on {self.split}, margin included)"
+        included = "" if self.stated == self.limit else ", margin included"
+        source = "" if self.stated is None else f" (the manifest's {self.stated:.3f} on {self.split}{included})"
         return f"{TITLES.get(self.figure, self.figure)}: {bound} 95 % bound {most} {self.limit:.3f}{source}"
 
     def holds(self, low: float, high: float) -> bool:
@@ -114,7 +121,11 @@ class TestedModel(_Part):
 
 
 class SiteData(_Part):
-    """The site's patches: ``sha256`` is of their pixels and labels; ``refused`` could not be read as patches."""
+    """The site's patches: ``sha256`` is of their pixels and labels; ``refused`` could not be read as patches.
+
+    In a test on verdicts, ``patches`` are the drawn answers, ``left`` of them were left to a person and ``unjudged``
+    are decided but not judged; both are 0 in a test on patches.
+    """
 
     source: str
     sha256: str
@@ -123,10 +134,42 @@ class SiteData(_Part):
     negative: int
     not_assessable: int
     refused: int
+    left: int = 0
+    unjudged: int = 0
+
+
+class RegionData(_Part):
+    """People's verdicts on regions of slides: figures among them, which are not part of the rule.
+
+    Attributes:
+        slides: with a verdict on a region.
+        regions: of these slides.
+        confirmed, denied: by people's verdicts.
+        open: without a verdict that counts, or of which people say different things.
+        out_of_scope: slides with verdicts that are left out, since they do not look like what the model was made for.
+        unread: slides with verdicts that are left out, since their run's files are not on this server.
+        sha256: of runs, regions and verdicts.
+    """
+
+    slides: int
+    regions: int
+    confirmed: int
+    denied: int
+    open: int
+    out_of_scope: int
+    unread: int
+    sha256: str
+    figures: tuple[SiteFigure, ...]
 
 
 class AcceptanceReport(_Part):
-    """The result of an acceptance test."""
+    """The result of an acceptance test.
+
+    Attributes:
+        kind: what was judged: labelled patches, or the verdicts that people gave on the server.
+        regions: None in a test on patches.
+        limits: what the figures do not say.
+    """
 
     format: Literal["rosette.acceptance.1"] = "rosette.acceptance.1"
     site: str = Field(max_length=120)
@@ -139,11 +182,19 @@ class AcceptanceReport(_Part):
     scope: SiteScope
     figures: tuple[SiteFigure, ...]
     drift: tuple[SiteDrift, ...]
+    kind: Kind = "patches"
+    regions: RegionData | None = None
+    limits: tuple[str, ...] = ()
     notice: str = NOTICE
 
     @property
     def verdict(self) -> str:
         """The outcome in a sentence."""
+        if self.outcome == "no_outcome":
+            return (
+                "No outcome: there are too few verdicts on answers that were drawn at random. The figures describe "
+                "what was judged; this does not count as an acceptance test."
+            )
         if self.outcome == "out_of_scope":
             return "Refused as out of scope: the patches do not look like what the model was trained on."
         if self.outcome == "failed":
@@ -159,19 +210,17 @@ class Rule:
     Attributes:
         criteria: one condition per figure.
         fault: why the manifest gives no rule; empty if it does.
+        first: what comes before them, in words.
     """
 
     criteria: tuple[Criterion, ...]
     fault: str = ""
+    first: tuple[str, ...] = FIRST
 
     @property
     def texts(self) -> tuple[str, ...]:
         """The rule in words."""
-        return (
-            f"{MIN_PATCHES} to {MAX_PATCHES} labelled patches, at least {MIN_OF_A_LABEL} of each label, none twice",
-            "scope: the median texture and stain lie within the bounds for slides (otherwise out of scope)",
-            *(criterion.text for criterion in self.criteria),
-        )
+        return *self.first, *(criterion.text for criterion in self.criteria)
 
 
 def rule_for(manifest: Manifest) -> Rule:
@@ -191,18 +240,18 @@ def rule_of(metrics: Sequence[Metric], basis: Basis) -> Rule:
         basis: on which it decides full orbits.
     """
     refused = Criterion(figure="share refused or not assessable", side="at_most", of="high", limit=MAX_REFUSED)
-    stated = _stated(metrics, basis)
+    stated = stated_of(metrics, basis)
     required = [refused]
     sensitivity, specificity = stated.get("sensitivity"), stated.get("specificity")
     if sensitivity and specificity:
-        required += [_at_least("sensitivity", sensitivity), _at_least("specificity", specificity)]
+        required += [at_least("sensitivity", sensitivity), at_least("specificity", specificity)]
     elif accuracy := stated.get("accuracy"):
-        required.append(_at_least("mean of sensitivity and specificity", accuracy))
-        required += [_at_least(name, accuracy, 2 * MARGIN) for name in ("sensitivity", "specificity")]
+        required.append(at_least("mean of sensitivity and specificity", accuracy))
+        required += [at_least(name, accuracy, 2 * MARGIN) for name in ("sensitivity", "specificity")]
     else:
         return Rule((), "its manifest states neither accuracy nor sensitivity and specificity: publish it with metrics")
     if auc := stated.get("auc"):
-        required.append(_at_least("auc", auc))
+        required.append(at_least("auc", auc))
     if ece := stated.get("ece"):
         limit = ece.value + MARGIN
         required.append(
@@ -211,16 +260,21 @@ def rule_of(metrics: Sequence[Metric], basis: Basis) -> Rule:
     return Rule(tuple(required))
 
 
-def stated_metrics(manifest: Manifest) -> dict[str, Metric]:
-    """The manifest's figures by name: those on test, else on valid, of the basis on which it decides full orbits."""
-    return _stated(manifest.metrics, _basis(manifest))
+def stated_metrics(manifest: Manifest, basis: Basis | None = None) -> dict[str, Metric]:
+    """The manifest's figures by name: those on test, else on valid.
+
+    Args:
+        basis: of the figures; by default that on which the model decides full orbits.
+    """
+    return stated_of(manifest.metrics, basis or _basis(manifest))
 
 
 def _basis(manifest: Manifest) -> Basis:
     return "orbit" if manifest.orbit else "single"
 
 
-def _stated(metrics: Sequence[Metric], basis: Basis) -> dict[str, Metric]:
+def stated_of(metrics: Sequence[Metric], basis: Basis) -> dict[str, Metric]:
+    """The figures of this basis by name: those on test, else on valid."""
     found: dict[str, Metric] = {}
     for split in SPLITS:
         for metric in metrics:
@@ -231,19 +285,27 @@ def _stated(metrics: Sequence[Metric], basis: Basis) -> dict[str, Metric]:
 
 def judge(rule: Rule, figures: Sequence[SiteFigure], scope: SiteScope) -> tuple[Outcome, tuple[Check, ...]]:
     """The outcome, and each condition with what was found."""
-    by_name = {figure.name: figure for figure in figures}
     within = {"in_scope": "within the bounds", "out_of_scope": "outside of the bounds", "unknown": "too few patches"}
-    checks = [Check(text=rule.texts[1], found=within[scope.verdict], passed=scope.verdict == "in_scope")]
+    first = Check(text=rule.texts[1], found=within[scope.verdict], passed=scope.verdict == "in_scope")
+    checks = (first, *checked(rule, figures))
+    if scope.verdict == "out_of_scope":
+        return "out_of_scope", checks
+    return ("passed" if all(check.passed for check in checks) else "failed"), checks
+
+
+def checked(rule: Rule, figures: Sequence[SiteFigure]) -> list[Check]:
+    """Each criterion with what was found; one whose figure was not measured is not met."""
+    by_name = {figure.name: figure for figure in figures}
+    checks = []
     for criterion in rule.criteria:
         figure = by_name.get(criterion.figure)
         found = f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]" if figure else "not measured"
         passed = figure is not None and criterion.holds(figure.low, figure.high)
         checks.append(Check(text=criterion.text, found=found, passed=passed))
-    if scope.verdict == "out_of_scope":
-        return "out_of_scope", tuple(checks)
-    return ("passed" if all(check.passed for check in checks) else "failed"), tuple(checks)
+    return checks
 
 
-def _at_least(name: str, metric: Metric, margin: float = MARGIN) -> Criterion:
+def at_least(name: str, metric: Metric, margin: float = MARGIN) -> Criterion:
+    """The condition that a figure reaches the manifest's less a margin."""
     limit = metric.value - margin
     return Criterion(figure=name, side="at_least", of="low", limit=limit, stated=metric.value, split=metric.split)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_zoo.acceptance import SiteDrift, SiteFigure, SiteScope, stated_metrics
+from model_zoo.basis import Basis
 from model_zoo.classification import (
     Floats,
     Labels,
@@ -92,12 +93,16 @@ def figures_of(answers: Sequence[SiteAnswer], manifest: Manifest) -> tuple[SiteF
     return tuple(figure.model_copy(update=known.get(figure.name, {})) for figure in found)
 
 
-def drift_of(answers: Sequence[SiteAnswer], manifest: Manifest) -> tuple[SiteDrift, ...]:
+def drift_of(answers: Sequence[SiteAnswer], manifest: Manifest, basis: Basis | None = None) -> tuple[SiteDrift, ...]:
     """The site's distributions against the manifest's reference.
 
     The probability's distribution also depends on the share of positive patches, which is the site's choice here.
+
+    Args:
+        basis: of the answers' probabilities; by default that on which the model decides full orbits.
     """
-    reference = (manifest.orbit or manifest).reference
+    decision = None if basis == "single" else manifest.orbit
+    reference = (decision or manifest).reference
     values: dict[str, list[float | None]] = {
         "probability": [answer.probability for answer in answers],
         "max_deviation": [answer.max_deviation for answer in answers if answer.probability is not None],

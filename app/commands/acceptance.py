@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -25,24 +26,35 @@ from app.diagnosis.acceptance import (
 )
 from app.diagnosis.engine import Engine
 from app.diagnosis.labelled import labelled_files
+from app.diagnosis.scale import Mpp
 from app.records.acceptances import Acceptances
 from app.records.audit import AuditTrail
 from app.registry import release
 from app.registry.registry import Registry
 from app.settings import Settings
 from app.signatures import TrustedKeys
+from app.verdict_test import DAYS, MAX_DAYS, VerdictTest, rule_for_verdicts
+from model_zoo.acceptance import AcceptanceReport
 
 
 def acceptance(
     patches: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             metavar="FOLDER|CSV",
             exists=True,
             help="100 to 500 labelled patches: a folder with one folder for each class, such as normal and tumour, or "
             "a CSV file with the columns file and label.",
         ),
-    ],
+    ] = None,
+    verdicts: Annotated[
+        bool,
+        typer.Option("--verdicts", help="Instead of patches: the verdicts that people gave on this server's answers."),
+    ] = False,
+    days: Annotated[
+        int | None,
+        typer.Option(min=1, max=MAX_DAYS, help=f"With --verdicts: of the last days; {DAYS} by default."),
+    ] = None,
     model: Annotated[Path | None, typer.Option(help="The artifact; by default the active model's.")] = None,
     site: Annotated[str, typer.Option(help="The site's name, for the report.")] = "",
     mpp: Annotated[
@@ -55,27 +67,20 @@ def acceptance(
         bool, typer.Option("--record/--no-record", help="Record the test in the server's database.")
     ] = True,
 ) -> None:
-    """Test a model on a site's own labelled patches, by a rule that is printed first.
+    """Test a model on a site's own labelled patches, or on people's verdicts, by a rule that is printed first.
 
-    Exits with 0 if the model passed, with 1 if it failed, is out of scope, or the command failed.
+    Exits with 0 if the model passed, with 1 if it failed, is out of scope, has no outcome, or the command failed.
     """
     stated = stated_mpp(mpp)
+    if verdicts == (patches is not None) or (verdicts and mpp is not None) or (days is not None and not verdicts):
+        raise typer.BadParameter("give either FOLDER or CSV (with --mpp if needed), or --verdicts (with --days)")
     with readable_errors():
         check_site(site)
         engine = _engine(model)
-        rule = acceptance_rule(engine.manifest)
-        typer.echo(f"Model {engine.manifest.name} {engine.manifest.version}. The rule, stated before a patch is read:")
-        for text in rule.texts:
-            typer.echo(f"  - {text}")
-        listed = [SitePatch(str(file.path), file.label, file.path.read_bytes) for file in labelled_files(patches)]
-        check_amount([patch.label for patch in listed])
-        answered = answer_patches(engine, listed, stated, _tracked)
-        for each in answered:
-            if each.refusal:
-                typer.echo(f"Refused: {each.patch.name}: {each.refusal}", err=True)
-        report = acceptance_report(
-            engine.manifest, engine.network.sha256, answered, site=site, source=patches.name, mpp=stated
-        )
+        if patches is None:
+            report = _of_verdicts(engine, days or DAYS, site)
+        else:
+            report = _of_patches(engine, patches, stated, site)
         tell(report)
         if as_json is not None:
             as_json.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -89,6 +94,33 @@ def acceptance(
             html.write_text(acceptance_file(report), encoding="utf-8")
     if report.outcome != "passed":
         raise typer.Exit(1)
+
+
+def _of_patches(engine: Engine, patches: Path, stated: Mpp, site: str) -> AcceptanceReport:
+    rule = acceptance_rule(engine.manifest)
+    _tell_rule(engine, rule.texts, "a patch")
+    listed = [SitePatch(str(file.path), file.label, file.path.read_bytes) for file in labelled_files(patches)]
+    check_amount([patch.label for patch in listed])
+    answered = answer_patches(engine, listed, stated, _tracked)
+    for each in answered:
+        if each.refusal:
+            typer.echo(f"Refused: {each.patch.name}: {each.refusal}", err=True)
+    return acceptance_report(
+        engine.manifest, engine.network.sha256, answered, site=site, source=patches.name, mpp=stated
+    )
+
+
+def _of_verdicts(engine: Engine, days: int, site: str) -> AcceptanceReport:
+    _tell_rule(engine, rule_for_verdicts(engine.manifest).texts, "a verdict")
+    database = the_database()
+    test = VerdictTest.of(database, AuditTrail(database), Settings().home)
+    return test.report(engine.manifest, engine.network.sha256, days, datetime.now(UTC), site)
+
+
+def _tell_rule(engine: Engine, texts: Sequence[str], read: str) -> None:
+    typer.echo(f"Model {engine.manifest.name} {engine.manifest.version}. The rule, stated before {read} is read:")
+    for text in texts:
+        typer.echo(f"  - {text}")
 
 
 def _engine(model: Path | None) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ from app.commands.database import the_database
 from app.commands.errors import readable_errors
 from app.records.acceptances import Acceptances
 from app.records.audit import AuditTrail
-from model_zoo.acceptance import AcceptanceReport
+from model_zoo.acceptance import AcceptanceReport, RegionData, SiteFigure
 from model_zoo.comparison import TITLES
 from model_zoo.listing import AsJson, show, show_json
 
@@ -26,7 +27,7 @@ def list_acceptances(as_json: AsJson = False) -> None:
         show_json(found)
         return
     if not found:
-        typer.echo("There are no acceptance tests: `rosette acceptance FOLDER` runs one.")
+        typer.echo("There are no acceptance tests: `rosette acceptance FOLDER` or `--verdicts` runs one.")
         return
     rows = [
         (
@@ -62,20 +63,44 @@ def show_acceptance(
 def tell(report: AcceptanceReport) -> None:
     """Print what was found, each condition, and the outcome."""
     data = report.data
-    typer.echo(
-        f"{data.patches} patches, {data.positive} positive and {data.negative} negative; {data.not_assessable} not "
-        f"assessable, {data.refused} refused. Data {data.sha256[:12]}."
-    )
-    for figure in report.figures:
-        stated = "" if figure.stated is None else f"; the manifest states {figure.stated:.3f} on {figure.split}"
-        interval = f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
-        typer.echo(f"  {TITLES.get(figure.name, figure.name)}: {interval}, n = {figure.n}{stated}")
+    if report.kind == "verdicts":
+        typer.echo(
+            f"{data.patches} answers drawn at random: {data.positive} positive and {data.negative} negative by "
+            f"people's verdicts, {data.unjudged} not judged, {data.left} left to a person, {data.not_assessable} not "
+            f"assessable. Data {data.sha256[:12]}."
+        )
+    else:
+        typer.echo(
+            f"{data.patches} patches, {data.positive} positive and {data.negative} negative; {data.not_assessable} not "
+            f"assessable, {data.refused} refused. Data {data.sha256[:12]}."
+        )
+    _tell_figures(report.figures)
+    if report.regions is not None:
+        _tell_regions(report.regions)
     for each in report.drift:
         psi = "" if each.psi is None else f", PSI {each.psi:.3f}"
         typer.echo(f"  drift of {each.figure.replace('_', ' ')}: {each.verdict.replace('_', ' ')}{psi}")
     for check in report.checks:
         typer.echo(f"  {'met    ' if check.passed else 'NOT MET'}  {check.text}: {check.found}")
+    for limit in report.limits:
+        typer.echo(f"  Note: {limit}")
     typer.echo(report.verdict)
+
+
+def _tell_figures(figures: Sequence[SiteFigure]) -> None:
+    for figure in figures:
+        stated = "" if figure.stated is None else f"; the manifest states {figure.stated:.3f} on {figure.split}"
+        interval = f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+        typer.echo(f"  {TITLES.get(figure.name, figure.name)}: {interval}, n = {figure.n}{stated}")
+
+
+def _tell_regions(regions: RegionData) -> None:
+    left_out = f"; {regions.out_of_scope} slides out of scope and {regions.unread} without files are left out"
+    typer.echo(
+        f"Among the judged regions, not part of the rule: {regions.regions} regions of {regions.slides} slides, "
+        f"{regions.confirmed} confirmed, {regions.denied} denied, {regions.open} open{left_out}."
+    )
+    _tell_figures(regions.figures)
 
 
 def _resolved(tests: Acceptances, beginning: str) -> str:

@@ -73,8 +73,11 @@ class Acceptances:
             return [Acceptance(**row._mapping) for row in connection.execute(query)]
 
     def last(self, model_id: str) -> Acceptance | None:
-        """A model's newest acceptance test; None if it has none."""
-        return next(iter(self.listing(model_id)), None)
+        """A model's newest acceptance test with an outcome; None if it has none."""
+        query = select(*_COLUMNS).where(acceptances.c.model_sha256 == model_id, acceptances.c.outcome != "no_outcome")
+        with transaction(self._engine) as connection:
+            row = connection.execute(query.order_by(acceptances.c.id.desc()).limit(1)).one_or_none()
+        return None if row is None else Acceptance(**row._mapping)
 
     def find(self, acceptance_id: str) -> tuple[Acceptance, AcceptanceReport]:
         """An acceptance test and its report.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from sqlalchemy import Connection, delete, insert, select
 
@@ -18,6 +18,19 @@ from app.records.tables import reviews, verdicts
 
 Verdict = Literal["agree", "disagree", "unsure"]
 State = Literal["open", "judged", "disagreed"]
+
+
+class Given(Protocol):
+    """A person's verdict, on an answer or on a region."""
+
+    @property
+    def reviewer(self) -> str: ...
+
+    @property
+    def verdict(self) -> Verdict: ...
+
+
+SomeGiven = TypeVar("SomeGiven", bound=Given)
 
 
 @dataclass(frozen=True)
@@ -49,17 +62,17 @@ class Standing:
 OPEN = Standing("open", None, 0)
 
 
-def latest(given: Iterable[Review]) -> list[Review]:
-    """The review of each person that counts, of one prediction's reviews, oldest first."""
-    found: dict[str, Review] = {}
+def latest(given: Iterable[SomeGiven]) -> list[SomeGiven]:
+    """The review of each person that counts, of one prediction's or region's reviews, oldest first."""
+    found: dict[str, SomeGiven] = {}
     for review in given:
         found.pop(review.reviewer, None)
         found[review.reviewer] = review
     return list(found.values())
 
 
-def standing(given: Iterable[Review]) -> Standing:
-    """The state of an answer with these reviews, oldest first."""
+def standing(given: Iterable[Given]) -> Standing:
+    """The state of an answer or region with these reviews, oldest first."""
     counting = [review.verdict for review in latest(given)]
     agree, disagree = counting.count("agree"), counting.count("disagree")
     if agree == disagree:

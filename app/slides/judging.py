@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from app.access.caller import Caller
 from app.problems import UnknownPart, UnknownRun
 from app.records.region_reviews import RegionReview, RegionReviews
 from app.records.verdicts import Verdict
+from app.slides.region_files import regions_of
 from app.slides.service import SlideService
 
 
@@ -53,8 +53,6 @@ class RegionJudging:
 def _largest(file: Path) -> list[float]:
     """The largest probability of each region, by its number."""
     try:
-        read = json.loads(file.read_bytes())
-        name = f"Largest probability at prevalence {read['rosette']['rule']['prevalence']:g}"
-        return [float(feature["properties"]["measurements"][name]) for feature in read["features"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [region.largest for region in regions_of(file)]
+    except ValueError as error:
         raise UnknownRun("The files of this run are damaged or gone: score the slide again.") from error

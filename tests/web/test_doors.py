@@ -112,6 +112,7 @@ def test_what_a_role_may_not_do_is_refused(lived_in: RunningServer, visitor: Vis
         "/keys", f"/keys/{lived_in.key[4:16]}/revoke", "/models/rollback", f"/models/{model}/activate",
         f"/models/{model}/retire", f"/models/{model}/shadow", "/models/shadow/stop", "/models/upload",
         f"/keys/{lived_in.key[4:16]}/replace", "/status/test-webhook", "/acceptance",
+        "/acceptance/verdicts",
     ):  # fmt: skip
         assert client.post(path, data=sent).status_code == 403, path
     for path in (f"/models/{model}", f"/models/{model}/file", f"/models/{model}/activate"):
