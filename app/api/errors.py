@@ -11,7 +11,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app.api.query import faults_of
-from app.problems import MEDIA_TYPE, InvalidParameter, Problem, ProblemResponse, problem_body
+from app.problems import (
+    MEDIA_TYPE,
+    InvalidParameter,
+    MethodNotAllowed,
+    NotFound,
+    Problem,
+    ProblemResponse,
+    problem_body,
+)
 
 
 def install(app: FastAPI) -> None:
@@ -51,5 +59,9 @@ async def http_error(_: Request, error: Exception) -> Response:
     """The problem of an address or a method that no route takes."""
     assert isinstance(error, HTTPException)
     phrase = HTTPStatus(error.status_code).phrase
-    body = problem_body(phrase.lower().replace(" ", "-"), phrase, error.status_code, f"{error.detail}: see /docs.")
+    slug, title = phrase.lower().replace(" ", "-"), phrase
+    for kind in (NotFound, MethodNotAllowed):
+        if error.status_code == kind.status:
+            slug, title = kind.slug, kind.title
+    body = problem_body(slug, title, error.status_code, f"{error.detail}: see /docs.")
     return ProblemResponse(body, dict(error.headers or {}))
