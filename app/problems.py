@@ -152,11 +152,11 @@ class Forbidden(Problem):
 
 
 class NotFound(Problem):
-    status, slug, title = 404, "not-found", "Not Found"
+    status, slug, title = 404, "not-found", "There is no such address"
 
 
 class MethodNotAllowed(Problem):
-    status, slug, title = 405, "method-not-allowed", "Method Not Allowed"
+    status, slug, title = 405, "method-not-allowed", "The address does not take this method"
 
 
 class TooManyTries(Problem):

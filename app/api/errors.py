@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from app.api.query import faults_of
 from app.problem_response import ProblemResponse, response_of
-from app.problems import MEDIA_TYPE, InvalidParameter, Problem, problem_body
+from app.problems import MEDIA_TYPE, InvalidParameter, MethodNotAllowed, NotFound, Problem, problem_body
 
 
 def install(app: FastAPI) -> None:
@@ -52,5 +52,9 @@ async def http_error(_: Request, error: Exception) -> Response:
     """The problem of an address or a method that no route takes."""
     assert isinstance(error, HTTPException)
     phrase = HTTPStatus(error.status_code).phrase
-    body = problem_body(phrase.lower().replace(" ", "-"), phrase, error.status_code, f"{error.detail}: see /docs.")
+    slug, title = phrase.lower().replace(" ", "-"), phrase
+    for kind in (NotFound, MethodNotAllowed):
+        if error.status_code == kind.status:
+            slug, title = kind.slug, kind.title
+    body = problem_body(slug, title, error.status_code, f"{error.detail}: see /docs.")
     return ProblemResponse(body, dict(error.headers or {}))

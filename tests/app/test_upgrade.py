@@ -191,7 +191,8 @@ def test_every_page_opens(upgraded: RunningServer, earlier: Earlier) -> None:
     models = [f"/models/{row['id']}" for row in earlier.tables["models"]]
     first, second, *_ = (row["id"] for row in earlier.predictions)
     others = [
-        "/", "/cases", "/cases?reason=turning&sort=deviation", "/cases/export.csv?reason=stain", "/cases/export.jsonl",
+        "/", "/cases", "/cases/log?reason=turning&sort=deviation", "/cases/export.csv?reason=stain",
+        "/cases/export.jsonl",
         f"/cases/compare?a={first}&b={second}", "/models", "/keys", "/audit", "/status",
     ]  # fmt: skip
     with httpx.Client(base_url=upgraded.url, headers={"Accept": "text/html"}, timeout=30, trust_env=False) as browser:
