@@ -35,6 +35,17 @@ def _registered(artifact: Path, *uploaded: Path) -> bytes:
         return file.read_bytes()
 
 
+@cache
+def migrated() -> bytes:
+    """An SQLite database in which the migrations ran, and nothing else."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "rosette.db"
+        database = open_database(f"sqlite:///{file}")
+        migrate(database)
+        database.dispose()
+        return file.read_bytes()
+
+
 def furnish(home: Path, model: Path | None, *uploaded: Path) -> None:
     """Give a home without a database the one that a start with the shipped artifact would make, without any key.
 
