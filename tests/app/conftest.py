@@ -40,6 +40,7 @@ from model_zoo.network import Network
 from model_zoo.orbit import Rotations
 from model_zoo.synthetic import synthetic_patch
 from model_zoo.turns import Patch
+from tests.conftest import postgres_database
 from tests.homes import furnish, migrated
 
 TESTER = Actor("a test")
@@ -222,8 +223,18 @@ def sqlite(tmp_path: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def postgres(postgres_url: str) -> Iterator[Engine]:
-    engine = open_database(Settings(database_url=postgres_url).sqlalchemy_url())
+def postgres(migrated_postgres: str) -> Iterator[Engine]:
+    """A PostgreSQL database of the test's own, in which the migrations ran."""
+    with postgres_database(migrated_postgres) as url:
+        engine = open_database(Settings(database_url=url).sqlalchemy_url())
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture
+def empty_sqlite(tmp_path: Path) -> Iterator[Engine]:
+    """An SQLite database of the test's own without tables."""
+    engine = open_database(f"sqlite:///{tmp_path / 'empty.db'}")
     yield engine
     engine.dispose()
 

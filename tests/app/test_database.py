@@ -38,6 +38,13 @@ def sqlite(tmp_path: Path) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.fixture
+def postgres(postgres_url: str) -> Iterator[Engine]:
+    engine = open_database(Settings(database_url=postgres_url).sqlalchemy_url())
+    yield engine
+    engine.dispose()
+
+
 def test_sqlite_is_durable(sqlite: Engine) -> None:
     with sqlite.connect() as connection:
         read = {
