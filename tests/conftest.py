@@ -81,14 +81,14 @@ _databases = count()
 
 
 @contextmanager
-def postgres_database() -> Iterator[str]:
-    """A PostgreSQL database of the caller's own, by its URL."""
+def postgres_database(template: str = "template1") -> Iterator[str]:
+    """A PostgreSQL database of the caller's own, by its URL; it begins as a copy of the database ``template``."""
     if not (given := os.environ.get("ROSETTE_TEST_POSTGRES_URL")):
         pytest.skip("no PostgreSQL: set ROSETTE_TEST_POSTGRES_URL to one in which databases may be made")
     name = f"rosette_test_{os.getpid()}_{next(_databases)}"
     server = create_engine(given, isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
     try:
         yield make_url(given).set(database=name).render_as_string(hide_password=False)
     finally:
@@ -111,3 +111,16 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'rosette.db'}"
     url: str = request.getfixturevalue("postgres_url")
     return url
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres() -> Iterator[str]:
+    """The name of a PostgreSQL database in which the migrations ran, and nothing else."""
+    from app.records.database import open_database  # here, as not all tests need the server's packages
+    from app.records.migrations import migrate
+
+    with postgres_database() as url:
+        engine = open_database(make_url(url))
+        migrate(engine)
+        engine.dispose()
+        yield make_url(url).database or ""

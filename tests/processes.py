@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal
 
+from tests.homes import furnish
 from tests.scale import scaled
 
 KEY = "the-soak-test-brings-its-own-admin-key"
@@ -73,6 +74,9 @@ class Server:
 
 @contextmanager
 def serving(home: Path, model: Path | None, **settings: str) -> Iterator[Server]:
+    """``rosette serve`` with these variables; a home without a database gets that of a first start."""
+    if "ROSETTE_DATABASE_URL" not in settings:
+        furnish(home, model)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ROSETTE_")}
     environment |= {"ROSETTE_HOME": str(home), "ROSETTE_PORT": "0", "ROSETTE_MODEL": str(model or "")}
     environment |= {"ROSETTE_INFERENCE_PROCESSES": "1"} | settings  # starts faster, a hundred times

@@ -40,7 +40,8 @@ from model_zoo.network import Network
 from model_zoo.orbit import Rotations
 from model_zoo.synthetic import synthetic_patch
 from model_zoo.turns import Patch
-from tests.homes import furnish
+from tests.conftest import postgres_database
+from tests.homes import furnish, migrated
 
 TESTER = Actor("a test")
 KEPT = ("ROSETTE_TEST_", "ROSETTE_SHARED")
@@ -214,14 +215,34 @@ def clock() -> Clock:
 
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[Engine]:
+    """An SQLite database of the test's own, in which the migrations ran."""
+    (tmp_path / "rosette.db").write_bytes(migrated())
     engine = open_database(f"sqlite:///{tmp_path / 'rosette.db'}")
     yield engine
     engine.dispose()
 
 
 @pytest.fixture
-def postgres(postgres_url: str) -> Iterator[Engine]:
-    engine = open_database(Settings(database_url=postgres_url).sqlalchemy_url())
+def postgres(migrated_postgres: str) -> Iterator[Engine]:
+    """A PostgreSQL database of the test's own, in which the migrations ran."""
+    with postgres_database(migrated_postgres) as url:
+        engine = open_database(Settings(database_url=url).sqlalchemy_url())
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture
+def empty_sqlite(tmp_path: Path) -> Iterator[Engine]:
+    """An SQLite database of the test's own without tables."""
+    engine = open_database(f"sqlite:///{tmp_path / 'empty.db'}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def empty(database_url: str) -> Iterator[Engine]:
+    """A database of the test's own without tables."""
+    engine = open_database(Settings(database_url=database_url).sqlalchemy_url())
     yield engine
     engine.dispose()
 

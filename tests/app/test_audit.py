@@ -388,9 +388,9 @@ class Heard(logging.Handler):
 
 
 def test_the_head_is_logged_again_and_again_even_if_the_database_failed(
-    sqlite: Engine, caplog: pytest.LogCaptureFixture
+    empty_sqlite: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    trail = AuditTrail(sqlite)
+    trail = AuditTrail(empty_sqlite)
 
     async def listen() -> None:
         heard = Heard()
@@ -401,7 +401,7 @@ def test_the_head_is_logged_again_and_again_even_if_the_database_failed(
                 level, message = await heard.said.get()
                 assert level == "WARNING"
                 assert message.startswith("The audit trail's head cannot be read: The database failed")
-                migrate(sqlite)
+                migrate(empty_sqlite)
                 for subject in ("1", "2"):
                     head = TrailHead(int(subject), trail.record(SERVER, Event("test", subject)).hash)
                     while await heard.said.get() != ("INFO", f"The audit trail's head is {head}"):

@@ -19,6 +19,7 @@ from app.settings import Settings
 from model_zoo.network import Network
 from model_zoo.turns import Patch
 from tests.app.conftest import RunningServer
+from tests.homes import furnish
 
 
 @pytest.fixture
@@ -95,7 +96,8 @@ def test_a_missing_model_is_named(rosette: typer.Typer, patch_file: Path, tmp_pa
 def test_the_greeting_names_a_reachable_address_and_never_the_key(
     tmp_path: Path, artifact_path: Path, settings: dict[str, Any], expected: str
 ) -> None:
-    services = Services(Settings(home=tmp_path, model=artifact_path, **settings))
+    furnish(tmp_path, artifact_path)
+    services = Services(Settings(home=tmp_path, model=artifact_path, inference_processes=1, **settings))
     services.start()
     said = greeting(services, 8000)
     services.stop()
@@ -108,7 +110,7 @@ def test_the_greeting_names_a_reachable_address_and_never_the_key(
 
 
 def test_the_greeting_says_when_nothing_can_be_answered(tmp_path: Path) -> None:
-    services = Services(Settings(home=tmp_path, model=tmp_path / "none"))
+    services = Services(Settings(home=tmp_path, model=tmp_path / "none", inference_processes=1))
     services.start()
     services.start()
     assert "cannot answer" in greeting(services, 8000)
@@ -116,7 +118,8 @@ def test_the_greeting_says_when_nothing_can_be_answered(tmp_path: Path) -> None:
 
 
 def test_the_demo_patch_is_a_tumour(tmp_path: Path, artifact_path: Path, network: Network, tumour: Patch) -> None:
-    services = Services(Settings(home=tmp_path, model=artifact_path))
+    furnish(tmp_path, artifact_path)
+    services = Services(Settings(home=tmp_path, model=artifact_path, inference_processes=1))
     services.start()
     greeting(services, 8000)
     services.stop()

@@ -115,18 +115,18 @@ def test_without_retention_the_time_is_seen_too(database: Engine) -> None:
         Retention(database, AuditTrail(database), 30, moment).delete_some()
 
 
-def test_the_migration_begins_with_the_newest_row(database: Engine) -> None:
+def test_the_migration_begins_with_the_newest_row(empty: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(scripts()))
-    with database.begin() as connection:
+    with empty.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0006")
         known = {column["name"] for column in inspect(connection).get_columns("predictions")}
         rows = [row_of(answer_of(moment), Rotations.FULL, "key") for moment in (NOW - DAY, NOW)]
         earlier = [{name: value for name, value in each.items() if name in known} for each in rows]
         connection.execute(insert(predictions), earlier)
-    migrate(database)
-    with database.connect() as connection:
+    migrate(empty)
+    with empty.connect() as connection:
         assert connection.execute(select(clock.c.seen_at)).scalars().all() == [NOW]
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,21 @@ from app.records.predictions import PredictionLog, check_writable
 from app.records.tables import metadata
 from app.settings import Settings
 from tests.conftest import ROOT
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Engine]:
+    """An empty one, as the migrations are tested here."""
+    engine = open_database(f"sqlite:///{tmp_path / 'rosette.db'}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def postgres(postgres_url: str) -> Iterator[Engine]:
+    engine = open_database(Settings(database_url=postgres_url).sqlalchemy_url())
+    yield engine
+    engine.dispose()
 
 
 def test_sqlite_is_durable(sqlite: Engine) -> None:

@@ -183,9 +183,9 @@ def test_a_report_is_kept_for_a_minute(sqlite: Engine, clock: Clock) -> None:
     assert kept.latest() is not first
 
 
-def test_a_failing_database_is_a_problem(sqlite: Engine) -> None:
+def test_a_failing_database_is_a_problem(empty_sqlite: Engine) -> None:
     with pytest.raises(RecordsUnavailable):
-        Drift(sqlite).latest()
+        Drift(empty_sqlite).latest()
 
 
 def test_sqlite_reads_an_index_alone(sqlite: Engine, manifest: Manifest) -> None:

@@ -26,6 +26,7 @@ from app.server import make_server
 from tests.app.conftest import RunningServer
 from tests.app.test_process import SERVE, environment, url_in
 from tests.conftest import ROOT
+from tests.homes import furnish
 
 KEY = "a-test-brings-its-own-admin-key-of-some-length"
 PNG = {"Content-Type": "image/png"}
@@ -33,11 +34,12 @@ PNG = {"Content-Type": "image/png"}
 
 def lines_of(home: Path, model: Path, ask: Callable[[httpx.Client], object], **settings: str) -> list[str]:
     """What a server wrote to stderr while it was asked."""
+    furnish(home, model)
     log = home / "stderr"
     with log.open("w") as stderr:
         served = subprocess.Popen(
             SERVE,
-            env=environment(home, MODEL=str(model), ADMIN_KEY=KEY, **settings),
+            env=environment(home, MODEL=str(model), ADMIN_KEY=KEY, INFERENCE_PROCESSES="1", **settings),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=stderr,

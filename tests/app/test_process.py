@@ -21,6 +21,7 @@ import httpx
 import pytest
 
 from tests.conftest import ROOT
+from tests.homes import furnish
 from tests.processes import cpu_seconds, family, memory_kb
 
 PNG = {"Content-Type": "image/png"}
@@ -36,9 +37,12 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
 
 @contextmanager
 def process(
-    home: Path, model: Path, *, command: list[str] | None = None, **settings: str
+    home: Path, model: Path, *, command: list[str] | None = None, first: bool = False, **settings: str
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server process, and what it said when it was ready to listen."""
+    """A server process, and what it said when it was ready to listen; its start is the home's first if ``first``."""
+    if not first and "DATABASE_URL" not in settings:
+        furnish(home, model)
+    settings = {"INFERENCE_PROCESSES": "1"} | settings
     served = subprocess.Popen(
         command or SERVE,
         env=environment(home, MODEL=str(model), **settings),
@@ -70,7 +74,7 @@ def url_in(said: str) -> str:
 
 def test_the_printed_curl_line_is_answered_as_it_stands(tmp_path: Path, artifact_path: Path) -> None:
     home = tmp_path / "a home"
-    with process(home, artifact_path) as (served, said):
+    with process(home, artifact_path, first=True) as (served, said):
         [curl] = [line.strip() for line in said.splitlines() if line.strip().startswith("curl ")]
         assert "rsk_" not in said, "the key itself is printed nowhere"
         answered = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, check=True)
@@ -103,7 +107,7 @@ def test_accepted_requests_finish_when_the_server_is_told_to_stop(
     tmp_path: Path, artifact_path: Path, png: bytes
 ) -> None:
     """Sixteen patches wait for one process when SIGTERM comes: each is answered, and recorded."""
-    with process(tmp_path, artifact_path, INFERENCE_PROCESSES="1") as (served, said):
+    with process(tmp_path, artifact_path) as (served, said):
         headers = PNG | {"Authorization": f"Bearer {(tmp_path / 'admin.key').read_text().strip()}"}
         with httpx.Client(base_url=url_in(said), headers=headers, timeout=120, trust_env=False) as client:
             client.post("/predict", content=png)
@@ -185,10 +189,8 @@ def test_the_server_is_light(
         "import atexit, json, sys; atexit.register(lambda: print('MODULES', json.dumps(sorted(sys.modules))));"
         "from model_zoo.cli import main; sys.argv[1:] = ['serve']; main()"
     )
-    with process(tmp_path, artifact_path, command=[sys.executable, "-c", program], INFERENCE_PROCESSES="2") as (
-        served,
-        said,
-    ):
+    command = [sys.executable, "-c", program]
+    with process(tmp_path, artifact_path, command=command, first=True, INFERENCE_PROCESSES="2") as (served, said):
         assert httpx.get(f"{url_in(said)}/readyz").status_code == 200
         start = cpu_seconds(served.pid)
         headers = {"Authorization": f"Bearer {(tmp_path / 'admin.key').read_text().strip()}"}

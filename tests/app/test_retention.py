@@ -139,20 +139,20 @@ def hearing() -> Iterator[asyncio.Queue[str]]:
 
 
 def test_it_goes_on_again_and_again_even_if_the_database_failed(
-    sqlite: Engine, caplog: pytest.LogCaptureFixture
+    empty_sqlite: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     old = datetime(2000, 1, 1, tzinfo=UTC)
 
     async def listen() -> None:
-        retention = Retention(sqlite, AuditTrail(sqlite), 1)
+        retention = Retention(empty_sqlite, AuditTrail(empty_sqlite), 1)
         with hearing() as said:
             task = asyncio.create_task(keep_no_longer(retention, every_s=0.01))
             try:
                 async with asyncio.timeout(120):
                     assert (await said.get()).startswith("Old predictions cannot be deleted: The database failed")
-                    migrate(sqlite)
+                    migrate(empty_sqlite)
                     for number in (2 * MAX_ROWS + 1, 1):
-                        add(sqlite, [old + timedelta(seconds=second) for second in range(number)])
+                        add(empty_sqlite, [old + timedelta(seconds=second) for second in range(number)])
                         while not (await said.get()).startswith("1 predictions were deleted"):
                             pass
             finally:
@@ -161,10 +161,10 @@ def test_it_goes_on_again_and_again_even_if_the_database_failed(
 
     with caplog.at_level(logging.INFO, "rosette.records"):
         asyncio.run(listen())
-    deletions = told(sqlite)
+    deletions = told(empty_sqlite)
     assert [each["deleted"] for each in deletions] == [MAX_ROWS, MAX_ROWS, 1, 1]
     assert deletions[1]["oldest"] == (old + timedelta(seconds=MAX_ROWS)).isoformat()
-    assert count(sqlite, predictions) == 0
+    assert count(empty_sqlite, predictions) == 0
 
 
 def test_a_server_deletes_at_its_start(database_url: str, tmp_path: Path, artifact_path: Path) -> None:

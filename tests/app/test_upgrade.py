@@ -205,13 +205,13 @@ def test_every_page_opens(upgraded: RunningServer, earlier: Earlier) -> None:
             assert all(reason in text for reason in json.loads(row["answer"])["reasons"])
 
 
-def test_an_unknown_reason_becomes_other(database: Engine) -> None:
+def test_an_unknown_reason_becomes_other(empty: Engine) -> None:
     old = Earlier()
     row = old.predictions[1]
     row["answer"] = row["answer"].replace("probability in the review band", "a band of another version is")
-    old.load(database)
-    migrate(database)
-    with transaction(database) as connection:
+    old.load(empty)
+    migrate(empty)
+    with transaction(empty) as connection:
         query = select(predictions.c.reason_codes, predictions.c.answer).where(predictions.c.id == row["id"])
         found = connection.execute(query).one()
     assert (found.reason_codes, found.answer) == ("other", row["answer"])

@@ -18,6 +18,8 @@ from model_zoo.synthetic import synthetic_patch
 from tests.app.acceptance.conftest import write_csv
 from tests.app.conftest import TESTER, RunningServer, assert_problem, database, encoded, postgres, sqlite
 from tests.app.registry.conftest import accurate, fast, id_of, upload
+from tests.conftest import shipped_artifact
+from tests.homes import furnish
 from tests.installed import rosette
 
 __all__ = ["accurate", "database", "fast", "postgres", "sqlite"]
@@ -35,6 +37,7 @@ def test_a_site_like_the_training_patches_passes_and_pages_and_activation_show_i
     tmp_path: Path, site: Path, artifact_path: Path, fast: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROSETTE_HOME", str(tmp_path / "home"))
+    furnish(tmp_path / "home", artifact_path, shipped_artifact(name="fast"))
     with RunningServer(tmp_path / "home", artifact_path) as server:
         client = server.client
         other = upload(client, fast).json()["id"]

@@ -19,6 +19,8 @@ from model_zoo.network import Network
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import TESTER, RunningServer, assert_problem, encoded
 from tests.app.registry.conftest import ONNX, id_of, serving, upload
+from tests.conftest import shipped_artifact
+from tests.homes import furnish
 from tests.model_zoo.resealing import with_manifest
 
 PNG = {"Content-Type": "image/png"}
@@ -39,9 +41,12 @@ def refusing(tmp_path_factory: pytest.TempPathFactory, artifact_path: Path) -> I
 
 
 @pytest.fixture
-def with_fast(server: RunningServer, fast: bytes) -> RunningServer:
-    assert upload(server.client, fast).status_code == 201
-    return server
+def with_fast(tmp_path: Path, artifact_path: Path, fast: bytes) -> Iterator[RunningServer]:
+    """A server of the test's own, to which the other model was uploaded."""
+    furnish(tmp_path / "home", artifact_path, shipped_artifact(name="fast"))
+    with RunningServer(tmp_path / "home", artifact_path) as running:
+        assert listed(running)[id_of(fast)] == "vetted"
+        yield running
 
 
 def listed(server: RunningServer) -> dict[str, str]:

@@ -18,6 +18,8 @@ from app.records.tables import activations
 from app.records.tables import models as table
 from tests.app.conftest import RunningServer, assert_problem
 from tests.app.registry.conftest import id_of, serving, upload
+from tests.conftest import shipped_artifact
+from tests.homes import furnish
 from tests.installed import rosette
 
 PNG = {"Content-Type": "image/png"}
@@ -88,10 +90,16 @@ def assert_degraded(server: RunningServer, served: bytes, broken: str, png: byte
     assert (answer.status_code, answer.json()["model"]["sha256"]) == (200, id_of(served))
 
 
+def with_fast(home: Path, model: Path) -> Path:
+    """The folder, where an SQLite database has the other model, vetted: its upload takes little then."""
+    furnish(home, model, shipped_artifact(name="fast"))
+    return home
+
+
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory: pytest.TempPathFactory, artifact_path: Path) -> Iterator[RunningServer]:
     """A server on which nothing is activated."""
-    with RunningServer(tmp_path_factory.mktemp("home"), artifact_path) as server:
+    with RunningServer(with_fast(tmp_path_factory.mktemp("home"), artifact_path), artifact_path) as server:
         yield server
 
 
@@ -155,7 +163,7 @@ def test_a_row_that_does_not_load_leaves_the_old_model_and_the_start_serving(
 ) -> None:
     """Two models have served; the last one is the last good one."""
     settings = {"admin_key": ADMIN_KEY, "database_url": database_url}
-    with RunningServer(tmp_path / "home", artifact_path, **settings) as server:
+    with RunningServer(with_fast(tmp_path / "home", artifact_path), artifact_path, **settings) as server:
         upload(server.client, fast)
         assert server.client.post(f"/admin/models/{id_of(fast)}/activate").json()["serves_here"] is True
         model_id = store(server.services.database, broken(accurate))
@@ -204,7 +212,7 @@ def test_a_start_where_no_model_was_ever_good_says_so(tmp_path: Path, artifact_p
 def test_an_inference_process_that_dies_over_a_model_leaves_the_old_one_serving(
     tmp_path: Path, artifact_path: Path, accurate: bytes, fast: bytes, png: bytes
 ) -> None:
-    with RunningServer(tmp_path, artifact_path) as server, ThreadPoolExecutor(1) as threads:
+    with RunningServer(with_fast(tmp_path, artifact_path), artifact_path) as server, ThreadPoolExecutor(1) as threads:
         upload(server.client, fast)
         [worker] = server.services.processes._workers
         os.kill(worker.pid, signal.SIGSTOP)
