@@ -11,8 +11,9 @@ import numpy as np
 from pydantic import JsonValue
 from torch import nn
 
+from model_zoo.turns import Patch
 from training.batchnorm import adapt
-from training.data import Patches, halves_of_valid, load
+from training.data import Patches, in_calibrating_half, load
 from training.drawing import images_for_norms
 from training.metrics import FIGURES, ScoredAnswers, difference, measure_seeds
 from training.recipe import Recipe, Run
@@ -24,8 +25,12 @@ from training.weights import usable_network
 
 MOVED = {"flipped": "shift 1 px", "jpeg": f"JPEG quality {JPEG_QUALITY}, shifted grid"}
 MEASURED = {name: FIGURES[name] for name in ("auc", "accuracy")}
-COLUMNS = {"auc": ("AUC", 1), "accuracy": ("accuracy, %", 100), "flipped": ("labels changed by 1 px, %", 100)}
-FORMS = {"auc": ".3f", "accuracy": ".1f", "flipped": ".1f", "jpeg": ".4f"}
+COLUMNS = {  # title, format and factor of each figure
+    "auc": ("AUC", ".3f", 1),
+    "accuracy": ("accuracy, %", ".1f", 100),
+    "flipped": ("labels changed by 1 px, %", ".1f", 100),
+    "jpeg": ("mean change of p by JPEG", ".4f", 1),
+}
 
 
 def run(files: Sequence[Path], data: Path, norm_patches: int) -> Document:
@@ -44,19 +49,20 @@ def run(files: Sequence[Path], data: Path, norm_patches: int) -> Document:
     if len({file.name for file in files}) < len(files):
         raise ValueError("two networks have the same name: rename a folder or file")
     train, valid = load(data, "train"), load(data, "valid")
-    choosing = halves_of_valid(valid)[0]
-    moved = {figure: _moved(choosing, perturbations()[name]) for figure, name in MOVED.items()}
+    chosen = ~in_calibrating_half(valid)
+    moved = {figure: _moved(valid.images[chosen], perturbations()[name]) for figure, name in MOVED.items()}
     answers: dict[str, tuple[Document, ScoredAnswers, dict[str, Floats]]] = {}
     for name, about, network in _networks(files, train, norm_patches):
-        answers[name] = (about, _scored(network, valid), _changes(network, choosing, moved))
-    _, scored, changes = next(iter(answers.values()))
+        scored = ScoredAnswers(_probability(network, valid.images), 0.5)
+        answers[name] = (about, scored, _changes(network, scored.probability[chosen], moved))
+    _, first, changes = next(iter(answers.values()))
     rows: list[JsonValue] = [
         {
             "name": name,
             **about,
             "figures": _figures(own, own_changes, valid),
             "to_first": {
-                **{k: asdict(v) for k, v in difference([own], [scored], valid.labels, MEASURED).items()},
+                **{k: asdict(v) for k, v in difference([own], [first], valid.labels, MEASURED).items()},
                 **{k: mean_interval(own_changes[k] - changes[k]) for k in MOVED},
             },
         }
@@ -64,7 +70,7 @@ def run(files: Sequence[Path], data: Path, norm_patches: int) -> Document:
     ]
     return {
         **provenance({"train": train.sha256, "valid": valid.sha256}),
-        "n": {"valid": len(valid), "choosing": len(choosing)},
+        "n": {"valid": len(valid), "choosing": int(chosen.sum())},
         "rows": rows,
     }
 
@@ -94,26 +100,18 @@ def _fit(file: Path) -> Document | None:
     }
 
 
-def _moved(patches: Patches, several: Sequence[Perturb]) -> list[Patches]:
-    return [
-        Patches(np.stack([perturb(image) for image in patches.images]), patches.labels, patches.source)
-        for perturb in several
-    ]
+def _moved(images: Patch, several: Sequence[Perturb]) -> list[Patch]:
+    return [np.stack([perturb(image) for image in images]) for perturb in several]
 
 
-def _probability(network: nn.Module, patches: Patches) -> Floats:
+def _probability(network: nn.Module, images: Patch) -> Floats:
     """Uncalibrated probabilities, [N]."""
-    probability: Floats = np.exp(-np.logaddexp(0.0, -logit_difference(network, patches.images).astype(np.float64)))
+    probability: Floats = np.exp(-np.logaddexp(0.0, -logit_difference(network, images).astype(np.float64)))
     return probability
 
 
-def _scored(network: nn.Module, patches: Patches) -> ScoredAnswers:
-    return ScoredAnswers(_probability(network, patches), 0.5)
-
-
-def _changes(network: nn.Module, choosing: Patches, moved: dict[str, list[Patches]]) -> dict[str, Floats]:
+def _changes(network: nn.Module, before: Floats, moved: dict[str, list[Patch]]) -> dict[str, Floats]:
     """By patch, [N]: the share of shifts that change the label, and the mean change of p by re-encoding."""
-    before = _probability(network, choosing)
     after = {name: np.stack([_probability(network, each) for each in several]) for name, several in moved.items()}
     return {
         "flipped": ((after["flipped"] >= 0.5) != (before >= 0.5)).mean(0),
@@ -128,14 +126,13 @@ def _figures(scored: ScoredAnswers, changes: dict[str, Floats], patches: Patches
 
 def section(d: Any) -> list[str]:
     """Markdown: a row for each network, and its paired differences to the first."""
-    titles = {k: COLUMNS.get(k, ("mean change of p by JPEG", 1)) for k in FORMS}
 
-    def cells(row: Any, key: str, sign: str) -> list[str]:
-        return [cell(row[key][k], sign + FORMS[k], titles[k][1]) for k in FORMS]
+    def cells(row: Any, key: str, sign: str = "") -> list[str]:
+        return [cell(row[key][name], sign + form, factor) for name, (_, form, factor) in COLUMNS.items()]
 
-    rows = [[row["name"], _told(row), *cells(row, "figures", "")] for row in d["rows"]]
+    rows = [[row["name"], _told(row), *cells(row, "figures")] for row in d["rows"]]
     differences = [[row["name"], *cells(row, "to_first", "+")] for row in d["rows"][1:]]
-    header = [title for title, _ in titles.values()]
+    header = [title for title, _, _ in COLUMNS.values()]
     lines = [
         "Float networks, the patch as given, uncalibrated, threshold 0.5. AUC and accuracy: valid "
         f"(n = {d['n']['valid']:,}); shifts by 1 px, the mean over four directions, and JPEG (quality {JPEG_QUALITY}, "
