@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import nullcontext, redirect_stdout
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from time import perf_counter
 
@@ -76,6 +77,8 @@ def _begin(data: Path, threads: int) -> None:
     global _material  # a process reads the patches once, for all of its cells
     if sys.platform == "linux":  # a killed study must not leave a worker that writes to the same folder as the next one
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if (parent := parent_process()) is not None and not parent.is_alive():
+            os._exit(1)  # it ended while this process imported torch
     torch.set_num_threads(threads)
     _material = Material.load(data)
 
