@@ -200,7 +200,8 @@ class AcceptanceReport(_Part):
         if self.outcome == "failed":
             failed = sum(not check.passed for check in self.checks)
             return f"Failed: {failed} of {len(self.checks)} conditions are not met. Do not rely on this model here."
-        return f"Passed: all {len(self.checks)} conditions are met on these patches."
+        these = "patches" if self.kind == "patches" else "verdicts"
+        return f"Passed: all {len(self.checks)} conditions are met on these {these}."
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ class Resampled:
         self._count = int(self._place.max()) + 1
         self._members = [np.flatnonzero(self._place == group) for group in range(self._count)]
         self._drawn = np.random.default_rng(0).integers(self._count, size=(RESAMPLES, self._count))
-        self._times = np.stack([np.bincount(drawn, minlength=self._count) for drawn in self._drawn])
+        times = [np.bincount(drawn, minlength=self._count) for drawn in self._drawn]
+        self._times = np.array(times, np.float64)
 
     def ratios(self, above: Values | Flags, below: Values | Flags) -> Values:
         """The sum of ``above`` over that of ``below`` in each draw, [1000]; both [N]; NaN where ``below`` is 0."""

@@ -27,6 +27,7 @@ from slides.patch import patch_of, write_patch
 from slides.pool import Pool
 from slides.regions import Rule
 from slides.run import Heard, score_slide
+from slides.runfile import read_runfile
 from slides.score import Measures, SlideRotations, SlideShifts
 from slides.summary import MOST_UNREAD, unread
 from slides.verify import verify_run
@@ -118,12 +119,16 @@ def cut(
     """Write the 96×96 patch of one cell, as the model sees it."""
     _check_installed()
     with _readable():
-        with open_slide(slide_file, open_model(model).manifest, mpp) as opened:
+        manifest = open_model(model).manifest
+    with _readable(f"{slide_file}: "):
+        with open_slide(slide_file, manifest, mpp) as opened:
             patch = patch_of(opened, column, row)
             scale = opened.plan.microns_per_pixel
         if patch is None:
             raise ValueError(f"a part of the cell at column {column}, row {row} cannot be read: the file is damaged")
+    with _readable(f"the patch cannot be written to {output}: "):
         write_patch(patch, scale, output)
+    typer.echo(f"Wrote {output}")
 
 
 @slide.command()
@@ -193,6 +198,8 @@ def _scored(path: Path, order: _Order, pool: Pool, bar: Progress) -> _Outcome:
             model, measures = order.model, order.measures
             folder, cells = score_slide(opened.reader.path, order.out, opened, model, measures, pool, heard, order.rule)
         say(f"{path.name}: {_counted(cells)}; {folder}")
+        if (scope := read_runfile(folder).scope) is not None and scope.verdict != "in_scope":
+            say(f"{path.name}: {scope.text}")
     except (ValueError, OSError, MemoryError) as error:
         say(f"rosette: {path}: {str(error) or type(error).__name__}")
         return _Outcome.FAILED
@@ -223,10 +230,10 @@ def _check_installed() -> None:
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def _readable(about: str = "") -> Iterator[None]:
     """What a person can mend is said in a sentence, not in a stack trace."""
     try:
         yield
     except (ValueError, OSError) as error:
-        typer.echo(f"rosette: {error}", err=True)
+        typer.echo(f"rosette: {about}{error}", err=True)
         raise typer.Exit(1) from error

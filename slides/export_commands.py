@@ -31,7 +31,7 @@ class Target(StrEnum):
     DICOM = "dicom"
 
 
-Folder = Annotated[Path, typer.Argument(help="Folder of a complete run.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a complete run.")]
 Prevalence = Annotated[float, typer.Option(help="Share of the slide's cells that hold metastasis, between 0 and 1.")]
 MinArea = Annotated[float, typer.Option(help="Smallest region in mm².")]
 High = Annotated[float, typer.Option(help="Probability that a region reaches somewhere.")]

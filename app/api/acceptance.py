@@ -19,7 +19,7 @@ from app.diagnosis.acceptance import MAX_SITE
 from app.records.acceptances import Acceptance
 from app.services import Services, services_of
 from app.verdict_test import DAYS, MAX_DAYS
-from model_zoo.acceptance import AcceptanceReport, Outcome
+from model_zoo.acceptance import AcceptanceReport, Kind, Outcome
 
 router = APIRouter(prefix="/admin/acceptance", tags=["models"])
 
@@ -37,6 +37,7 @@ class ListedAcceptance(BaseModel):
     patches: int
     tested_by: str
     tested_at: datetime
+    kind: Kind = Field(description="Whether labelled patches were judged, or people's verdicts.")
 
     @classmethod
     def of(cls, found: Acceptance) -> ListedAcceptance:

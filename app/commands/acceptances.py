@@ -32,11 +32,11 @@ def list_acceptances(as_json: AsJson = False) -> None:
     rows = [
         (
             *(each.id[:13], each.outcome.replace("_", " "), each.site, str(each.patches)),
-            *(each.model_sha256[:12], each.tested_by, each.tested_at),
+            *(each.model_sha256[:12], each.tested_by, each.tested_at, each.kind),
         )
         for each in found
     ]
-    show(("id", "outcome", "site", "patches", "model", "by", "tested"), rows, whole=("model",))
+    show(("id", "outcome", "site", "patches", "model", "by", "tested", "from"), rows, whole=("model",))
 
 
 @acceptances.command("show")
@@ -95,10 +95,10 @@ def _tell_figures(figures: Sequence[SiteFigure]) -> None:
 
 
 def _tell_regions(regions: RegionData) -> None:
-    left_out = f"; {regions.out_of_scope} slides out of scope and {regions.unread} without files are left out"
     typer.echo(
-        f"Among the judged regions, not part of the rule: {regions.regions} regions of {regions.slides} slides, "
-        f"{regions.confirmed} confirmed, {regions.denied} denied, {regions.open} open{left_out}."
+        f"Among the judged regions, not part of the rule: slides: {regions.slides}; regions: {regions.regions}, of "
+        f"them confirmed: {regions.confirmed}, denied: {regions.denied}, open: {regions.open}; slides left out: "
+        f"{regions.out_of_scope} out of scope, {regions.unread} without files."
     )
     _tell_figures(regions.figures)
 

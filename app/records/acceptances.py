@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, case, insert, select
 from uuid_utils.compat import uuid7
 
 from app.problems import UnknownAcceptance
 from app.records.audit import Actor, AuditTrail, Event
 from app.records.database import transaction
 from app.records.tables import acceptances
-from model_zoo.acceptance import AcceptanceReport
+from model_zoo.acceptance import AcceptanceReport, Kind
 
 MAX_LISTED = 200
 
 
 @dataclass(frozen=True)
 class Acceptance:
-    """A recorded acceptance test without its report; ``outcome`` is the report's."""
+    """A recorded acceptance test without its report; ``outcome`` and ``kind`` are the report's."""
 
     id: str
     model_sha256: str
@@ -29,9 +29,12 @@ class Acceptance:
     patches: int
     tested_by: str
     tested_at: datetime
+    kind: Kind
 
 
 _COLUMNS = [column for column in acceptances.columns if column.name != "report"]
+# In JSON this is no part of a text, whose quotes are escaped.
+_KIND = case((acceptances.c.report.contains('"kind":"verdicts"'), "verdicts"), else_="patches").label("kind")
 
 
 class Acceptances:
@@ -54,19 +57,21 @@ class Acceptances:
             patches=report.data.patches,
             tested_by=actor.who,
             tested_at=datetime.now(UTC),
+            kind=report.kind,
         )
         text = report.model_dump_json()
         after = {"acceptance": found.id, "outcome": found.outcome, "site": found.site, "data": report.data.sha256}
         figures = {each.name: [each.value, each.low, each.high] for each in report.figures}
         with self._audit.transaction() as connection:
-            connection.execute(insert(acceptances), vars(found) | {"report": text})
+            row = {name: value for name, value in vars(found).items() if name != "kind"}
+            connection.execute(insert(acceptances), row | {"report": text})
             event = Event("model.acceptance", found.model_sha256, after=after | {"figures": figures})
             self._audit.append(connection, actor, event)
         return found
 
     def listing(self, model_id: str | None = None) -> list[Acceptance]:
         """At most 200 acceptance tests, newest first, of one model or of all."""
-        query = select(*_COLUMNS).order_by(acceptances.c.id.desc()).limit(MAX_LISTED)
+        query = select(*_COLUMNS, _KIND).order_by(acceptances.c.id.desc()).limit(MAX_LISTED)
         if model_id is not None:
             query = query.where(acceptances.c.model_sha256 == model_id)
         with transaction(self._engine) as connection:
@@ -74,7 +79,9 @@ class Acceptances:
 
     def last(self, model_id: str) -> Acceptance | None:
         """A model's newest acceptance test with an outcome; None if it has none."""
-        query = select(*_COLUMNS).where(acceptances.c.model_sha256 == model_id, acceptances.c.outcome != "no_outcome")
+        query = select(*_COLUMNS, _KIND).where(
+            acceptances.c.model_sha256 == model_id, acceptances.c.outcome != "no_outcome"
+        )
         with transaction(self._engine) as connection:
             row = connection.execute(query.order_by(acceptances.c.id.desc()).limit(1)).one_or_none()
         return None if row is None else Acceptance(**row._mapping)
@@ -94,7 +101,8 @@ class Acceptances:
         if row is None:
             raise _unknown(acceptance_id)
         described = {name: value for name, value in row._mapping.items() if name != "report"}
-        return Acceptance(**described), AcceptanceReport.model_validate_json(row.report)
+        report = AcceptanceReport.model_validate_json(row.report)
+        return Acceptance(**described, kind=report.kind), report
 
 
 def _unknown(acceptance_id: str) -> UnknownAcceptance:

@@ -16,7 +16,7 @@ from app.records.tables import predictions, region_reviews, samples, slide_runs,
 from app.records.verdicts import Standing, standing
 from model_zoo.verdict_figures import DrawnAnswer
 
-MAX_ANSWERS = 5_000
+MAX_ANSWERS = 2_000
 MAX_RUNS = 500
 
 
@@ -43,7 +43,7 @@ class SiteVerdicts:
         self._runs = runs
 
     def drawn(self, model_id: str, since: datetime) -> list[DrawnAnswer]:
-        """A model's answers since then that were drawn at random, newest first, at most 5,000; a patch counts once."""
+        """A model's answers since then that were drawn at random, newest first, at most 2,000; a patch counts once."""
         columns = predictions.c
         joined = samples.join(predictions, columns.id == samples.c.prediction_id)
         joined = joined.outerjoin(verdicts, verdicts.c.prediction_id == columns.id)

@@ -105,6 +105,7 @@ def test_cut_writes_what_was_scored(scored: Path, slide: Path, network: Network,
 
 def test_cut_names_the_cells_that_there_are(slide: Path, tmp_path: Path) -> None:
     said = rosette("slide", "cut", slide, "99", "0", "-o", tmp_path / "patch.png", code=1)
+    assert f"rosette: {slide}: there is no cell at column 99" in said
     assert "columns go from 0 to 11, rows to 8" in said
     assert not (tmp_path / "patch.png").exists()
 
@@ -168,7 +169,10 @@ def test_bad_slides_are_refused_in_a_sentence_each_and_stop_no_other(slide: Path
         assert sentence in line, name
     assert "Traceback" not in said
     assert "8 of 9 slides failed" in said
-    assert read_run(folder_in(out))[0].slide.name == slide.name
+    run, _ = read_run(folder_in(out))
+    assert run.slide.name == slide.name
+    assert run.scope is not None
+    assert (f"{slide.name}: {run.scope.text}" in said) == (run.scope.verdict != "in_scope")
 
 
 def test_a_stated_scale_counts(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_site_is_tested_in_the_browser_as_by_the_command(
     for label, kind in (("Patches with tumour", "tumour"), ("Patches without tumour", "normal")):
         page.get_by_label(label).set_input_files([payload(name, data) for name, data in site[kind].items()])
         expect(page.locator("#chosen")).to_contain_text("at least 30 of each" if kind == "tumour" else "50 with and 51")
-    page.get_by_label("Site").fill("Ward <7>")
+    page.locator("#test").get_by_label("Site").fill("Ward <7>")
     page.get_by_role("button", name="Run the test").click()
     page.locator("[data-outcome]").wait_for()
     expect(page.locator("#steps li.failed")).to_contain_text("normal/letter.png The body is a PDF file")

@@ -251,9 +251,11 @@ def test_the_command_the_api_and_the_page(
         said = rosette("acceptance", "--verdicts", "--days", "30", "--site", "Ward 7", "--html", tmp_path / "it.html")
         assert said.index("The rule, stated before a verdict is read") < said.index("240 answers drawn at random")
         assert "Passed: all 10 conditions are met" in said
-        assert "1 confirmed, 0 denied, 1 open" in said
+        assert "confirmed: 1, denied: 0, open: 1" in said
         assert "Among the judged regions of slides" in (tmp_path / "it.html").read_text()
-        newest = client.get("/admin/acceptance").json()["acceptance_tests"][0]["id"]
+        listed = client.get("/admin/acceptance").json()["acceptance_tests"]
+        assert [each["kind"] for each in listed] == ["verdicts"] * 3
+        newest = listed[0]["id"]
         by_command = AcceptanceReport.model_validate(client.get(f"/admin/acceptance/{newest}").json()["report"])
         assert by_command == report
         assert "Among the judged regions" in rosette("acceptances", "show", newest)
