@@ -120,7 +120,7 @@ def migrated_postgres() -> Iterator[str]:
     from app.records.migrations import migrate
 
     with postgres_database() as url:
-        engine = open_database(make_url(url))
+        engine = open_database(url)
         migrate(engine)
         engine.dispose()
         yield make_url(url).database or ""
