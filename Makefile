@@ -7,13 +7,14 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--custom-compile-command "make lock"
 PYTEST := $(BIN)/python -m pytest
 CORES := --numprocesses logical --maxprocesses 4
-# One process more than there are cores: a third of the tests' time is waiting.
-PARALLEL = --numprocesses $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
+# Two processes more than there are cores: a third of the tests' time is waiting.
+PARALLEL = --numprocesses $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 2))')
 SHORT := --dist loadfile --no-loadscope-reorder -m "not soak and not docker"
 # Coverage counts app, model_zoo and slides. It slows down most what the tests of training/ do; of these, three test model_zoo.
 COUNTED := $(patsubst %,tests/training/test_%.py,metrics region slide_scope)
-OTHERS := $(filter-out tests/__pycache__/ tests/web/ tests/training/ tests/docker/,$(wildcard tests/*/)) $(wildcard tests/test_*.py) $(COUNTED)
-AFTER_WEB := true # a command that runs when the tests of the pages have ended
+PAGES := tests/web/ tests/oidc/
+OTHERS := $(filter-out tests/__pycache__/ tests/training/ tests/docker/ $(PAGES),$(wildcard tests/*/)) $(wildcard tests/test_*.py) $(COUNTED)
+BEFORE_WEB := true # a command that runs before the tests of the pages
 SOAKED = $(shell grep -rl --include='test_*.py' 'mark.soak' tests)
 KERNELS := scripts/hatch_build.py model_zoo/kernels.h model_zoo/_kernels.c slides/_kernels.c
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
@@ -35,12 +36,12 @@ test: lint training-test coverage ## Install everything, check style and types, 
 training-test: .venv/.test ## Run the tests of training/, without coverage
 	$(PYTEST) $(CORES) $(SHORT) tests/training $(addprefix --ignore ,$(COUNTED))
 
-coverage: .venv/.test ## Run the other tests with coverage: those of the pages, then the rest
+coverage: .venv/.test ## Run the other tests with coverage, at last those of the pages
 	@core=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') && \
 	export COVERAGE_CORE=$$core && set -x && status=0 && \
-	{ $(PYTEST) $(PARALLEL) $(SHORT) --cov --cov-report= --cov-fail-under=0 tests/web || status=1; } && \
-	$(AFTER_WEB) && \
-	{ $(PYTEST) $(PARALLEL) $(SHORT) --cov --cov-append --cov-report=term $(OTHERS) || status=1; } && \
+	{ $(PYTEST) $(PARALLEL) $(SHORT) --cov --cov-report= --cov-fail-under=0 $(OTHERS) || status=1; } && \
+	$(BEFORE_WEB) && \
+	{ $(PYTEST) $(PARALLEL) $(SHORT) --cov --cov-append --cov-report=term $(PAGES) || status=1; } && \
 	exit $$status
 
 soak: .venv/.test ## Run the long tests, short form: kills, activations, overload, damaged input
@@ -99,10 +100,13 @@ clean: ## Remove everything that can be rebuilt; keeps the server's data
 	$(PIP) --no-deps --editable .
 	@touch $@
 
+# pip compiles modules on one core; compileall takes all.
+.venv/.test: export PIP_NO_COMPILE = 1
 .venv/.test: pyproject.toml scripts/install-torch $(KERNELS) | .venv/bin/pip
 	scripts/install-torch $(BIN)/python
 	$(PIP) --editable '.[training,dev]'
 	$(PIP) --no-deps --upgrade --target .venv/mlserver mlserver==1.7.1
+	@$(BIN)/python -W ignore -m compileall -qq -j 0 .venv || true
 	@touch .venv/.serve $@
 
 .venv/.lock: | .venv/bin/pip

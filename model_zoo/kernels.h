@@ -1,7 +1,7 @@
 /* What the loops of model_zoo/_kernels.c and slides/_kernels.c share. */
 
-#ifndef ROSETTE_KERNELS_H
-#define ROSETTE_KERNELS_H
+#ifndef KERNELS_H
+#define KERNELS_H
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>

@@ -99,7 +99,7 @@ FULL = tuple(f"{n}.png,{n % 2}" for n in range(100))
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        (patches(40, "tumour") + patches(40, "normal"), "There are 80 patches, 40 negative and 40 positive"),
+        (patches(40, "tumour") + patches(40, "normal"), "number of patches is 80 (40 negative, 40 positive)"),
         (patches(90, "tumour") + patches(20, "normal"), "at least 30 of each label"),
         (patches(501), "More than 500 patches were chosen"),
         ([("normal", ("", b""))] * 506, "More than 500 patches were chosen"),
@@ -117,7 +117,7 @@ FULL = tuple(f"{n}.png,{n % 2}" for n in range(100))
         (rows(*FULL) * 2 + patches(100), "2 CSV files were chosen"),
         ([("labels", ("list.csv", b"file,label\n\xff"))], "list.csv is not CSV in UTF-8"),
         ([("tumour", ("huge.png", bytes(2**20 + 1)))], "huge.png has over 1048576 bytes"),
-        ([("tumour", ("", b""))], "There are 0 patches"),
+        ([("tumour", ("", b""))], "number of patches is 0"),
         ([("else", ("a.png", b"x"))], "The form&#39;s field is named &#39;else&#39;"),
     ],
 )

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import Engine, insert, select, text
 
 from app.records import models
+from app.records.database import WRITE_FIRST
 from app.records.tables import activations
 from app.records.tables import models as table
 from tests.app.conftest import RunningServer, assert_problem
@@ -59,7 +60,7 @@ def store(database: Engine, data: bytes) -> str:
         "uploaded_by": "a test",
         "uploaded_at": datetime.now(UTC),
     }
-    with database.begin() as connection:
+    with database.execution_options(**WRITE_FIRST).begin() as connection:
         if connection.execute(select(table.c.id).where(table.c.id == row["id"])).first() is None:
             connection.execute(insert(table), row | {"data": data})
     return id_of(data)
@@ -67,7 +68,7 @@ def store(database: Engine, data: bytes) -> str:
 
 def activate(database: Engine, model_id: str) -> None:
     """Make a model the active one without asking anybody."""
-    with database.begin() as connection:
+    with database.execution_options(**WRITE_FIRST).begin() as connection:
         last = models.active(connection)
         row = {"number": last.number + 1 if last else 1, "model_id": model_id, "activated_by": "a test"}
         connection.execute(insert(activations), row | {"activated_at": datetime.now(UTC)})
