@@ -28,7 +28,7 @@ def average(run: Path, other: Path, folder: Path, train: Patches, *, weight: flo
     """Write a run folder with the weights ``(1 - weight) · run + weight · other``.
 
     Base filters, scales and shifts of batch norm and the classifier are averaged. The statistics of batch norm are
-    estimated again on training patches as they are. Equal arguments give equal weights.
+    estimated again on training patches as they are. Equal arguments give equal weights, up to rounding.
 
     Args:
         run: a run folder; the recipe and the learning curve are taken from it.

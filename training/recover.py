@@ -33,7 +33,7 @@ class RecoveryError(ValueError):
 
 def recover(file: Path, patches: npt.NDArray[np.uint8]) -> MobileNetV2:
     """The network of a float32 artifact, in evaluation mode; its logits differ only by rounding. Equal
-    arguments give equal weights.
+    arguments give equal weights, up to rounding.
 
     Args:
         file: a float32 artifact of a MobileNetV2.
