@@ -1,6 +1,7 @@
 """Load test of Rosette, onnxruntime alone and other servers with the same artifact, in one run on one machine.
 
     python -m benchmarks.load              # everything: about 19 minutes
+    python -m benchmarks.load --rounds 3   # about 13 minutes, wider intervals
     python -m benchmarks.load --quick      # a test of the benchmark itself; its figures are not valid
     python -m benchmarks.load --report     # write docs/performance.md from docs/results/load.json, measure nothing
 
@@ -23,6 +24,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -216,6 +218,7 @@ def main() -> None:
         prog="python -m benchmarks.load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="short measurements and few rounds")
+    parser.add_argument("--rounds", type=int, help="rounds of the main part, instead of 6: fewer widen the intervals")
     parser.add_argument("--install", action="store_true", help="install what is missing of the others, measure nothing")
     parser.add_argument("--report", action="store_true", help="write the page from the results, measure nothing")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
@@ -230,7 +233,8 @@ def main() -> None:
     if not options.report:
         if shutil.which("wrk") is None:
             parser.error("wrk is not installed: Debian and Ubuntu have it as the package wrk")
-        results = measured(options.models, options.only, QUICK if options.quick else FULL)
+        pace = QUICK if options.quick else FULL
+        results = measured(options.models, options.only, replace(pace, rounds=options.rounds or pace.rounds))
         options.results.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     options.page.write_text(page(json.loads(options.results.read_text(encoding="utf-8"))), encoding="utf-8")
 
