@@ -7,8 +7,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--custom-compile-command "make lock"
 PYTEST := $(BIN)/python -m pytest
 CORES := --numprocesses logical --maxprocesses 4
-# Two processes more than there are cores: a third of the tests' time is waiting.
-PARALLEL = --numprocesses $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 2))')
+# One process more than there are cores: a third of the tests' time is waiting.
+PARALLEL = --numprocesses $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 SHORT := --dist loadfile --no-loadscope-reorder -m "not soak and not docker"
 # Coverage counts app, model_zoo and slides. It slows down most what the tests of training/ do; of these, three test model_zoo.
 COUNTED := $(patsubst %,tests/training/test_%.py,metrics region slide_scope)

@@ -164,7 +164,8 @@ def test_a_chunk_that_kills_its_workers_is_a_hole(slide: Path, tmp_path: Path, m
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
     preload = f"--preload={tmp_path / 'deadly.py'}"
     with scheduler(tmp_path) as address, worker(tmp_path, address, "w", "--nanny", preload):
-        rosette("slide", "score", slide, "--out", tmp_path / "out", *PLAIN, "--cluster", address)
+        said = rosette("slide", "score", slide, "--out", tmp_path / "out", *PLAIN, "--cluster", address, code=1)
+    assert "crashed repeatedly" in said
     _, cells = read_run(next((tmp_path / "out").iterdir()))
     holes = cells.where(State.HOLE)
     assert holes[:48, 48:96].any()
