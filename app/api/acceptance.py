@@ -19,6 +19,7 @@ from app.diagnosis.acceptance import MAX_SITE
 from app.records.acceptances import Acceptance
 from app.services import Services, services_of
 from app.verdict_test import DAYS, MAX_DAYS
+from app.wording import SHA256
 from model_zoo.acceptance import AcceptanceReport, Kind, Outcome
 
 router = APIRouter(prefix="/admin/acceptance", tags=["models"])
@@ -56,7 +57,7 @@ class AcceptanceDetail(ListedAcceptance):
 class VerdictTestRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    model: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="SHA-256; by default the model that serves.")
+    model: str | None = Field(None, pattern=SHA256, description="SHA-256; by default the model that serves.")
     days: int = Field(DAYS, ge=1, le=MAX_DAYS, description="Answers and slide runs of the last days.")
     site: str = Field("", max_length=MAX_SITE, description="The site's name, for the report.")
 

@@ -213,38 +213,48 @@ def clock() -> Clock:
     return Clock()
 
 
+@contextmanager
+def opened(url: str) -> Iterator[Engine]:
+    """A database by its URL, as the server opens it."""
+    engine = open_database(Settings(database_url=url).sqlalchemy_url())
+    yield engine
+    engine.dispose()
+
+
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[Engine]:
     """An SQLite database of the test's own, in which the migrations ran."""
     (tmp_path / "rosette.db").write_bytes(migrated())
-    engine = open_database(f"sqlite:///{tmp_path / 'rosette.db'}")
-    yield engine
-    engine.dispose()
+    with opened(f"sqlite:///{tmp_path / 'rosette.db'}") as engine:
+        yield engine
 
 
 @pytest.fixture
 def postgres(migrated_postgres: str) -> Iterator[Engine]:
     """A PostgreSQL database of the test's own, in which the migrations ran."""
-    with postgres_database(migrated_postgres) as url:
-        engine = open_database(Settings(database_url=url).sqlalchemy_url())
+    with postgres_database(migrated_postgres) as url, opened(url) as engine:
         yield engine
-        engine.dispose()
 
 
 @pytest.fixture
 def empty_sqlite(tmp_path: Path) -> Iterator[Engine]:
     """An SQLite database of the test's own without tables."""
-    engine = open_database(f"sqlite:///{tmp_path / 'empty.db'}")
-    yield engine
-    engine.dispose()
+    with opened(f"sqlite:///{tmp_path / 'empty.db'}") as engine:
+        yield engine
+
+
+@pytest.fixture
+def empty_postgres(postgres_url: str) -> Iterator[Engine]:
+    """A PostgreSQL database of the test's own without tables."""
+    with opened(postgres_url) as engine:
+        yield engine
 
 
 @pytest.fixture
 def empty(database_url: str) -> Iterator[Engine]:
     """A database of the test's own without tables."""
-    engine = open_database(Settings(database_url=database_url).sqlalchemy_url())
-    yield engine
-    engine.dispose()
+    with opened(database_url) as engine:
+        yield engine
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

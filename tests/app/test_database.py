@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,18 +30,14 @@ from tests.conftest import ROOT
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path) -> Iterator[Engine]:
+def sqlite(empty_sqlite: Engine) -> Engine:
     """An empty one, as the migrations are tested here."""
-    engine = open_database(f"sqlite:///{tmp_path / 'rosette.db'}")
-    yield engine
-    engine.dispose()
+    return empty_sqlite
 
 
 @pytest.fixture
-def postgres(postgres_url: str) -> Iterator[Engine]:
-    engine = open_database(Settings(database_url=postgres_url).sqlalchemy_url())
-    yield engine
-    engine.dispose()
+def postgres(empty_postgres: Engine) -> Engine:
+    return empty_postgres
 
 
 def test_sqlite_is_durable(sqlite: Engine) -> None:

@@ -26,7 +26,6 @@ from app.records.region_reviews import RegionReviews
 from app.records.reviews import Reviews
 from app.records.slide_runs import SlideRuns
 from app.records.tables import slide_runs
-from app.records.verdicts import Verdict
 from app.slides.workplace import Workplace
 from app.verdict_test import VerdictTest
 from model_zoo.acceptance import AcceptanceReport, Outcome, SiteFigure
@@ -164,9 +163,8 @@ def judged(database: Engine, model: str, manifest: Manifest, count: int) -> None
     taken = [*agreement.draw(now, model, 500, ANNE), *agreement.draw(now.plus(-1), model, 500, ANNE)]
     assert len(taken) == count
     for number, answer_id in enumerate(ids):
-        verdict: Verdict | None = drawn(number).verdict  # type: ignore[assignment]
-        if verdict:
-            reviews.add(answer_id, verdict, "", ANNE)
+        if verdict := drawn(number).verdict:
+            reviews.add(answer_id, "agree" if verdict == "agree" else "disagree", "", ANNE)
 
 
 def judged_run(database: Engine, home: Path, model: str, verdict: str = "in_scope", slide: str = "a") -> str:
