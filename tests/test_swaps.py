@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
-from statistics import median
+from statistics import mean
 from time import monotonic, sleep
 
 import httpx
@@ -116,13 +116,13 @@ def test_memory_stays_flat_over_swaps(
         for swap in range(1, MEMORY_SWAPS + 1):
             activate(client, list(artifacts)[swap % 2])
             assert client.post("/predict", content=png, headers=PNG).status_code == 200
-            # What the allocator holds back goes up and down by a tenth from swap to swap.
+            # The two models take turns, and one takes a tenth more memory: the means cover five swaps to each.
             if 6 <= swap <= 15 or swap > MEMORY_SWAPS - 10:
                 (early if swap <= 15 else late).append(memory_kb(server.process.pid, "Pss_Anon"))
     with capsys.disabled():
-        kilobytes = f"{median(early):,.0f} kB after 10 swaps, {median(late):,.0f} kB after {MEMORY_SWAPS - 5}"
+        kilobytes = f"{mean(early):,.0f} kB after 10 swaps, {mean(late):,.0f} kB after {MEMORY_SWAPS - 5}"
         print(f"\n[memory of all processes: {kilobytes}]")
-    assert median(late) <= 1.05 * median(early)
+    assert mean(late) <= 1.05 * mean(early)
 
 
 @pytest.mark.soak

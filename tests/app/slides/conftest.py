@@ -42,14 +42,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory, pixels: Pixels) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def offered(tmp_path_factory: pytest.TempPathFactory, artifact_path: Path, folder: Path) -> Iterator[RunningServer]:
     home = tmp_path_factory.mktemp("home")
     with RunningServer(home, artifact_path, slides=str(folder), deadline_s=300) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def slide_service(offered: RunningServer) -> SlideService:
     return offered.services.slides
 
