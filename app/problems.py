@@ -189,6 +189,10 @@ class HasNoKey(Problem):
     status, slug, title = 409, "has-no-key", "The person has no key"
 
 
+class PersonEnabled(Problem):
+    status, slug, title = 409, "person-enabled", "The person is not disabled"
+
+
 class IsNoPerson(Problem):
     status, slug, title = 409, "is-no-person", "The key is no person's"
 

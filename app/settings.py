@@ -265,7 +265,7 @@ class Settings(WebhookSettings, OidcSettings):
         return url if self.database_password_file is None else self._with_password(url, self.database_password_file)
 
     def _with_password(self, url: str, file: Path) -> str:
-        password = read_secret_text("ROSETTE_DATABASE_PASSWORD_FILE", file).strip()
+        password = read_secret_text("ROSETTE_DATABASE_PASSWORD_FILE", file)
         if not password:
             raise ValueError(f"ROSETTE_DATABASE_PASSWORD_FILE {file} is empty, expected the database's password")
         try:

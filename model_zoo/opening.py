@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import model_zoo
+from model_zoo.manifest import MAX_BYTES
 from model_zoo.network import Network
 from model_zoo.proof import Report, prove
 
@@ -14,6 +15,25 @@ DEFAULT_NAME = "accurate"
 
 class ModelError(ValueError):
     """A model that cannot serve; the message says why."""
+
+
+def read_artifact(path: Path) -> bytes:
+    """The bytes of an artifact's file.
+
+    Raises:
+        OSError: if it cannot be read.
+        ModelError: if it is no file, or larger than an artifact may be.
+    """
+    if not path.is_file():
+        path.stat()
+        raise ModelError("it is not a file: name a file NAME.int8.onnx")
+    with path.open("rb") as stream:
+        data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ModelError(
+            f"it has more than {MAX_BYTES:,} bytes, so it is no artifact: name a file NAME.int8.onnx"
+        )
+    return data
 
 
 def open_proved(data: bytes) -> tuple[Network, Report]:

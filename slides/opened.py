@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from model_zoo.golden import Logits
 from model_zoo.manifest import Manifest
 from model_zoo.network import Corners, Network
-from model_zoo.opening import ModelError, open_proved, shipped_artifacts
+from model_zoo.opening import ModelError, open_proved, read_artifact, shipped_artifacts
 from model_zoo.proof import RefusedError
 from slides.grid import check_size
 from slides.raster import Plan, Raster, plan
@@ -91,7 +91,7 @@ def open_model(path: Path | None) -> Model:
     named = os.environ.get("ROSETTE_MODEL")
     path = path or (Path(named) if named else shipped_artifacts()[0])
     try:
-        data = path.read_bytes()
+        data = read_artifact(path)
         model = Model(data, open_proved(data)[0])
         _ = model.dense_pass
     except (OSError, ModelError, RefusedError) as error:

@@ -18,7 +18,7 @@ from tests.scale import scaled
 
 pytestmark = pytest.mark.soak
 
-STARTS = scaled(10, 32)
+STARTS = scaled(6, 32)
 CLIENTS = 8
 
 

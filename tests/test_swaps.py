@@ -28,7 +28,7 @@ from tests.scale import scaled
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 ONNX, PNG = {"Content-Type": "application/octet-stream"}, {"Content-Type": "image/png"}
 CLIENTS = 8
-PREDICTIONS, SWAPS = scaled(3_000, 10_000), 20
+PREDICTIONS, SWAPS = scaled(2_000, 10_000), 20
 MEMORY_SWAPS = scaled(60, 200)
 PATIENCE_S = 600
 

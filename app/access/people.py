@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from app.access.caller import Caller, Role
 from app.access.key_entry import KeyEntry, entry_of
 from app.access.keys import KEY_ID, NAME_LENGTH, NO_SUCH_KEY, Keys
-from app.problems import IsNoPerson, KeyRevoked, SignInRefused, UnknownKey
+from app.problems import IsNoPerson, PersonEnabled, SignInRefused, UnknownKey
 from app.records.audit import Actor, AuditTrail, Event
 from app.records.tables import keys, sessions
 
@@ -92,7 +92,7 @@ class People:
         Raises:
             UnknownKey: if there is no row with this id.
             IsNoPerson: if it is a key.
-            KeyRevoked: if the person is not disabled.
+            PersonEnabled: if the person is not disabled.
         """
         if KEY_ID.fullmatch(person_id) is None:
             raise UnknownKey(NO_SUCH_KEY)
@@ -104,7 +104,7 @@ class People:
             if not before.issuer:
                 raise IsNoPerson("A revoked key stays revoked: create a new one. Only people can be enabled again.")
             if before.revoked_at is None:
-                raise KeyRevoked(f"{before.name} is not disabled: nothing was changed.")
+                raise PersonEnabled(f"{before.name} is not disabled: nothing was changed.")
             after = replace(before, revoked_at=None)
             # Sessions from before would go on with it.
             connection.execute(delete(sessions).where(sessions.c.key_id == person_id))

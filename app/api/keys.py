@@ -144,7 +144,7 @@ async def revoke_key(
 @router.post(
     "/{key_id}/enable",
     summary="Enable a disabled person",
-    responses=errors.responses(*problems.ALWAYS, problems.UnknownKey, problems.KeyRevoked, problems.IsNoPerson),
+    responses=errors.responses(*problems.ALWAYS, problems.UnknownKey, problems.PersonEnabled, problems.IsNoPerson),
 )
 async def enable_person(
     caller: MayAdminister,

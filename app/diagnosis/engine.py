@@ -15,7 +15,7 @@ from app.diagnosis.scale import Mpp
 from app.problems import ImageProblem
 from model_zoo.network import Network
 from model_zoo.occlusion import Occlusion, OcclusionReport, measure_occlusion, occlusion_report
-from model_zoo.opening import ModelError, open_proved
+from model_zoo.opening import ModelError, open_proved, read_artifact
 from model_zoo.orbit import Helpers, Orbit, Rotations, as_given, measure_orbit
 from model_zoo.proof import Report
 from model_zoo.quality import Quality, measure
@@ -58,7 +58,7 @@ class Engine:
             ModelError: if there is no such file, or as :meth:`open`.
         """
         try:
-            return cls.open(path.read_bytes())
+            return cls.open(read_artifact(path))
         except (OSError, ModelError) as error:
             raise ModelError(f"the model {path} cannot be used: {error}") from error
 

@@ -175,7 +175,7 @@ class OidcSettings(BaseSettings):
 
 def _secret(file: Path) -> str:
     source = f"ROSETTE_OIDC_CLIENT_SECRET_FILE {file}"
-    secret = read_secret_text("ROSETTE_OIDC_CLIENT_SECRET_FILE", file).strip()
+    secret = read_secret_text("ROSETTE_OIDC_CLIENT_SECRET_FILE", file)
     if len(secret) < SECRET_MIN_LENGTH or not secret.isprintable():
         raise ValueError(
             f"{source} has {len(secret)} characters, expected one line with the secret that the provider made for this "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.registry.registry import Registry
 from app.registry.serving import Serving
-from model_zoo.opening import ModelError, shipped_artifacts
+from model_zoo.opening import ModelError, read_artifact, shipped_artifacts
 
 log = logging.getLogger("rosette.models")
 
@@ -20,7 +20,7 @@ def register(registry: Registry, named: Path | None) -> None:
     """
     for path in [named] if named else shipped_artifacts():
         try:
-            registry.release(path.read_bytes())
+            registry.release(read_artifact(path))
         except (OSError, ModelError) as error:
             raise ModelError(f"the model {path} cannot be used: {error}") from error
 
@@ -33,8 +33,8 @@ def recognize(registry: Registry, named: Path | None) -> None:
     """
     for path in [named] if named else shipped_artifacts():
         try:
-            registry.recognize(path.read_bytes())
-        except OSError as error:
+            registry.recognize(read_artifact(path))
+        except (OSError, ModelError) as error:
             raise ModelError(f"the model {path} cannot be read: {error}") from error
 
 

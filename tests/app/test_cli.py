@@ -85,6 +85,18 @@ def test_a_missing_model_is_named(rosette: typer.Typer, patch_file: Path, tmp_pa
     assert "none.onnx cannot be used" in done.stderr
 
 
+@pytest.mark.parametrize(("model", "expected"), [("/dev/zero", "it is not a file"), ("zeros", "it has more than")])
+def test_a_model_without_end_is_refused(
+    rosette: typer.Typer, patch_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, expected: str
+) -> None:
+    with (tmp_path / "zeros").open("wb") as sparse:
+        sparse.truncate(2**40)
+    monkeypatch.setenv("ROSETTE_MODEL", str(tmp_path / model))
+    done = CliRunner().invoke(rosette, ["predict", str(patch_file)])
+    assert done.exit_code == 1
+    assert f"{Path(model).name} cannot be used: {expected}" in " ".join(done.stderr.split())
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [

@@ -52,7 +52,7 @@ TOLERATED = ("/problems/busy", "/problems/vetting-unavailable")
 UNROUTED = ("/problems/not-found", "/problems/method-not-allowed")  # the path was spoilt: no request to the route
 POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 GROWTH = 1.5
-FORMS, REQUESTS, CONNECTIONS = scaled(500, 1200), scaled(500, 1000), 32
+FORMS, REQUESTS, CONNECTIONS = scaled(300, 1200), scaled(300, 1000), 32
 
 
 @pytest.fixture
@@ -162,11 +162,11 @@ def test_every_route_answers_as_it_is_described(server: Server, client: httpx.Cl
 
 def examples_of(label: str, role: str) -> int:
     if label.startswith("POST /predict"):
-        return scaled(24, 60)
+        return scaled(16, 60)
     if role == "predict" and label.startswith(("POST /admin", "DELETE /admin", "GET /admin")):
         return 3  # which are all forbidden
     return (
-        scaled(3, 10) if label == "POST /admin/models" else scaled(10, 30)
+        scaled(3, 10) if label == "POST /admin/models" else scaled(6, 30)
     )  # each artifact is vetted in a process of its own
 
 

@@ -15,7 +15,7 @@ from app.access.keys import Keys
 from app.access.people import Identity, People, shown
 from app.access.rotation import KeyRotation
 from app.access.sessions import LONGEST, Sessions
-from app.problems import HasNoKey, IsNoPerson, KeyRevoked, LastAdminKey, SignInRefused, UnknownKey
+from app.problems import HasNoKey, IsNoPerson, LastAdminKey, PersonEnabled, SignInRefused, UnknownKey
 from app.records.audit import AuditTrail
 from app.records.migrations import migrate, scripts
 from app.records.tables import keys as table
@@ -64,7 +64,7 @@ def test_people_of_the_database(database: Engine, clock: Clock) -> None:
     assert people.enter(ADA, "").key_id == ada.key_id
     machine = keys.add(Role.READ, "scanner", TESTER)
     keys.revoke(machine.id, TESTER)
-    for key_id, problem in ((machine.id, IsNoPerson), (ada.key_id, KeyRevoked), ("\0", UnknownKey)):
+    for key_id, problem in ((machine.id, IsNoPerson), (ada.key_id, PersonEnabled), ("\0", UnknownKey)):
         with pytest.raises(problem):
             people.enable(key_id, TESTER)
     assert trail.verify().broken is None

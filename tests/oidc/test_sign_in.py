@@ -135,7 +135,7 @@ def test_a_disabled_person_is_out_at_once_and_can_be_enabled(site: Site) -> None
         assert browser.get(f"{site.rosette.url}/cases").status_code == 303, "no session comes back to life"
         assert onward(site.sign_in(browser, "dan")) == "/"
         path = f"{site.rosette.url}/admin/keys/{person['id']}/enable"
-        assert_problem(site.rosette.client.post(path), 409, "key-revoked")
+        assert_problem(site.rosette.client.post(path), 409, "person-enabled")
 
 
 def test_signing_out_also_ends_the_providers_session(site: Site) -> None:

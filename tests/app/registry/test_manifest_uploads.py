@@ -25,7 +25,7 @@ from tests.model_zoo.spoilt_manifests import Document, Spoilt, changed, first_le
 from tests.processes import KEY, serving
 from tests.scale import NIGHTLY, scaled
 
-REPLACED, CHANGED, RESTARTS = scaled(60, 1400), scaled(40, 650), scaled(3, 30)
+REPLACED, CHANGED, RESTARTS = scaled(36, 1400), scaled(24, 650), scaled(2, 30)
 PNG = {"Content-Type": "image/png"}
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 INSTEAD: list[object] = [
