@@ -25,8 +25,9 @@ from app.webhooks.settings import WebhookSettings
 ADMIN_KEY_MIN_LENGTH = 32
 ROOT_PATH = re.compile(r"(/[A-Za-z0-9_-]{1,64}){1,8}")
 # First parts of the server's paths, which a prefix must not equal.
-OWN_PATHS = {"admin", "audit", "cases", "diagnose", "docs", "drift", "keys", "livez", "login", "logout"} | {
-    "metrics", "models", "predict", "predictions", "readyz", "runs", "slides", "static", "status", "ui", "v2",
+OWN_PATHS = {"acceptance", "admin", "agreement", "audit", "cases", "diagnose", "docs", "drift", "keys", "livez"} | {
+    "login", "logout", "metrics", "models", "predict", "predictions", "readyz", "runs", "slides", "static", "status",
+    "ui", "v2", "worklist",
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from app.main import create_app
 from app.problems import Problem, WrongSize
-from app.settings import Settings
+from app.settings import OWN_PATHS, Settings
 from model_zoo.cli import COMMANDS, application
 from tests.conftest import ROOT
 
@@ -85,6 +85,13 @@ def test_every_route_is_documented() -> None:
     assert "POST /predict" in routes
     documented = set(re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /\S*)`", text("docs/api.md")))
     assert routes <= documented, f"docs/api.md lacks {sorted(routes - documented)}"
+
+
+def test_a_prefix_cannot_be_a_path_of_the_server() -> None:
+    routes = {path.split("/")[1] for path in create_app(Settings()).openapi()["paths"]}
+    pages = re.findall(r"^\| `/([a-z]+)", text("docs/pages.md"), re.MULTILINE)
+    assert "cases" in pages
+    assert routes | set(pages) <= OWN_PATHS
 
 
 def kinds_of_problem(kind: type[Problem] = Problem) -> set[type[Problem]]:

@@ -108,7 +108,10 @@ def test_only_the_whole_prefix_is_taken_away(path: str, expected: str) -> None:
     assert without("/a/b", path) == expected
 
 
-@pytest.mark.parametrize("root", ["rosette", "/rosette/", "//evil", "/a b", '/"', "/models", "/predict/x", "/..", "/é"])
+@pytest.mark.parametrize(
+    "root",
+    ["rosette", "/rosette/", "//evil", "/a b", '/"', "/models", "/acceptance", "/predict/x", "/..", "/é"],
+)
 def test_what_is_no_prefix_is_refused(tmp_path: Path, root: str) -> None:
     with pytest.raises(ValidationError, match="is no path such as /rosette"):
         Settings(home=tmp_path, root_path=root)
