@@ -13,7 +13,7 @@ export ROSETTE_HOSTNAME="${ROSETTE_HOSTNAME:-localhost}" # any name does to read
 # COMPOSE_PROFILES=monitoring includes the images of Prometheus and Grafana.
 images=$(docker compose config --images | sort -u)
 into=$work/rosette
-mkdir -p "$into/docker" "$into/docs" "$into/sbom"
+mkdir -p "$into/docker" "$into/sbom"
 for image in $images; do
     docker image inspect "$image" > /dev/null
     bill=$(docker image inspect --format '{{index .Config.Labels "rosette.sbom"}}' "$image")
@@ -24,7 +24,7 @@ docker save $images | gzip "-${ROSETTE_GZIP:-6}" > "$into/images.tar.gz"
 cp compose.yaml LICENSE "$into/"
 cp -R docker/compose.yaml docker/sign-in.yaml docker/database docker/env.sh docker/backup.sh docker/restore.sh docker/monitor.sh \
     docker/monitoring "$into/docker/"
-cp docs/install.md docs/settings.md docs/api.md "$into/docs/"
+cp -R docs "$into/"
 (cd "$into" && find . -type f ! -name SHA256SUMS -exec sha256sum {} + > SHA256SUMS)
 tar -C "$work" -cf "$work/bundle.tar" rosette
 mv "$work/bundle.tar" "$file"
