@@ -29,7 +29,7 @@ from model_zoo.basis import Basis
 
 router = APIRouter(prefix="/admin/models", tags=["models"])
 
-_FILE = {"type": "string", "format": "binary", "description": "The .onnx file, at most 64 MB"}
+_FILE = {"type": "string", "format": "binary", "description": "The .onnx file, at most 64 MiB"}
 _SIGNATURE = {"type": "string", "description": "Base64 of the Ed25519 signature"}
 _UPLOAD: dict[str, Any] = {
     "requestBody": {

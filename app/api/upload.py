@@ -26,7 +26,7 @@ _PIECE = 2**20
 
 
 class ArtifactReader(BoundedReader):
-    """Receives artifacts of at most 64 MB that arrive within ``timeout_s`` seconds.
+    """Receives artifacts of at most 64 MiB that arrive within ``timeout_s`` seconds.
 
     Args:
         folder: where they lie until they have been vetted, in files without a name.

@@ -501,7 +501,7 @@ STRINGS = FIGURE_STRINGS | {
     "models.all": "All models",
     "models.upload": "Upload a model",
     "models.upload.lead": "The file is vetted in a process without privileges before it is stored. It does not serve until you activate it.",
-    "models.file": "Artifact, .int8.onnx, at most 64 MB",
+    "models.file": "Artifact, .int8.onnx, at most 64 MiB",
     "models.signature": "Signature, base64",
     "models.signature.hint": "Required if this server trusts certain keys only.",
     "models.upload.go": "Upload and vet",
