@@ -24,11 +24,12 @@ CURVE = "metrics.csv"
 
 
 @torch.no_grad()
-def average(run: Path, other: Path, folder: Path, train: Patches, *, weight: float, norm_patches: int) -> Run:
+def average(run: Path, other: Path | None, folder: Path, train: Patches, *, weight: float, norm_patches: int) -> Run:
     """Write a run folder with the weights ``(1 - weight) · run + weight · other``.
 
     Base filters, scales and shifts of batch norm and the classifier are averaged. The statistics of batch norm are
-    estimated again on training patches as they are. Equal arguments give equal weights, up to rounding.
+    estimated again on training patches as they are; without ``other`` nothing else changes. Equal arguments give equal
+    weights, up to rounding.
 
     Args:
         run: a run folder; the recipe and the learning curve are taken from it.
@@ -52,21 +53,27 @@ def average(run: Path, other: Path, folder: Path, train: Patches, *, weight: flo
         raise ValueError(f"the weight of the other network must be from 0 to 1, not {weight}")
     if not (run / "run.json").exists():
         raise FileNotFoundError(f"{run} is no run folder: it has no run.json")
-    (first, own), (second, others) = (usable_network(source, train) for source in (run, other))
+    first, own = usable_network(run, train)
     settings = Run.read(run)
-    if first.topology != second.topology:
-        raise ValueError(f"{run} and {other} have different topologies: only networks of the same one can be averaged")
     if settings.data_sha256 != train.sha256:
         raise ValueError(
             f"{run} was trained on other data: hash {settings.data_sha256[:12]}, and these have {train.sha256[:12]}"
         )
-    for mean, added in zip(first.parameters(), second.parameters(), strict=True):
-        mean.lerp_(added, weight)
+    averaged = settings.average
+    if other is not None:
+        second, others = usable_network(other, train)
+        if first.topology != second.topology:
+            raise ValueError(
+                f"{run} and {other} have different topologies: only networks of the same one can be averaged"
+            )
+        for mean, added in zip(first.parameters(), second.parameters(), strict=True):
+            mean.lerp_(added, weight)
+        averaged = Average(own, other.name, others, weight)
     recipe = replace(settings.recipe, norm_patches=norm_patches)
     adapt(first, images_for_norms(drawn(train, recipe), recipe))
-    averaged = replace(settings, recipe=recipe, average=Average(own, other.name, others, weight))
-    _write(folder, averaged, first, run / CURVE)
-    return averaged
+    made = replace(settings, recipe=recipe, average=averaged)
+    _write(folder, made, first, run / CURVE)
+    return made
 
 
 def _write(folder: Path, run: Run, network: nn.Module, curve: Path) -> None:

@@ -174,17 +174,19 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def average(
     run: RunFolder,
-    other: Annotated[
-        Path,
-        typer.Argument(
-            help="Another network of this topology: a run folder, a float32 artifact (*.fp32.onnx), or an expanded "
-            "P4M-DenseNet (*.npz).",
-            exists=True,
-        ),
-    ],
     data: Data,
     out: Annotated[Path, typer.Option(help="The new run folder; must not exist.")],
-    weight: Annotated[float, typer.Option(min=0, max=1, help="Share of the other network, from 0 to 1.")] = 0.5,
+    other: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Another network of this topology: a run folder, a float32 artifact (*.fp32.onnx), or an expanded "
+            "P4M-DenseNet (*.npz). Without it, only the statistics of batch norm are estimated again.",
+            exists=True,
+        ),
+    ] = None,
+    weight: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of the other network, from 0 to 1; by default 0.5.")
+    ] = None,
     norm_patches: Annotated[
         int, typer.Option(min=2, help="Training patches, as they are, for the statistics of batch norm.")
     ] = 3200,
@@ -194,8 +196,11 @@ def average(
     from training.data import load
     from training.densenet import P4M
 
+    if other is None and weight is not None:
+        raise typer.BadParameter("it is the share of another network: name one, or omit it", param_hint="--weight")
+    share = 0.5 if weight is None else weight
     try:
-        made = average_networks(run, other, out, load(data, "train"), weight=weight, norm_patches=norm_patches)
+        made = average_networks(run, other, out, load(data, "train"), weight=share, norm_patches=norm_patches)
     except (DataError, ValueError, FileNotFoundError) as error:
         typer.secho(f"rosette average: {error}", err=True, fg="red")
         raise typer.Exit(2) from error

@@ -105,6 +105,25 @@ def test_the_command_writes_a_run_that_names_both_sources(
     assert "| 1 | 0.6000 | 0.7000 | 0.5000 | 0.8000 |" in text
 
 
+def test_without_another_network_only_batch_norm_is_estimated_again(
+    runs: list[Path], train: Patches, data: Path, tmp_path: Path, artifact_path: Path, float_artifact_path: Path
+) -> None:
+    new = tmp_path / "new"
+    invoke("average", runs[0], "--data", data, "--out", new, "--norm-patches", "32")
+    source, made = fitted_network(runs[0]), fitted_network(new)
+    for name, parameter in source.named_parameters():
+        assert torch.equal(made.get_parameter(name), parameter)
+    chosen = np.random.default_rng(0).permutation(len(train))[:NORM_PATCHES]
+    expected = dict(adapt(source, train.images[chosen]).named_buffers())
+    for name, buffer in made.named_buffers():
+        torch.testing.assert_close(buffer, expected[name])
+    assert Run.read(new).average is None
+    assert "norm patches 32" in card(new, artifact_path, float_artifact_path)
+    said = invoke("average", runs[0], "--data", data, "--out", tmp_path / "other", "--weight", "0.3", code=2)
+    assert "Invalid value for --weight" in said
+    assert not (tmp_path / "other").exists()
+
+
 @torch.no_grad()
 def test_a_float_artifact_is_averaged_too(runs: list[Path], train: Patches, images: Patch, tmp_path: Path) -> None:
     """With its own artifact a run gives its own function: the scales of recovered filters do not matter."""
