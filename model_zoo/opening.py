@@ -30,9 +30,7 @@ def read_artifact(path: Path) -> bytes:
     with path.open("rb") as stream:
         data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise ModelError(
-            f"it has more than {MAX_BYTES:,} bytes, so it is no artifact: name a file NAME.int8.onnx"
-        )
+        raise ModelError(f"it has more than {MAX_BYTES:,} bytes, so it is no artifact: name a file NAME.int8.onnx")
     return data
 
 
