@@ -128,6 +128,13 @@ def test_nothing_else_is_a_slide(offered: RunningServer, wrong: str) -> None:
         assert "secret" not in response.json()["detail"]
 
 
+@pytest.mark.parametrize("run", ["x", "\x00", "0" * 31, "9" * 5000])
+def test_what_is_no_id_of_a_run_is_not_looked_for(offered: RunningServer, slide_id: str, run: str) -> None:
+    assert_problem(
+        offered.client.get(f"/slides/{slide_id}/cells/0/0.png", params={"run": run}), 422, "invalid-parameter"
+    )
+
+
 def test_a_refused_slide_shows_nothing(offered: RunningServer) -> None:
     slides = listed(offered)
     for name in ("linked out.svs", "cut short.svs", "empty.svs"):
