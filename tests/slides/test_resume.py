@@ -135,7 +135,7 @@ def test_a_changed_file_is_scored_anew_and_said_to_be(tmp_path: Path) -> None:
 def test_a_run_whose_slide_was_touched_meanwhile_is_scored_anew(slide: Path, whole: Path, tmp_path: Path) -> None:
     copy, out = tmp_path / slide.name, tmp_path / "out"
     shutil.copy(slide, copy)
-    command = [PROGRAM, "slide", "score", str(copy), "--out", str(out), *OPTIONS]
+    command = [str(PROGRAM), "slide", "score", str(copy), "--out", str(out), *OPTIONS]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         while process.poll() is None and not chunks_in(out):
             sleep(0.002)
