@@ -24,7 +24,7 @@ from slides.opened import Model, OpenSlide
 from slides.patch import patch_of
 from slides.pool import Job, Pool, Task
 from slides.regions import Rule
-from slides.runfile import RUN_FILE, Grid, Raster, Run, Slide, write_atomically, write_runfile
+from slides.runfile import RUN_FILE, Grid, Raster, Run, RunError, Slide, write_atomically, write_runfile
 from slides.runfile import Model as ModelFigures
 from slides.score import CellArray, Measures, SlideRotations, reasons_of
 from slides.tissue import candidates
@@ -88,9 +88,9 @@ def score_slide(
     folder = out / f"{_printable(path.stem)[:100]}-{identity.sha256[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
-        if _complete(folder, identity):
+        if (known := _complete(folder, identity)) is not None:
             heard.say(f"{path.name}: it was scored before, the result is in {folder}")
-            run, cells = read_run(folder)
+            run, cells = known
             heard.begun(cells.state.size)
             heard.done(cells.state.size)
             if rule is not None:
@@ -213,15 +213,22 @@ def source_of(folder: Path) -> dict[str, Any]:
     return found if whole else {}
 
 
-def _complete(folder: Path, identity: Identity) -> bool:
-    if (folder / CHUNKS).exists() or not (folder / RUN_FILE).exists():
-        return False
-    return bool(source_of(folder).get("identity") == vars(identity))
+def _complete(folder: Path, identity: Identity) -> tuple[Run, Cells] | None:
+    """A complete run of this identity; None if there is none, or it cannot be read."""
+    if (folder / CHUNKS).exists() or source_of(folder).get("identity") != vars(identity):
+        return None
+    try:
+        return read_run(folder)
+    except RunError:
+        return None
 
 
 def _say_what_changed(path: Path, folder: Path, identity: Identity, say: Say) -> None:
     if (folder / CHUNKS).is_dir():
         say(f"{path.name}: going on with the run in {folder}")
+        return
+    if (folder / RUN_FILE).exists():
+        say(f"{path.name}: the run in {folder} did not end or is damaged, so it is scored anew")
         return
     for other in sorted(folder.parent.glob("*/" + SOURCE_FILE)):
         found = source_of(other.parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -171,13 +172,16 @@ async def read_cell(
     slide_id: SlideId,
     column: Index,
     row: Index,
-    run: Annotated[str | None, Query(description="Whose model's scale counts; by default the serving model's.")] = None,
+    run: Annotated[
+        UUID | None, Query(description="Whose model's scale counts; by default the serving model's.")
+    ] = None,
 ) -> Response:
     """The 96×96 patch whose centre is this cell, as a run scores it: `POST /predict` answers it with the same bits."""
     slides = services.slides
-    if run is not None:
-        await slides.work.run(partial(slides.run, run, caller))
-    patch = await slides.work.run(partial(slides.patch_answer, slide_id, run, column, row))
+    run_id = str(run) if run else None
+    if run_id is not None:
+        await slides.work.run(partial(slides.run, run_id, caller))
+    patch = await slides.work.run(partial(slides.patch_answer, slide_id, run_id, column, row))
     return Response(patch, media_type="image/png", headers=CACHED)
 
 

@@ -152,7 +152,9 @@ class SlideRuns:
             if row is None:
                 return False
             values = {"state": "cancelled", "finished_at": datetime.now(UTC)}
-            connection.execute(update(slide_runs).where(_COLUMNS.id == run_id).values(**values))
+            ending = update(slide_runs).where(_COLUMNS.id == run_id, _COLUMNS.state.in_(UNFINISHED)).values(**values)
+            if connection.execute(ending).rowcount == 0:  # it has ended since
+                return False
             before = {"state": row.state, "done": row.done}
             self._audit.append(connection, actor, Event("slide.cancel", run_id, before, {"state": "cancelled"}))
         return True

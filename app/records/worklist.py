@@ -130,15 +130,12 @@ class Worklist:
         """
         with transaction(self._engine) as connection:
             window = self._window(connection, wanted)
-            page = select(window.c.id, window.c.doubt).order_by(*_order(window, order, wanted)).limit(limit)
-            found = connection.execute(page.offset(offset)).all()
-            ids = [row.id for row in found]
-            own = _own(connection, ids, person)
-            rows = {row.id: dict(row._mapping) for row in connection.execute(_entries(ids))}
-        for each in ids:
-            if blind and each not in own:
-                rows[each]["verdict"] = None
-        return [WorkEntry(**rows[row.id], doubt=row.doubt, own=own.get(row.id)) for row in found]
+            page = select(window).order_by(*_order(window, order, wanted)).limit(limit).offset(offset).subquery("page")
+            # In one statement: PostgreSQL shows the next one what was deleted meanwhile.
+            found = connection.execute(_entries(page).order_by(*_order(page, order, wanted))).mappings().all()
+            own = _own(connection, [row["id"] for row in found], person)
+        hidden = {row["id"]: {"verdict": None} for row in found if blind and row["id"] not in own}
+        return [WorkEntry(**{**row, **hidden.get(row["id"], {})}, own=own.get(row["id"])) for row in found]
 
     def beside(self, prediction_id: str, wanted: Filter, order: WorkOrder, person: str) -> Beside:
         """The neighbours of an answer in the list, also if it no longer matches the filter's state."""
@@ -205,24 +202,22 @@ def _cases(window: Subquery, state: str | None, order: WorkOrder) -> Select[Any]
     return query if state is None else query.having(counts[state] > 0)
 
 
-def _entries(ids: Sequence[str]) -> Select[Any]:
+def _entries(page: Subquery) -> Select[Any]:
     joined = (
-        predictions.outerjoin(keys, keys.c.id == predictions.c.key_id)
+        page.join(predictions, predictions.c.id == page.c.id)
+        .outerjoin(keys, keys.c.id == predictions.c.key_id)
         .outerjoin(verdicts, verdicts.c.prediction_id == predictions.c.id)
         .outerjoin(patches, patches.c.prediction_id == predictions.c.id)
     )
-    return (
-        select(
-            *(predictions.c[name] for name in _COLUMNS),
-            keys.c.name.label("key_name"),
-            _STATE,
-            verdicts.c.verdict,
-            func.coalesce(verdicts.c.readers, 0).label("readers"),
-            patches.c.prediction_id.is_not(None).label("stored"),
-        )
-        .select_from(joined)
-        .where(predictions.c.id.in_(ids))
-    )
+    return select(
+        *(predictions.c[name] for name in _COLUMNS),
+        page.c.doubt,
+        keys.c.name.label("key_name"),
+        _STATE,
+        verdicts.c.verdict,
+        func.coalesce(verdicts.c.readers, 0).label("readers"),
+        patches.c.prediction_id.is_not(None).label("stored"),
+    ).select_from(joined)
 
 
 def _own(connection: Connection, ids: Sequence[str], person: str | None) -> dict[str, Verdict]:

@@ -12,6 +12,7 @@ SUFFIXES = frozenset({".svs", ".tif", ".tiff", ".ndpi", ".vms", ".vmu", ".scn", 
 MOST_SLIDES = 10_000
 _MOST_FILES = 1_000_000
 _OUT = "it is a link, or lies behind one, that leads out of the configured folder: put the file itself there"
+_NAMED = "its name, or that of a folder above it, is not UTF-8: rename it"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class SlideFile:
     @property
     def path(self) -> Path:
         return self.root / self.relative
+
+    @property
+    def name(self) -> str:
+        """The path below the folder, fit to be shown."""
+        return os.fsencode(self.relative).decode("utf-8", "replace")
 
     def version(self) -> tuple[int, ...] | None:
         """Changes with the file; None if it is gone."""
@@ -65,7 +71,8 @@ def find_slides(roots: Sequence[Path], secret: bytes) -> list[SlideFile]:
                 slide_id = _id_of(relative, again, secret)
             beside = _beside(relative, root)
             inside = all(_inside(root / each, root) for each in (relative, beside) if each is not None)
-            found[slide_id] = SlideFile(slide_id, root, relative, beside, "" if inside else _OUT)
+            refused = _NAMED if not _is_text(path) else "" if inside else _OUT
+            found[slide_id] = SlideFile(slide_id, root, relative, beside, refused)
             if len(found) >= MOST_SLIDES:
                 return list(found.values())
     return list(found.values())
@@ -99,6 +106,14 @@ def _beside(relative: Path, root: Path) -> Path | None:
         case ".dcm" | ".vms" | ".vmu":
             return relative.parent
     return None
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _inside(path: Path, root: Path) -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
+
+MAX_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,19 @@ def regions_of(file: Path) -> list[RegionEntry]:
     """The regions by their number, from 1.
 
     Raises:
-        ValueError: if the file is damaged or gone.
+        ValueError: if the file is damaged, larger than 64 MiB or gone.
     """
     try:
-        read = json.loads(file.read_bytes())
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ValueError("too large")
+        read = json.loads(content)
         name = f"Largest probability at prevalence {read['rosette']['rule']['prevalence']:g}"
         measured = [feature["properties"]["measurements"] for feature in read["features"]]
-        return [RegionEntry(int(each["Cells"]), float(each[name])) for each in measured]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = [RegionEntry(int(each["Cells"]), float(each[name])) for each in measured]
+        if not all(each.cells > 0 and isfinite(each.largest) for each in found):
+            raise ValueError("no region")
+        return found
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError("the files of this run are damaged or gone: score the slide again") from error

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
-from app.problems import Problem
+from app.problems import Problem, RecordsUnavailable
 from app.records.clock import ClockJumpedError
 from app.records.filters import first_id
 from app.records.retention import Retention
@@ -122,6 +122,8 @@ class Runner:
             return
         try:
             _, model = self._registry.checked_data(run.model)
+        except RecordsUnavailable:  # for a while: the run waits, and keeps what it has scored
+            raise
         except (ModelError, Problem) as error:
             self._end(run, f"the model cannot be used: {error}")
             return

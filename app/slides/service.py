@@ -307,7 +307,7 @@ class SlideService:
     def _entry(
         self, file: SlideFile, found: Description | str | None, last: SlideRun | None, caller: Caller
     ) -> SlideEntry:
-        name = str(file.relative) if _own_key(caller) is None else None
+        name = file.name if _own_key(caller) is None else None
         if found is None:
             return SlideEntry(file.id, name, "waiting", "it has not been opened yet", last_run=last)
         if isinstance(found, str):

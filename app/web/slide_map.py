@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.slides.region_files import MAX_BYTES
 from slides.cells import STATES, Cells, State, read_run
 from slides.palette import colours
 from slides.runfile import Run, RunError
 
 REASONS = ("tissue", "no_tissue", "sharpness", "stain", "scope", "unreadable", "crashed", "other")
 MAX_REGIONS = 500
-MAX_BYTES = 2**26
 STEPS, SWATCHES = 256, 48
 NOTHING = 0xFFFF
 
@@ -79,9 +79,9 @@ def read_regions(file: Path) -> Regions:
     """
     try:
         if file.stat().st_size > MAX_BYTES:
-            raise RunError(f"{file.name} is larger than {MAX_BYTES} bytes")
+            raise ValueError(f"it is larger than {MAX_BYTES} bytes")
         return _regions(json.loads(file.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RunError(f"{file.name} cannot be read ({error}): score the slide again") from error
 
 

@@ -39,6 +39,11 @@ class Target:
         host = parts.hostname or ""
         if parts.scheme not in {"https", "http"} or not host or "@" in parts.netloc or "#" in url:
             raise ValueError("is no URL such as https://example.org/rosette, without a user and a fragment")
+        if ":" not in host and not all(0 < len(label) <= 63 for label in host.removesuffix(".").split(".")):
+            raise ValueError(
+                f"has the host {host}, which is no name: a part of it is empty or longer than 63 characters; look for "
+                "a dot too many"
+            )
         secure = parts.scheme == "https"
         if not secure and not is_loopback(host):
             raise ValueError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, create_engine, delete, event, insert
 
 from app.access.caller import Role
 from app.records.audit import Actor, AuditTrail
@@ -16,7 +16,7 @@ from app.records.database import transaction
 from app.records.filters import EVERYTHING, Filter, Scope
 from app.records.migrations import migrate
 from app.records.reviews import Reviews
-from app.records.tables import models
+from app.records.tables import models, predictions
 from app.records.verdicts import Verdict
 from app.records.worklist import Worklist, WorkOrder
 from model_zoo.orbit import Rotations
@@ -158,6 +158,24 @@ def test_the_next_answer_is_one_that_is_left(filled: Filled) -> None:
 def naming(tmp_path_factory: pytest.TempPathFactory, artifact_path: Path) -> Iterator[RunningServer]:
     with RunningServer(tmp_path_factory.mktemp("home"), artifact_path, store_names=True) as running:
         yield running
+
+
+def test_answers_that_are_deleted_while_a_page_is_read(postgres: Engine) -> None:
+    filled, other = Filled(postgres), create_engine(postgres.url)
+
+    def delete_all(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if "newest" in statement:
+            with other.begin() as connection:
+                connection.execute(delete(predictions))
+
+    event.listen(postgres, "after_cursor_execute", delete_all)
+    try:
+        found = filled.worklist.answers(EVERYTHING, WorkOrder.NEWEST, 10)
+    finally:
+        event.remove(postgres, "after_cursor_execute", delete_all)
+        other.dispose()
+    assert [each.id for each in found] == filled.ids[::-1]
+    assert filled.worklist.answers(EVERYTHING, WorkOrder.NEWEST, 10) == []
 
 
 def test_the_worklist_over_http(naming: RunningServer, png: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -129,6 +130,32 @@ def test_a_changed_file_is_scored_anew_and_said_to_be(tmp_path: Path) -> None:
     said = rosette("slide", "score", slide, "--out", out, *OPTIONS)
     assert "not the file of the run in" in said
     assert len(list(out.iterdir())) == 2
+
+
+def test_a_run_whose_slide_was_touched_meanwhile_is_scored_anew(slide: Path, whole: Path, tmp_path: Path) -> None:
+    copy, out = tmp_path / slide.name, tmp_path / "out"
+    shutil.copy(slide, copy)
+    command = [str(PROGRAM), "slide", "score", str(copy), "--out", str(out), *OPTIONS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while process.poll() is None and not chunks_in(out):
+            sleep(0.002)
+        os.utime(copy)
+        said, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "was changed while it was scored" in said
+    assert "did not end or is damaged, so it is scored anew" in rosette("slide", "score", copy, "--out", out, *OPTIONS)
+    [folder] = out.iterdir()
+    assert_same(folder, whole)
+
+
+def test_a_complete_run_that_was_damaged_is_scored_anew(slide: Path, whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / whole.name
+    shutil.copytree(whole, folder)
+    cells = folder / "cells.csv"
+    cells.write_bytes(cells.read_bytes()[:-100])
+    said = rosette("slide", "score", slide, "--out", tmp_path, *OPTIONS)
+    assert "did not end or is damaged, so it is scored anew" in said
+    assert_same(folder, whole)
 
 
 def test_two_do_not_score_into_one_folder(slide: Path, tmp_path: Path) -> None:

@@ -255,7 +255,8 @@ def test_the_command_the_api_and_the_page(
         assert [each["kind"] for each in listed] == ["verdicts"] * 3
         newest = listed[0]["id"]
         by_command = AcceptanceReport.model_validate(client.get(f"/admin/acceptance/{newest}").json()["report"])
-        assert by_command == report
+        days = {"data": {"source"}}  # another day may have begun
+        assert by_command.model_dump(exclude=days) == report.model_dump(exclude=days)
         assert "Among the judged regions" in rosette("acceptances", "show", newest)
 
         both = rosette("acceptance", tmp_path, "--verdicts", code=2)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tests.app.slides.conftest import listed
 from tests.homes import furnish
 from tests.processes import KEY, Server
 from tests.slides.made import spoil_tile, tissue, write_svs
+from tests.web.conftest import signed_in
 
 WHOLE = "ward 7/Ada Lovelace.svs"
 
@@ -52,6 +54,25 @@ def test_slides_and_why_others_are_refused(offered: RunningServer, pixels: Pixel
     assert "leads out of the configured folder" in said["linked out.svs"]
     assert "empty" in said["empty.svs"]
     assert "microns per pixel" in said["without scale.tif"]
+
+
+def test_a_name_that_is_no_text_hides_no_other_slide(tmp_path: Path, artifact_path: Path) -> None:
+    offered = tmp_path / "offered"
+    offered.mkdir()
+    (offered / "a.svs").touch()
+    (offered / os.fsdecode(b"caf\xe9.svs")).touch()
+    with RunningServer(tmp_path / "home", artifact_path, slides=str(offered)) as running:
+        slides = listed(running)
+        assert set(slides) == {"a.svs", "caf\N{REPLACEMENT CHARACTER}.svs"}
+        odd = slides["caf\N{REPLACEMENT CHARACTER}.svs"]
+        assert (odd["state"], odd["reason"]) == (
+            "refused",
+            "its name, or that of a folder above it, is not UTF-8: rename it",
+        )
+        assert_problem(running.client.get(f"/slides/{odd['id']}/thumbnail"), 409, "slide-refused")
+        with closing(signed_in(running, running.key)) as browser:
+            shown = browser.get("/ui/slides")
+        assert (shown.status_code, "is not UTF-8: rename it" in shown.text) == (200, True)
 
 
 def test_names_are_for_those_who_read_everything(offered: RunningServer) -> None:
@@ -126,6 +147,13 @@ def test_nothing_else_is_a_slide(offered: RunningServer, wrong: str) -> None:
         response = offered.client.get(f"/slides/{wrong}{rest}")
         assert response.status_code in {404, 422}
         assert "secret" not in response.json()["detail"]
+
+
+@pytest.mark.parametrize("run", ["x", "\x00", "0" * 31, "9" * 5000])
+def test_what_is_no_id_of_a_run_is_not_looked_for(offered: RunningServer, slide_id: str, run: str) -> None:
+    assert_problem(
+        offered.client.get(f"/slides/{slide_id}/cells/0/0.png", params={"run": run}), 422, "invalid-parameter"
+    )
 
 
 def test_a_refused_slide_shows_nothing(offered: RunningServer) -> None:

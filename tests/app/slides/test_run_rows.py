@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from uuid_utils.compat import uuid7
 
 from app.records.audit import AuditTrail
+from app.records.database import open_database
 from app.records.filters import first_id
 from app.records.migrations import migrate
 from app.records.slide_runs import SlideRun, SlideRuns
@@ -68,6 +69,28 @@ def test_a_run_goes_through_its_states(runs: SlideRuns, database: Engine) -> Non
     assert not runs.cancel(run.id, TESTER)
     assert runs.find(run.id) == expected
     assert AuditTrail(database).verify().broken is None
+
+
+def test_a_run_that_ends_while_it_is_cancelled_stays_complete(postgres: Engine) -> None:
+    migrate(postgres)
+    runs, run = SlideRuns(postgres, AuditTrail(postgres)), new_run()
+    assert runs.add(run, "here", TESTER, most=1)
+    other = open_database(postgres.url.render_as_string(hide_password=False))
+
+    def complete(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if statement.startswith("SELECT slide_runs.state"):
+            SlideRuns(other, AuditTrail(other)).change(run.id, state="complete", scope=SCOPE)
+
+    event.listen(postgres, "after_cursor_execute", complete)
+    try:
+        assert not runs.cancel(run.id, TESTER)
+    finally:
+        event.remove(postgres, "after_cursor_execute", complete)
+        other.dispose()
+    found = runs.find(run.id)
+    assert found is not None
+    assert found.state == "complete"
+    assert [row.action for row in AuditTrail(postgres).page(9).entries] == ["slide.run"]
 
 
 def test_one_that_has_begun_goes_before_older_ones(runs: SlideRuns) -> None:
