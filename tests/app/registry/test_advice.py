@@ -52,7 +52,8 @@ def test_a_model_near_chance_is_warned_of_and_its_worse_values_are_marked(
             listed = browser.get("/models").text
             assert listed.index('id="all"') < listed.index('id="measured"')
             assert "published without curves" not in page
-            bare = browser.get(f"/models/{active}").text
+            without = upload(client, with_manifest(fast, curves=[])).json()["id"]
+            bare = browser.get(f"/models/{without}").text
             assert ('class="plot"' in bare, "This artifact was published without curves" in bare) == (False, True)
         activated = client.post(f"/admin/models/{model}/activate").json()
         assert activated["serves_here"] is True
