@@ -79,6 +79,15 @@ def hash_of(path: Path, vendor: str, heard: Callable[[int], None] | None = None)
     return whole.hexdigest()
 
 
+def stamps_of(path: Path, vendor: str) -> list[tuple[Path, int, int]]:
+    """Size and time of change, in ns, of a slide's file or of all files that it consists of; empty if one is gone."""
+    try:
+        found = [(file, file.stat()) for file in _files(path, vendor)]
+    except OSError:
+        return []
+    return [(file, stat.st_size, stat.st_mtime_ns) for file, stat in found]
+
+
 def _files(path: Path, vendor: str) -> Iterator[Path]:
     yield path
     beside = {"mirax": path.with_suffix(""), "dicom": path.parent, "hamamatsu": path.parent}.get(vendor)

@@ -19,7 +19,7 @@ from slides import chunkfile, products
 from slides.cells import CELLS_FILE, Cells, read_run, write_cells
 from slides.errors import SlideError
 from slides.grid import STRIDE, Chunk, chunks, columns_of, edges, rows_of
-from slides.identity import Identity, hash_of, versions
+from slides.identity import Identity, hash_of, stamps_of, versions
 from slides.opened import Model, OpenSlide
 from slides.patch import patch_of
 from slides.pool import Job, Pool, Task
@@ -76,7 +76,7 @@ def score_slide(
         SlideError: if the slide changes meanwhile, or another process scores it.
         OSError: if the folder cannot be written.
     """
-    before = path.stat()
+    before = stamps_of(path, opened.reader.vendor)
     identity = Identity(
         slide=hash_of(path, opened.reader.vendor),
         model=model.network.sha256,
@@ -100,8 +100,7 @@ def score_slide(
         run = _run_of(path, opened, model, measures, identity)
         _begin(folder, run, identity, path)
         cells = _scored(folder, path, opened, identity, measures, pool, heard)
-        after = path.stat()
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        if before != stamps_of(path, opened.reader.vendor):
             shutil.rmtree(folder / CHUNKS)
             raise SlideError("the file was changed while it was scored: start again when it is whole")
         write_cells(folder / CELLS_FILE, cells)

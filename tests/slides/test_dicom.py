@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from time import sleep
 
 import pydicom
 import pytest
@@ -17,8 +20,9 @@ from slides.errors import SlideError
 from slides.opened import open_slide
 from slides.reader import Reader
 from tests.conftest import ROOT
-from tests.installed import rosette
+from tests.installed import PROGRAM, rosette
 from tests.slides.dicom_made import convert
+from tests.slides.test_resume import chunks_in
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 OPTIONS = ("--rotations", "none", "--shifts", "none", "--processes", "1")
@@ -58,6 +62,19 @@ def test_svs_and_dicom_give_the_same_cells(svs: Path, folder: Path, tmp_path: Pa
     assert features[0] == features[1] != []
     said = rosette("slide", "verify", other, "--cells", "20", "--model", FAST, "--slide", folder)
     assert "20 cells checked, 0 differences" in said
+
+
+def test_a_slide_of_which_another_file_was_changed_meanwhile_is_refused(folder: Path, tmp_path: Path) -> None:
+    copy, out = tmp_path / "slide", tmp_path / "out"
+    shutil.copytree(folder, copy)
+    command = [str(PROGRAM), "slide", "score", str(copy), "--out", str(out), "--model", str(FAST), *OPTIONS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while process.poll() is None and not chunks_in(out):
+            sleep(0.002)
+        os.utime(min(copy.iterdir(), key=lambda path: path.stat().st_size))
+        said, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "was changed while it was scored" in said
 
 
 def without(name: str) -> Callable[[Dataset], None]:
