@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import model_zoo
@@ -24,8 +25,7 @@ def read_artifact(path: Path) -> bytes:
         OSError: if it cannot be read.
         ModelError: if it is no file, or larger than an artifact may be.
     """
-    if not path.is_file():
-        path.stat()
+    if not stat.S_ISREG(path.stat().st_mode):
         raise ModelError("it is not a file: name a file NAME.int8.onnx")
     with path.open("rb") as stream:
         data = stream.read(MAX_BYTES + 1)

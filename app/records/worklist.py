@@ -134,8 +134,11 @@ class Worklist:
             # In one statement: PostgreSQL shows the next one what was deleted meanwhile.
             found = connection.execute(_entries(page).order_by(*_order(page, order, wanted))).mappings().all()
             own = _own(connection, [row["id"] for row in found], person)
-        hidden = {row["id"]: {"verdict": None} for row in found if blind and row["id"] not in own}
-        return [WorkEntry(**{**row, **hidden.get(row["id"], {})}, own=own.get(row["id"])) for row in found]
+        shown = [row["verdict"] if not blind or row["id"] in own else None for row in found]
+        return [
+            WorkEntry(**{**row, "verdict": verdict}, own=own.get(row["id"]))
+            for row, verdict in zip(found, shown, strict=True)
+        ]
 
     def beside(self, prediction_id: str, wanted: Filter, order: WorkOrder, person: str) -> Beside:
         """The neighbours of an answer in the list, also if it no longer matches the filter's state."""

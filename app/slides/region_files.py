@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 MAX_BYTES = 2**26
 
@@ -18,6 +19,20 @@ class RegionEntry:
     largest: float
 
 
+def read_bounded(file: Path) -> Any:
+    """The JSON value in a file that a confined process wrote.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError, RecursionError: if it is no JSON, or larger than 64 MiB.
+    """
+    with file.open("rb") as stream:
+        content = stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES} bytes")
+    return json.loads(content)
+
+
 def regions_of(file: Path) -> list[RegionEntry]:
     """The regions by their number, from 1.
 
@@ -25,11 +40,7 @@ def regions_of(file: Path) -> list[RegionEntry]:
         ValueError: if the file is damaged, larger than 64 MiB or gone.
     """
     try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ValueError("too large")
-        read = json.loads(content)
+        read = read_bounded(file)
         name = f"Largest probability at prevalence {read['rosette']['rule']['prevalence']:g}"
         measured = [feature["properties"]["measurements"] for feature in read["features"]]
         found = [RegionEntry(int(each["Cells"]), float(each[name])) for each in measured]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.slides.region_files import MAX_BYTES
+from app.slides.region_files import read_bounded
 from slides.cells import STATES, Cells, State, read_run
 from slides.palette import colours
 from slides.runfile import Run, RunError
@@ -78,9 +77,7 @@ def read_regions(file: Path) -> Regions:
         RunError: if it is not as :mod:`slides.geojson` writes it.
     """
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise ValueError(f"it is larger than {MAX_BYTES} bytes")
-        return _regions(json.loads(file.read_bytes()))
+        return _regions(read_bounded(file))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RunError(f"{file.name} cannot be read ({error}): score the slide again") from error
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from time import sleep
 
 import pydicom
 import pytest
@@ -20,9 +17,9 @@ from slides.errors import SlideError
 from slides.opened import open_slide
 from slides.reader import Reader
 from tests.conftest import ROOT
-from tests.installed import PROGRAM, rosette
+from tests.installed import rosette
 from tests.slides.dicom_made import convert
-from tests.slides.test_resume import chunks_in
+from tests.slides.test_resume import scored_and_touched
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 OPTIONS = ("--rotations", "none", "--shifts", "none", "--processes", "1")
@@ -67,13 +64,8 @@ def test_svs_and_dicom_give_the_same_cells(svs: Path, folder: Path, tmp_path: Pa
 def test_a_slide_of_which_another_file_was_changed_meanwhile_is_refused(folder: Path, tmp_path: Path) -> None:
     copy, out = tmp_path / "slide", tmp_path / "out"
     shutil.copytree(folder, copy)
-    command = [str(PROGRAM), "slide", "score", str(copy), "--out", str(out), "--model", str(FAST), *OPTIONS]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        while process.poll() is None and not chunks_in(out):
-            sleep(0.002)
-        os.utime(min(copy.iterdir(), key=lambda path: path.stat().st_size))
-        said, _ = process.communicate(timeout=300)
-    assert process.returncode == 1
+    smallest = min(copy.iterdir(), key=lambda path: path.stat().st_size)
+    said = scored_and_touched(copy, out, smallest, "--model", str(FAST), *OPTIONS)
     assert "was changed while it was scored" in said
 
 

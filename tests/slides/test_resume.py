@@ -132,17 +132,22 @@ def test_a_changed_file_is_scored_anew_and_said_to_be(tmp_path: Path) -> None:
     assert len(list(out.iterdir())) == 2
 
 
+def scored_and_touched(slide: Path, out: Path, touched: Path, *options: str) -> str:
+    """What a run says that fails because a file was touched when it had begun."""
+    command = [str(PROGRAM), "slide", "score", str(slide), "--out", str(out), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while process.poll() is None and not list(out.glob("*/run.json")):
+            sleep(0.002)
+        os.utime(touched)
+        said, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    return said
+
+
 def test_a_run_whose_slide_was_touched_meanwhile_is_scored_anew(slide: Path, whole: Path, tmp_path: Path) -> None:
     copy, out = tmp_path / slide.name, tmp_path / "out"
     shutil.copy(slide, copy)
-    command = [str(PROGRAM), "slide", "score", str(copy), "--out", str(out), *OPTIONS]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        while process.poll() is None and not chunks_in(out):
-            sleep(0.002)
-        os.utime(copy)
-        said, _ = process.communicate(timeout=300)
-    assert process.returncode == 1
-    assert "was changed while it was scored" in said
+    assert "was changed while it was scored" in scored_and_touched(copy, out, copy, *OPTIONS)
     assert "did not end or is damaged, so it is scored anew" in rosette("slide", "score", copy, "--out", out, *OPTIONS)
     [folder] = out.iterdir()
     assert_same(folder, whole)
