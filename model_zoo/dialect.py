@@ -22,7 +22,7 @@ MAX_INITIALIZERS = 8192
 MAX_ENTRIES = 16
 MAX_INTEGER = 2**16
 
-STRUCTURE = frozenset({"Where", "Transpose", "Reshape", "ReduceMax", "Flatten", "Slice", "Split", "Max"})
+STRUCTURE = frozenset({"Where", "Transpose", "Reshape", "ReduceMax", "Flatten", "Slice", "Split", "Max", "Concat"})
 OPERATORS = {
     "int8": STRUCTURE | {"Conv", "Add", "Gemm", "QuantizeLinear", "DequantizeLinear"},
     "float32": STRUCTURE | {"Conv", "Add", "Gemm", "Cast", "Mul", "Relu", "ReduceSum"},

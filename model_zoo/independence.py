@@ -168,6 +168,12 @@ def _slice(reader: _Reader, node: NodeProto) -> None:
         raise RefusedError(f"{named(node)} steps by {reader.integers(node, 4)}, expected steps of 1")
 
 
+def _concat(reader: _Reader, node: NodeProto) -> None:
+    _inner_axes(node, [_attribute(node, "axis", 0)])
+    if not reader.computed.issuperset(node.input):
+        raise RefusedError(f"{named(node)} joins stored values to computed ones, expected only computed tensors")
+
+
 def _split(reader: _Reader, node: NodeProto) -> None:
     _only_first_is_computed(reader, node)
     _inner_axes(node, [_attribute(node, "axis", 0)])
@@ -193,4 +199,5 @@ _RULES: dict[str, Callable[[_Reader, NodeProto], None]] = {
     "ReduceSum": _reduce_sum,
     "Slice": _slice,
     "Split": _split,
+    "Concat": _concat,
 }

@@ -208,6 +208,30 @@ def average(
     typer.echo(f"Wrote {out}\nNext: rosette {following} {out} --data {data}")
 
 
+def join(
+    run: RunFolder,
+    second: Annotated[
+        Path, typer.Argument(help="Run folder of a P4M-DenseNet, or its expanded weights (*.npz).", exists=True)
+    ],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The new run folder; must not exist.")],
+    weight: Annotated[
+        float, typer.Option(min=0.01, max=100, help="Weight of the second network; 1: both count equally.")
+    ] = 1.0,
+) -> None:
+    """Join a run's network and a P4M-DenseNet, whose logits are averaged; writes a run folder."""
+    from training.checkpoints import CheckpointError
+    from training.data import load
+    from training.joining import join as join_networks
+
+    try:
+        join_networks(run, second, out, load(data, "train"), load(data, "valid"), weight=weight)
+    except (CheckpointError, DataError, ValueError, FileNotFoundError) as error:
+        typer.secho(f"rosette join: {error}", err=True, fg="red")
+        raise typer.Exit(2) from error
+    typer.echo(f"Wrote {out}\nNext: rosette quantize {out} --data {data} --no-absorb")
+
+
 def evaluate(
     artifact: Annotated[
         Path, typer.Argument(help="An artifact, INT8 or float32; or a run folder, for its float weights.", exists=True)

@@ -45,10 +45,13 @@ from training.data import (
 )
 from training.figures import figures_and_curves
 from training.mobilenetv2 import Topology
-from training.recipe import NOT_QUANTIZED, Average, Recipe, Run
+from training.recipe import NOT_QUANTIZED, Average, Joined, Recipe, Run
 from training.score import Scorer
+from training.teachers import ADAPTING_PATCHES
+from training.topology import P4M
 
 MICRONS_PER_PIXEL = 0.97
+JOINED = "joined"  # the family of two networks whose logits are added
 INTENDED_USE = (
     "Research use only; not a medical device. Tells whether the centre 32×32 px of a 96×96 px patch of a lymph node "
     "section, stained with haematoxylin and eosin at about 0.97 microns per pixel, hold metastatic breast cancer. "
@@ -105,6 +108,8 @@ def _gather(run: Run, release: Release, data: Path, *, read_test: bool) -> _Evid
         )
     teachers = run.recipe.distillation.teachers if run.recipe.distillation else ()
     taught = f"; distilled from {', '.join(name for name, _ in teachers)}" if teachers else ""
+    if run.joined is not None:
+        taught += f"; joined with {run.joined.name}, which was trained on other patches"
     training = TrainingData(
         source=train.source + taught,
         patches=len(train),
@@ -128,7 +133,7 @@ def _artifact(
     precision: Literal["int8", "float32"],
     recipe: dict[str, JsonValue],
 ) -> bytes:
-    topology = evidence.run.mobilenet
+    topology, joined = evidence.run.mobilenet, evidence.run.joined is not None
     scorer, group = Scorer(graph), Group.parse(topology.group)
     calibrating = evidence.calibrating
     operating = fit_operating_point(scorer.logits(calibrating.images), calibrating.labels)
@@ -152,11 +157,13 @@ def _artifact(
         name=release.name,
         version=release.version,
         precision=precision,
-        architecture={"family": "mobilenetv2", **json.loads(json.dumps(asdict(topology)))},
+        architecture=_architecture(evidence.run),
         group=GroupSpec.of(group),
         exact_subgroup=group.exact_subgroup.name,
-        input=InputSpec(microns_per_pixel=MICRONS_PER_PIXEL, mask="none" if topology.dense else "disc"),
-        dense=DenseSpec(stride=topology.stride, receptive_field=topology.receptive_field) if topology.dense else None,
+        input=InputSpec(microns_per_pixel=MICRONS_PER_PIXEL, mask="none" if topology.dense or joined else "disc"),
+        dense=None
+        if joined or not topology.dense
+        else DenseSpec(stride=topology.stride, receptive_field=topology.receptive_field),
         threshold=operating.threshold,
         calibration=Calibration(temperature=operating.temperature, prevalence=float(calibrating.labels.mean())),
         review_band=operating.review_band,
@@ -173,6 +180,14 @@ def _artifact(
         golden_cases=golden_cases(scorer.logits),
     )
     return _verified(graph, manifest)
+
+
+def _architecture(run: Run) -> dict[str, JsonValue]:
+    first: dict[str, JsonValue] = {"family": "mobilenetv2", **json.loads(json.dumps(asdict(run.mobilenet)))}
+    if run.joined is None:
+        return first
+    second: dict[str, JsonValue] = {"family": "p4m-densenet", "group": P4M.group, "factor": run.joined.factor}
+    return {"family": JOINED, "networks": [first, second]}
 
 
 def publish(run: Path, release: Release, data: Path, folder: Path, *, read_test: bool) -> tuple[Path, Path]:
@@ -276,6 +291,16 @@ def _averaged(average: Average | None) -> list[str]:
     ]
 
 
+def _joined(joined: Joined | None) -> list[str]:
+    if joined is None:
+        return []
+    return [
+        f"- The logits are the mean of that network's and {joined.factor:.4g} times those of `{joined.name}` (SHA-256 "
+        f"`{joined.sha256}`), which reads the same patch; its batch norm was estimated again on "
+        f"{ADAPTING_PATCHES:,} training patches. See `model_zoo/NOTICE.md` for its origin and licence.",
+    ]
+
+
 def card(run: Path, int8: Path, fp32: Path) -> str:
     """The model card of a release, in Markdown."""
     manifest, settings = _manifest(int8), Run.read(run)
@@ -288,6 +313,7 @@ def card(run: Path, int8: Path, fp32: Path) -> str:
             *facts(manifest),
             f"- Fitted with {_told(settings.recipe)}.",
             *_averaged(settings.average),
+            *_joined(settings.joined),
             "",
             "## Figures",
             "",

@@ -124,11 +124,27 @@ class Average:
 
 
 @dataclass(frozen=True)
+class Joined:
+    """A second network whose logits are added, see :mod:`training.joining`.
+
+    Attributes:
+        name: of the file or folder with its weights.
+        sha256: of the file with its weights.
+        factor: multiplies its logits; the mean of both networks' logits is the answer.
+    """
+
+    name: str
+    sha256: str
+    factor: float
+
+
+@dataclass(frozen=True)
 class Run:
     """The content of ``run.json``: enough to repeat the run and to export its network.
 
     Attributes:
         average: of what the weights are an average; None for those of a fit.
+        joined: the second network, whose weights are in ``second.ckpt``; None for a network by itself.
     """
 
     topology: Shape
@@ -136,6 +152,7 @@ class Run:
     data: str
     data_sha256: str
     average: Average | None = None
+    joined: Joined | None = None
 
     @property
     def mobilenet(self) -> Topology:

@@ -60,6 +60,10 @@ def folded_network(file: Path) -> tuple[MobileNetV2, Manifest]:
     model, manifest = parse(file.read_bytes())
     if manifest.precision != "float32":
         raise RecoveryError(f"{file} is an {manifest.precision} artifact: name its float twin, *.fp32.onnx")
+    if (family := manifest.architecture.get("family")) != "mobilenetv2":
+        raise RecoveryError(
+            f"{file} is of the family {family}: only a mobilenetv2 can be recovered; name the float twin of one"
+        )
     shape = {name: value for name, value in manifest.architecture.items() if name != "family"}
     network = MobileNetV2(TypeAdapter(Topology).validate_python(shape)).eval()
     stored = {tensor.name: _tensor(tensor) for tensor in model.graph.initializer}

@@ -16,6 +16,7 @@ from training.recipe import Run
 from training.recover import recover
 from training.transfer import taken, transferred
 
+SECOND = "second.ckpt"
 PREFIX = "network."  # of the network's weights in a checkpoint
 Fitted = MobileNetV2 | P4MDenseNet
 
@@ -86,6 +87,13 @@ def fitted_network(folder: Path) -> MobileNetV2:
     topology = Run.read(folder).mobilenet
     network = MobileNetV2(topology)
     network.load_state_dict(trained_network(folder).state_dict())
+    return network.eval()
+
+
+def second_network(folder: Path) -> P4MDenseNet:
+    """The second network of a run folder of joined networks, in evaluation mode."""
+    network = P4MDenseNet()
+    network.load_state_dict(torch.load(folder / SECOND, map_location="cpu", weights_only=True))
     return network.eval()
 
 

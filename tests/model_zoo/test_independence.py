@@ -110,6 +110,9 @@ WEIGHTS = {"w": np.ones((2, 27648), np.float32)}
         ([node("Slice", ["x", "zero", "three", "one", "last"])], BOUNDS, r"steps by \[-1\], expected steps of 1"),
         ([node("Split", ["x"])], {}, "axes from 1 on"),
         ([node("Split", ["x"], axis=-4)], {}, "axes from 1 on"),
+        ([node("Concat", ["x", "x"], axis=0)], {}, "axes from 1 on"),
+        ([node("Concat", ["x", "x"], axis=-4)], {}, "axes from 1 on"),
+        ([node("Concat", ["x", "c"], axis=3)], {"c": np.ones((1, 96, 96, 3), np.float32)}, "joins stored values"),
         ([node("Softmax", ["x"], axis=0)], {}, "no rule guarantees that Softmax 'logits' keeps patches independent"),
         ([node("Relu", ["c"])], {"c": np.ones(2, np.float32)}, "computes only with stored values"),
     ],
@@ -135,6 +138,7 @@ def split(parts: int, source: str = "x") -> NodeProto:
         ([ROWS, node("Gemm", ["rows", "w", "b"], transB=1)], WEIGHTS | {"b": np.ones(2, np.float32)}),
         ([node("ReduceSum", ["x", "one"])], BOUNDS),
         ([node("ReduceMax", ["x"], axes=[1, 2])], {}),
+        ([node("Concat", ["x", "x"], axis=3)], {}),
     ],
 )
 def test_what_keeps_to_the_other_axes_is_accepted(nodes: list[NodeProto], stored: dict[str, np.ndarray]) -> None:

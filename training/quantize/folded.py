@@ -56,6 +56,8 @@ class Layer:
         if self.basis.shape[2] == 1:
             by_group = spread.permute(1, 2, 3, 0, 4, 5)
             return project_exactly(by_group, self.group).permute(3, 0, 1, 2, 4, 5)
+        if self.basis.shape[-1] > 1:
+            return spread  # free filters: each value is one weight, so its copies are exact
         relative = torch.tensor(self.group.relative)
         return spread[0][:, relative].permute(1, 0, 2, 3, 4, 5)
 

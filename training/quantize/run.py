@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from training.quantize.pipeline import Figures, quantize
+from training.quantize.joined import QuantizedPair, quantize_joined
+from training.quantize.pipeline import Figures, Quantized, quantize
 from training.quantize.scheme import DEFAULT, Scheme
-from training.weights import fitted_network
+from training.recipe import Run
+from training.weights import fitted_network, second_network
 
 FIGURES = "quantization.json"
 
@@ -26,8 +28,16 @@ def quantize_run(run: Path, probes: npt.NDArray[np.uint8], scheme: Scheme = DEFA
     Raises:
         QuantizationError: if a step that must not change the float network changed it.
         FileNotFoundError: if the run has not finished an epoch.
+        ValueError: if biases of joined networks are to be absorbed.
     """
-    quantized = quantize(fitted_network(run), probes, scheme)
+    joined = Run.read(run).joined
+    quantized: Quantized | QuantizedPair
+    if joined is None:
+        quantized = quantize(fitted_network(run), probes, scheme)
+    elif scheme.absorb:
+        raise ValueError("high biases of joined networks are not absorbed: give --no-absorb")
+    else:
+        quantized = quantize_joined(fitted_network(run), second_network(run), joined.factor, probes)
     onnx.save(quantized.int8, run / "int8.onnx")
     onnx.save(quantized.float32, run / "fp32.onnx")
     (run / FIGURES).write_text(json.dumps(quantized.figures.recipe(), indent=2) + "\n")

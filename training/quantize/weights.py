@@ -10,6 +10,7 @@ from torch import Tensor
 from training.quantize.folded import Layer
 
 WEIGHT_BOUND = 64
+SWITCHED_OFF = 1e-20  # weights that decay made this small are stored as 0: their scale would not be a float32
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def round_filters(layer: Layer, bound: int = WEIGHT_BOUND, *, field_scales: bool
     largest = filters.abs().amax((0, 2, 3, 4, 5))
     if not field_scales:
         largest = largest.max().expand_as(largest)
-    scale = torch.where(largest > 0, largest, 1.0) / bound
+    scale = torch.where(largest > SWITCHED_OFF, largest, 1.0) / bound
     # The scale is stored as float32; rounding with the stored value keeps |values| within the bound.
     scale = scale.float().double()
     values = (filters / scale[:, None, None, None, None]).round().clamp(-bound, bound)

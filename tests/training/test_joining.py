@@ -1,0 +1,166 @@
+"""Two joined networks: the mean of their logits, quantized into one graph of integers; bad input writes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from model_zoo.cli import application
+from model_zoo.dense_proof import optimized
+from model_zoo.independence import check_independence
+from model_zoo.integers import check_integer_graph, check_weights
+from model_zoo.shapes import check_shapes
+from model_zoo.turns import Patch
+from tests.training.test_averaging import write_run
+from tests.training.tiny import as_input, settled_network, tiny_topology
+from training.batchnorm import adapt
+from training.data import Patches, halves_of_valid, load
+from training.densenet import P4MDenseNet
+from training.joining import join
+from training.quantize.joined import QuantizedPair, quantize_joined
+from training.quantize.run import quantize_run
+from training.quantize.scheme import Scheme
+from training.recipe import Recipe, Run
+from training.score import Scorer
+from training.topology import P4M
+from training.weights import fitted_network, second_network
+
+FEW = 4
+
+
+def random_densenet(images: Patch) -> P4MDenseNet:
+    """A network with random weights, and batch norms that have seen these patches and differ from field to field."""
+    torch.manual_seed(3)
+    network = P4MDenseNet()
+    for module in network.modules():
+        if isinstance(module, nn.Module) and hasattr(module, "running_mean"):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.3)
+    with torch.no_grad():
+        network.dense[1].convolution.weight[0] *= 1e-40  # as weight decay leaves fields that nothing reads
+    network.mean.fill_(0.6)
+    network.std.fill_(0.2)
+    return adapt(network, images).eval()
+
+
+@pytest.fixture(scope="module")
+def splits(data: Path) -> tuple[Patches, Patches]:
+    train, valid = load(data, "train"), load(data, "valid")
+    return train[np.arange(32)], valid
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, splits: tuple[Patches, Patches]) -> tuple[Path, Path]:
+    """The run of a MobileNetV2 of the group C12, and that of a P4M-DenseNet."""
+    folder, (train, _) = tmp_path_factory.mktemp("runs"), splits
+    first = write_run(folder / "first", settled_network(tiny_topology("C12"), train.images[:16], 1), train.sha256)
+    second = folder / "second"
+    Run(P4M, Recipe(), "synthetic", train.sha256).write(second)
+    weights = {f"network.{name}": value for name, value in random_densenet(train.images[:8]).state_dict().items()}
+    torch.save({"state_dict": weights}, second / "best.ckpt")
+    return first, second
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory: pytest.TempPathFactory, runs: tuple[Path, Path], splits: tuple[Patches, Patches]) -> Path:
+    folder = tmp_path_factory.mktemp("joined") / "run"
+    join(*runs, folder, *splits, weight=0.5)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pair(joined: Path, splits: tuple[Patches, Patches]) -> QuantizedPair:
+    made = Run.read(joined).joined
+    assert made is not None
+    return quantize_joined(fitted_network(joined), second_network(joined), made.factor, splits[1].images[:FEW])
+
+
+@torch.no_grad()
+def test_both_networks_count_as_asked(joined: Path, runs: tuple[Path, Path], splits: tuple[Patches, Patches]) -> None:
+    made = Run.read(joined).joined
+    assert made is not None
+    images = as_input(halves_of_valid(splits[1])[0].images)
+    answers = [network(images) for network in (fitted_network(joined), second_network(joined))]
+    spread = [float((each[:, 1] - each[:, 0]).numpy().std()) for each in answers]
+    assert made.factor * spread[1] == pytest.approx(0.5 * spread[0], rel=1e-3)
+    assert (joined / "best.ckpt").read_bytes() == (runs[0] / "best.ckpt").read_bytes()
+
+
+@torch.no_grad()
+def test_the_float_graph_is_the_mean_and_the_int8_graph_is_near(
+    joined: Path, pair: QuantizedPair, splits: tuple[Patches, Patches]
+) -> None:
+    made = Run.read(joined).joined
+    assert made is not None
+    images = splits[1].images[:16]
+    expected = (
+        fitted_network(joined)(as_input(images)) + made.factor * second_network(joined)(as_input(images))
+    ).numpy() / 2
+    answers = [Scorer(graph).logits(images) for graph in (pair.float32, pair.int8)]
+    assert np.abs(answers[0] - expected).max() < 1e-4
+    margins = [logits[:, 1] - logits[:, 0] for logits in (answers[1], expected)]
+    assert np.corrcoef(*margins)[0, 1] > 0.8
+
+
+def test_the_int8_graph_has_integers_only_and_equal_bits_under_exact_turns(
+    pair: QuantizedPair, splits: tuple[Patches, Patches]
+) -> None:
+    check_shapes(pair.int8)
+    check_independence(pair.int8)
+    check_weights(pair.int8)
+    assert "QLinearConv" in check_integer_graph(optimized(pair.int8.SerializeToString()))
+    scorer, images = Scorer(pair.int8), splits[1].images[:8]
+    given = scorer.logits(images)
+    assert np.ptp(given, axis=0).min() > 0
+    for quarters in range(1, 4):
+        assert np.array_equal(scorer.logits(np.rot90(images, quarters, (1, 2))), given)
+
+
+def test_a_joined_run_is_quantized_and_described(joined: Path, splits: tuple[Patches, Patches]) -> None:
+    with pytest.raises(ValueError, match="give --no-absorb"):
+        quantize_run(joined, splits[1].images[:FEW])
+    quantize_run(joined, splits[1].images[:FEW], Scheme(absorb=False))
+    assert {node.op_type for node in onnx.load(joined / "int8.onnx").graph.node} >= {"Concat", "Slice"}
+
+
+@pytest.mark.parametrize(
+    ("swap", "said"),
+    [
+        ("second first", "a run of a p4m-densenet"),
+        ("first first", "is no P4M-DenseNet"),
+        ("joined second", "holds two networks already"),
+    ],
+)
+def test_networks_of_the_wrong_kind_are_refused(
+    swap: str, said: str, runs: tuple[Path, Path], joined: Path, splits: tuple[Patches, Patches], tmp_path: Path
+) -> None:
+    named = {"first": runs[0], "second": runs[1], "joined": joined}
+    first, second = (named[name] for name in swap.split())
+    with pytest.raises(ValueError, match=said):
+        join(first, second, tmp_path / "new", *splits, weight=1)
+    assert not (tmp_path / "new").exists()
+
+
+def test_other_training_data_and_existing_folders_are_refused(
+    runs: tuple[Path, Path], splits: tuple[Patches, Patches], tmp_path: Path
+) -> None:
+    other = splits[0][np.arange(16)]
+    with pytest.raises(ValueError, match="was trained on other data"):
+        join(*runs, tmp_path / "new", other, splits[1], weight=1)
+    with pytest.raises(ValueError, match="exists already"):
+        join(*runs, tmp_path, *splits, weight=1)
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_command_says_what_is_wrong(runs: tuple[Path, Path], data: Path, tmp_path: Path) -> None:
+    arguments = ["join", str(runs[0]), str(runs[0]), "--data", str(data), "--out", str(tmp_path / "new")]
+    result = CliRunner().invoke(application(arguments), arguments)
+    assert result.exit_code == 2
+    assert "rosette join: " in result.stderr
+    assert not (tmp_path / "new").exists()
