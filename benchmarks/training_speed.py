@@ -1,6 +1,6 @@
 """Training speed and peak memory of C12 and the conventional network of equal topology, in one run.
 
-    python benchmarks/training_speed.py [fast|accurate] [THREADS]
+    python benchmarks/training_speed.py [fast|balanced] [THREADS]
 
 The two are measured in alternating blocks, so that a drift of the machine's speed affects both; the ratio is that of
 each pair of blocks, with the 2.5th and 97.5th percentile. Memory is measured in a separate process for each.
@@ -50,7 +50,7 @@ def peak_memory(name: str, threads: int, group: str) -> None:
 
 
 if __name__ == "__main__":
-    name = sys.argv[1] if len(sys.argv) > 1 else "accurate"
+    name = sys.argv[1] if len(sys.argv) > 1 else "balanced"
     threads = int(sys.argv[2]) if len(sys.argv) > 2 else torch.get_num_threads()
     if len(sys.argv) > 3:
         peak_memory(name, threads, sys.argv[3])

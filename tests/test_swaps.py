@@ -22,6 +22,7 @@ from model_zoo.network import Network
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import encoded
 from tests.conftest import shipped_artifact
+from tests.homes import furnish
 from tests.processes import KEY, KILLS, memory_kb, serving
 from tests.scale import scaled
 
@@ -35,9 +36,9 @@ PATIENCE_S = 600
 
 @pytest.fixture(scope="module")
 def artifacts() -> dict[str, bytes]:
-    """Two models by their ids; the first is the default."""
+    """Two models by their ids; the first serves at the start."""
     return {
-        sha256(data).hexdigest(): data for data in (shipped_artifact(name=n).read_bytes() for n in ("accurate", "fast"))
+        sha256(data).hexdigest(): data for data in (shipped_artifact(name=n).read_bytes() for n in ("balanced", "fast"))
     }
 
 
@@ -85,7 +86,8 @@ def test_predictions_in_flight_over_swaps_all_come_from_one_whole_model(
                 answers[answer["model"]["sha256"]] += 1
                 done += 1
 
-    with serving(tmp_path, None, ROSETTE_ADMIN_KEY=KEY) as server:
+    furnish(tmp_path, shipped_artifact(), shipped_artifact(name="fast"))
+    with serving(tmp_path, shipped_artifact(), ROSETTE_ADMIN_KEY=KEY) as server:
         url = server.wait_until_it_listens()
         with ThreadPoolExecutor(CLIENTS) as pool, httpx.Client(base_url=url, headers=AUTHORIZED, timeout=60) as admin:
             clients = [httpx.Client(base_url=url, headers=AUTHORIZED, timeout=60) for _ in range(CLIENTS)]
@@ -107,10 +109,11 @@ def test_memory_stays_flat_over_swaps(
 ) -> None:
     png = encoded(synthetic_patch("tumour", 1))
 
+    furnish(tmp_path, shipped_artifact(), shipped_artifact(name="fast"))
     early: list[int] = []
     late: list[int] = []
     with (
-        serving(tmp_path, None, ROSETTE_ADMIN_KEY=KEY) as server,
+        serving(tmp_path, shipped_artifact(), ROSETTE_ADMIN_KEY=KEY) as server,
         httpx.Client(base_url=server.wait_until_it_listens(), headers=AUTHORIZED, timeout=60) as client,
     ):
         for swap in range(1, MEMORY_SWAPS + 1):
@@ -131,7 +134,7 @@ def test_a_server_killed_during_upload_and_activation_comes_back_with_one_whole_
 ) -> None:
     chance = random.Random(0)
     settings = {"ROSETTE_DATABASE_URL": database_url, "ROSETTE_ADMIN_KEY": KEY}
-    accurate, fast = artifacts
+    balanced, fast = artifacts
     seen: Counter[str] = Counter()
 
     def meddle(url: str, swap: bool) -> None:
@@ -139,7 +142,7 @@ def test_a_server_killed_during_upload_and_activation_comes_back_with_one_whole_
             try:
                 assert client.post("/admin/models", content=artifacts[fast], headers=ONNX).status_code in {200, 201}
                 while swap:
-                    for model in (fast, accurate):
+                    for model in (fast, balanced):
                         activate(client, model)
             except httpx.TransportError:
                 return

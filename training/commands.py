@@ -32,7 +32,7 @@ def train(
         str | None,
         typer.Option(help=f"C1 (conventional), C2 … C99 or D1 … D99. [default: C12; {DENSENET} has D4]"),
     ] = None,
-    topology: Annotated[str, typer.Option(help=f"One of {', '.join((*TOPOLOGIES, DENSENET))}.")] = "accurate",
+    topology: Annotated[str, typer.Option(help=f"One of {', '.join((*TOPOLOGIES, DENSENET))}.")] = "balanced",
     free_filters: Annotated[bool, typer.Option(help="Nine-dimensional 3×3 filters, for groups within D4.")] = False,
     epochs: Annotated[int, typer.Option(min=1)] = 30,
     batch_size: Annotated[int, typer.Option(min=2, help="Patches per step and process.")] = 64,

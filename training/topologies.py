@@ -9,7 +9,7 @@ from training.topology import Topology
 DENSENET = "p4m-densenet"
 TOPOLOGIES = {
     "mobilenetv2": Topology(),
-    "accurate": Topology(
+    "balanced": Topology(
         stages=((1, 48, 1, 2), (3, 48, 2, 1), (4, 96, 4, 2), (4, 144, 2, 1)), softened=(), head_channels=576
     ),
     "fast": Topology(stages=((1, 48, 1, 2), (3, 48, 1, 1), (3, 96, 3, 2)), softened=(), head_channels=384),
@@ -28,7 +28,7 @@ TOPOLOGIES = {
     ),
 }
 
-_FAST, _ACCURATE = TOPOLOGIES["fast"], TOPOLOGIES["accurate"]
+_FAST, _BALANCED = TOPOLOGIES["fast"], TOPOLOGIES["balanced"]
 
 PARETO = {
     "fast": _FAST,
@@ -43,5 +43,5 @@ PARETO = {
         head_channels=288,
     ),
     "fast, stage 2 softened": replace(_FAST, stages=((1, 48, 1, 2), (3, 48, 1, 1), (2, 72, 2, 2)), softened=(2,)),
-    "accurate": _ACCURATE,
+    "balanced": _BALANCED,
 }

@@ -139,7 +139,7 @@ def test_evaluate_measures_what_publish_measured(line: dict[str, Path]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--topology", "huge"], "'huge' is not one of mobilenetv2, accurate, fast"),
+        (["--topology", "huge"], "'huge' is not one of mobilenetv2, balanced, fast"),
         (["--group", "E4"], "group 'E4' is not C or D followed by 1 to 99"),
         (["--epochs", "0"], "Invalid value for '--epochs'"),
         (["--batch-size", "1"], "Invalid value for '--batch-size'"),

@@ -21,7 +21,7 @@ from tests.training.test_averaging import write_run
 from tests.training.tiny import as_input, settled_network, tiny_topology
 from training.batchnorm import adapt
 from training.data import Patches, halves_of_valid, load
-from training.densenet import P4MDenseNet
+from training.densenet import NormActConv, P4MDenseNet
 from training.joining import join
 from training.quantize.joined import QuantizedPair, quantize_joined
 from training.quantize.run import quantize_run
@@ -39,14 +39,17 @@ def random_densenet(images: Patch) -> P4MDenseNet:
     torch.manual_seed(3)
     network = P4MDenseNet()
     for module in network.modules():
-        if isinstance(module, nn.Module) and hasattr(module, "running_mean"):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.3)
+        if isinstance(module, NormActConv):
+            nn.init.uniform_(module.norm.weight, 0.5, 1.5)
+            nn.init.normal_(module.norm.bias, std=0.3)
+    dense = network.dense[1]
+    assert isinstance(dense, NormActConv)
     with torch.no_grad():
-        network.dense[1].convolution.weight[0] *= 1e-40  # as weight decay leaves fields that nothing reads
+        dense.convolution.weight[0] *= 1e-40  # as weight decay leaves fields that nothing reads
     network.mean.fill_(0.6)
     network.std.fill_(0.2)
-    return adapt(network, images).eval()
+    adapt(network, images)
+    return network.eval()
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +107,8 @@ def test_the_float_graph_is_the_mean_and_the_int8_graph_is_near(
     ).numpy() / 2
     answers = [Scorer(graph).logits(images) for graph in (pair.float32, pair.int8)]
     assert np.abs(answers[0] - expected).max() < 1e-4
-    margins = [logits[:, 1] - logits[:, 0] for logits in (answers[1], expected)]
-    assert np.corrcoef(*margins)[0, 1] > 0.8
+    int8, exact = (logits[:, 1] - logits[:, 0] for logits in (answers[1], expected))
+    assert np.corrcoef(int8, exact)[0, 1] > 0.8
 
 
 def test_the_int8_graph_has_integers_only_and_equal_bits_under_exact_turns(

@@ -1,7 +1,8 @@
-"""The folded P4M-DenseNet: every batch norm in the convolutions before it, every mean over pixels before the next one.
+"""The folded P4M-DenseNet: batch norms in the convolutions before them, means over pixels before those after them.
 
-A field of a DenseNet is read through two batch norms: by the next dense layer and by the next transition. The convolution
-that makes it is therefore written twice, once with each batch norm, so that only rectified fields are ever stored.
+A field of a DenseNet is read through two batch norms: by the next dense layer and by the next transition. The
+convolution that makes it is therefore written twice, once with each batch norm, so that only rectified fields are
+stored.
 """
 
 from __future__ import annotations

@@ -22,14 +22,12 @@ MEAN_OF_FOUR = Kernel(np.full((2, 2), WEIGHT_BOUND, np.int8), stride=2)
 
 
 def _rectified(network: FoldedDenseNet) -> Iterator[tuple[Layer, list[Tensor]]]:
-    """Each layer with the weights of all its readers, as views […, fields, …] whose second axis is the layer's fields."""
+    """Each layer with its readers' weights, as views whose second axis is the layer's fields."""
     for block, following in zip(network.blocks, [*network.blocks[1:], None], strict=True):
         yield block.enter, [block.grow.weight]
         grown = block.grow.fields
         readers = (
-            [network.class_weight[..., None]]
-            if following is None
-            else [following.enter.weight, following.keep.weight]
+            [network.class_weight[..., None]] if following is None else [following.enter.weight, following.keep.weight]
         )
         yield block.grow, [weight[:, :grown] for weight in readers]
         yield block.keep, [weight[:, grown:] for weight in readers]

@@ -1,6 +1,7 @@
 """Quantizes two networks into one graph that adds their logits: a MobileNetV2 and a P4M-DenseNet.
 
-Both read the same patch. Their pooled features share a quantizer and one classifier, so that all arithmetic stays integer.
+Both read the same patch. Their pooled features share a quantizer and one classifier, so that all arithmetic stays
+integer.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ from torch import Tensor
 from training.densenet import P4MDenseNet
 from training.mobilenetv2 import MobileNetV2
 from training.quantize.densenet import FoldedDenseNet, fold_densenet
-from training.quantize.densenet_steps import densenet_ranges, equalize_densenet, rescale_features, write_densenet_features
+from training.quantize.densenet_steps import (
+    densenet_ranges,
+    equalize_densenet,
+    rescale_features,
+    write_densenet_features,
+)
 from training.quantize.equalize import equalize
 from training.quantize.export import write_features
 from training.quantize.folded import FoldedNetwork, fold
@@ -99,4 +105,3 @@ def _export(writer: Writer, network: JoinedNetwork) -> onnx.ModelProto:
     bias = (network.first.class_bias + network.factor * network.second.class_bias) / 2
     writer.classify(Stream(features, first.quantizer), weight, bias)
     return writer.builder.model()
-

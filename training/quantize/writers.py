@@ -8,7 +8,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import onnx
-import torch
 from torch import Tensor
 
 from training.quantize.folded import Layer
@@ -153,9 +152,7 @@ class Int8Writer:
             np.tile(kernel.stored, (channels, 1, 1, 1)),
             np.full(channels, kernel.scale, np.float32),
         )
-        y = self.builder.node(
-            "Conv", [self._real(x, name), filters], f"{name}.conv", group=channels, **_stride(kernel)
-        )
+        y = self.builder.node("Conv", [self._real(x, name), filters], f"{name}.conv", group=channels, **_stride(kernel))
         return self._quantize(y, name)
 
     def classify(self, features: Stream, weight: Tensor, bias: Tensor) -> None:

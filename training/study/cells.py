@@ -69,7 +69,7 @@ class Tier:
 
 TIERS = {
     "cpu": Tier("fast", epochs=2, seeds=3, sizes=((500, 8), (2000, 5), (8000, 3), (0, 2)), pareto_epochs=1),
-    "gpu": Tier("accurate", epochs=60, seeds=5, sizes=((500, 240), (2000, 120), (8000, 90), (0, 60)), pareto_epochs=30),
+    "gpu": Tier("balanced", epochs=60, seeds=5, sizes=((500, 240), (2000, 120), (8000, 90), (0, 60)), pareto_epochs=30),
 }
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from training.study.cells import Tier as Budget
 
 TIERS = ("cpu", "gpu")
-Tier = Annotated[str, typer.Option(help="Budget: cpu (the fast topology) or gpu (the accurate one, longer).")]
+Tier = Annotated[str, typer.Option(help="Budget: cpu (the fast topology) or gpu (the balanced one, longer).")]
 Runs = Annotated[Path, typer.Option(help="Folder for trained networks, each named by the hash of its settings.")]
 Out = Annotated[Path, typer.Option(help="Folder for the JSON files of results.")]
 RUNS, RESULTS, CORES = Path("runs/study"), Path("docs/results"), os.cpu_count() or 1

@@ -74,7 +74,7 @@ def around(*folders: Path) -> list[list[str]]:
     return [sorted(path.name for path in folder.iterdir()) for folder in folders]
 
 
-@pytest.mark.parametrize("name", ["accurate", "fast"])
+@pytest.mark.parametrize("name", ["accurate", "balanced", "fast"])
 def test_a_shipped_artifact_passes(name: str) -> None:
     told: list[Step] = []
     verdict = uploaded(shipped_artifact(name=name).read_bytes(), told=told)
