@@ -89,7 +89,7 @@ def densenet_ranges(network: FoldedDenseNet) -> Ranges:
         for name in (block.grow.name, block.keep.name, pooled_name(block)):
             quantizers[name] = shared
         mean = torch.cat([rectified_mean(output_moments(layer)) for layer in (block.grow, block.keep)])
-    return Ranges(quantizers, [], means)
+    return Ranges(quantizers, means)
 
 
 def pooled_name(block: DenseBlock) -> str:

@@ -91,7 +91,7 @@ def quantize_joined(
 
 
 def _together(first: Ranges, second: Ranges) -> Ranges:
-    return Ranges(first.quantizers | second.quantizers, first.streams, first.input_means | second.input_means)
+    return Ranges(first.quantizers | second.quantizers, first.input_means | second.input_means)
 
 
 def _export(writer: Writer, network: JoinedNetwork) -> onnx.ModelProto:

@@ -64,13 +64,12 @@ class Ranges:
     """Quantizers and means of all tensors.
 
     Attributes:
-        quantizers: of each layer's output by the layer's name, of each ``block{i}.sum``, and of the masked ``mean``.
-        streams: of each block's output, after the addition if there is one; shared over a residual stage.
+        quantizers: of each layer's output by the layer's name, of each ``block{i}.sum``, and of the masked ``mean``;
+            shared over a residual stage.
         input_means: mean of each layer's input per field, by name.
     """
 
     quantizers: dict[str, Quantizer]
-    streams: list[Quantizer]
     input_means: dict[str, Tensor]
 
 
@@ -99,12 +98,11 @@ def ranges_from(
             stages.append([])
         stages[-1] += [spans[name] for name in (block.project.name, f"block{i}.sum") if name in spans]
     shared = [Quantizer.spanning(min(low for low, _ in stage), max(high for _, high in stage)) for stage in stages]
-    streams, stage = [], -1
+    stage = -1
     for i, block in enumerate(network.blocks):
         stage += not block.shortcut
-        streams.append(shared[stage])
         quantizers[block.project.name] = quantizers[f"block{i}.sum"] = shared[stage]
-    return Ranges(quantizers, streams, input_means)
+    return Ranges(quantizers, input_means)
 
 
 def data_free_ranges(network: FoldedNetwork) -> Ranges:
