@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from httptools import HttpParserCallbackError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.problems import MEDIA_TYPE, Problem
+from app import request_id
+from app.problems import MEDIA_TYPE, Problem, problem_body
 
 STATE = "problem"
 INFERENCE_PROTOCOL = "/v2"  # whose clients read ``error``
@@ -36,3 +38,22 @@ class ProblemResponse(Response):
 
 def response_of(problem: Problem) -> Response:
     return ProblemResponse(problem.body(), problem.headers)
+
+
+def headers_and_body(slug: str, title: str, status: int, detail: str) -> bytes:
+    """What stands behind the status line of a problem that the HTTP protocol itself answers; then it closes."""
+    content = json.dumps(problem_body(slug, title, status, detail)).encode()
+    headers = (
+        f"Content-Type: {MEDIA_TYPE}\r\nContent-Length: {len(content)}\r\nConnection: close\r\n"
+        f"{request_id.HEADER}: {request_id.new()}\r\n\r\n"
+    )
+    return headers.encode() + content
+
+
+def fault_of(error: BaseException | None) -> str:
+    """What httptools, or a check that it called, found wrong with a request; empty if nothing was raised."""
+    cause = error.__context__ if isinstance(error, HttpParserCallbackError) else error
+    detail = str(cause or error or "")
+    if "PRI" in detail:  # how httptools calls the first bytes of HTTP/2
+        return "expected HTTP/1.1, found HTTP/2: send HTTP/1.1 requests, or let a proxy translate"
+    return detail

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -12,8 +11,7 @@ from weakref import ref
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from app import request_id
-from app.problems import MEDIA_TYPE, problem_body
+from app.problem_response import fault_of, headers_and_body
 
 if TYPE_CHECKING:
     from app.server import Config
@@ -52,11 +50,20 @@ class _Transport:
     the answer: a proxy would say 502 in its place. Nothing is read while it waits. A second ``close`` does not wait.
     """
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self.unread = False  # whether the client may still be sending what nobody will read
-        self._transport = transport
-        self._leaving = False
-        self.write = transport.write
+        self._transport, self._loop = transport, loop
+        self._leaving, self._head = False, b""
+
+    def write(self, data: bytes) -> None:
+        """Write; a response's head waits for the body behind it, at most until the loop's next round."""
+        if not self._head and data.startswith(b"HTTP/"):
+            self._head, self._alone = data, self._loop.call_soon(self.write, b"")
+            return
+        if self._head:
+            self._alone.cancel()
+            data, self._head = self._head + data, b""
+        self._transport.write(data)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -65,13 +72,15 @@ class _Transport:
         return self._leaving or self._transport.is_closing()
 
     def close(self) -> None:
+        if self._head:
+            self.write(b"")
         if self.is_closing() or not self.unread:
             self._transport.close()
             return
         self._leaving = True
         self._transport.pause_reading()
         self._transport.write_eof()
-        asyncio.get_running_loop().call_later(LEAVE_S, self._transport.close)
+        self._loop.call_later(LEAVE_S, self._transport.close)
 
 
 class _WithoutUpgrades:
@@ -118,9 +127,10 @@ class _Parser(HttpToolsProtocol):
         self._header_timeout_s = config.header_timeout_s
         self._header_timer: asyncio.TimerHandle | None = None
         self._header_bytes = self._idle_bytes = 0
+        self._in_headers = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._transport = _Transport(transport)
+        self._transport = _Transport(transport, self.loop)
         super().connection_made(self._transport)  # type: ignore[arg-type] # stands in for it
         self._idle[self] = None
         if len(self.connections) > self._max_connections and self._idle:
@@ -145,6 +155,8 @@ class _Parser(HttpToolsProtocol):
         before = self.cycle
         self._idle_bytes += len(data)
         super().data_received(data)
+        if self._in_headers:
+            self._watch_headers()
         cycle: RequestResponseCycle | None = self.cycle
         if self._idle_bytes > MAX_HEADERS + READ_SIZE and self._transport.unread and not self.transport.is_closing():
             detail = f"Over {MAX_HEADERS} bytes of a chunked body belong to no chunk: they are its trailers."
@@ -157,17 +169,15 @@ class _Parser(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._watch_headers()
+        self._in_headers = True
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             return
         self._idle.pop(self, None)
-        self._transport.unread = True
-        self._idle_bytes = 0
+        self._transport.unread, self._idle_bytes = True, 0
         self._stop_watching_headers()
-        version = self.parser.get_http_version()
-        if version not in ("1.0", "1.1"):
+        if (version := self.parser.get_http_version()) not in ("1.0", "1.1"):
             raise ValueError("expected HTTP/1.1")
         hosts, codings = 0, []
         for name, value in self.headers:
@@ -185,9 +195,8 @@ class _Parser(HttpToolsProtocol):
         self.headers = []  # the scope has them; trailers are for nobody
         state = self.scope["state"]
         # Not the cycle itself: it refers to the state, and only the garbage collector could free the two.
-        cycle = ref(self.cycle)
-        state["gone"] = partial(_is, "disconnected", cycle)
-        state["unread"] = partial(_is, "more_body", cycle)
+        state["gone"] = partial(_is, "disconnected", ref(self.cycle))
+        state["unread"] = partial(_is, "more_body", ref(self.cycle))
 
     def on_chunk_header(self) -> None:
         self._idle_bytes = 0
@@ -199,8 +208,7 @@ class _Parser(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             return
-        self._transport.unread = False
-        self._header_bytes = 0
+        self._transport.unread, self._header_bytes = False, 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -209,12 +217,7 @@ class _Parser(HttpToolsProtocol):
             self._idle[self] = None
 
     def send_400_response(self, msg: str) -> None:
-        error = sys.exc_info()[1]
-        cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
-        detail = str(cause or error or msg)
-        if "PRI" in detail:  # how httptools calls the first bytes of HTTP/2
-            detail = "expected HTTP/1.1, found HTTP/2: send HTTP/1.1 requests, or let a proxy translate"
-        self._refuse("malformed-request", "The request is not HTTP/1.1", 400, detail)
+        self._refuse("malformed-request", "The request is not HTTP/1.1", 400, fault_of(sys.exc_info()[1]) or msg)
 
     def _refuse(self, slug: str, title: str, status: int, detail: str) -> None:
         cycle: RequestResponseCycle | None = self.cycle
@@ -227,12 +230,7 @@ class _Parser(HttpToolsProtocol):
             answers = cycle is None or cycle.response_complete
         self._transport.unread = answers
         if answers:
-            content = json.dumps(problem_body(slug, title, status, detail)).encode()
-            headers = (
-                f"Content-Type: {MEDIA_TYPE}\r\nContent-Length: {len(content)}\r\nConnection: close\r\n"
-                f"{request_id.HEADER}: {request_id.new()}\r\n\r\n"
-            )
-            self.transport.write(STATUS_LINE[status] + headers.encode() + content)
+            self.transport.write(STATUS_LINE[status] + headers_and_body(slug, title, status, detail))
         self.transport.close()
 
     def _watch_headers(self) -> None:
@@ -240,6 +238,7 @@ class _Parser(HttpToolsProtocol):
             self._header_timer = self.loop.call_later(self._header_timeout_s, self.transport.close)
 
     def _stop_watching_headers(self) -> None:
+        self._in_headers = False
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
