@@ -3,6 +3,7 @@
     python -m benchmarks.load              # everything: about 19 minutes
     python -m benchmarks.load --rounds 3   # about 13 minutes, wider intervals
     python -m benchmarks.load --quick      # a test of the benchmark itself; its figures are not valid
+    python -m benchmarks.load --without-avx512  # as on a CPU without VNNI, for which the targets are
     python -m benchmarks.load --report     # write docs/performance.md from docs/results/load.json, measure nothing
 
 The ratios are measured with the artifacts 0.3.1 in `benchmarks/artifacts`, so that they compare with earlier runs; a
@@ -34,6 +35,7 @@ from benchmarks.load.about import about
 from benchmarks.load.contenders import BEFORE, CONTENDERS, DECODE, NONE, PEERS, RAW, ROOT, Contender, Server, images
 from benchmarks.load.contenders import FULL as WITH_TURNS
 from benchmarks.load.environments import cache, environment
+from benchmarks.load.hidden import hide_avx512
 from benchmarks.load.measure import CONNECTIONS, FULL, QUICK, Pace
 from benchmarks.load.report import page
 from benchmarks.load.wrk import Request
@@ -158,8 +160,12 @@ def median_of(rows: list[dict[str, Any]], name: str) -> float:
     return float(found[len(found) // 2])
 
 
-def measured(models: list[str], parts: list[str], pace: Pace) -> dict[str, Any]:
-    """Measure these parts of these models."""
+def measured(models: list[str], parts: list[str], pace: Pace, without_avx512: bool = False) -> dict[str, Any]:
+    """Measure these parts of these models.
+
+    Raises:
+        RuntimeError: if AVX-512 shall be hidden and cannot be.
+    """
     began, cores = time.monotonic(), len(os.sched_getaffinity(0))
     cache().mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {part: [] for part in parts}
@@ -169,7 +175,10 @@ def measured(models: list[str], parts: list[str], pace: Pace) -> dict[str, Any]:
             "image_bytes": {name: len(data) for name, data in images().items()},
             "contenders": {each.name: each.what for each in CONTENDERS},
             "artifacts": {},
+            "avx512_hidden": without_avx512,
         }
+        if without_avx512:
+            hide_avx512(Path(temporary))
         for model in models:
             [artifact] = (ROOT / "benchmarks" / "artifacts").glob(f"{model}-*.int8.onnx")
             _measure(_run(model, artifact, Path(temporary), pace, cores, results), parts, results)
@@ -223,6 +232,9 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="write the page from the results, measure nothing")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument(
+        "--without-avx512", action="store_true", help="hide AVX-512 from all programs by CPUID faulting"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page that is made from it")
     options = parser.parse_args()
@@ -234,7 +246,8 @@ def main() -> None:
         if shutil.which("wrk") is None:
             parser.error("wrk is not installed: Debian and Ubuntu have it as the package wrk")
         pace = QUICK if options.quick else FULL
-        results = measured(options.models, options.only, replace(pace, rounds=options.rounds or pace.rounds))
+        pace = replace(pace, rounds=options.rounds or pace.rounds)
+        results = measured(options.models, options.only, pace, options.without_avx512)
         options.results.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     options.page.write_text(page(json.loads(options.results.read_text(encoding="utf-8"))), encoding="utf-8")
 

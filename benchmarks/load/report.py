@@ -53,7 +53,7 @@ def _introduction(about: Row) -> list[str]:
         f"    {about['command']}",
         "",
         f"measured in one run of {about['minutes']} minutes on one machine: commit `{about['commit']}`, "
-        f"{about['date']}, {about['cpu']}, {about['cores']} cores{' with VNNI' if about['vnni'] else ''}, "
+        f"{about['date']}, {about['cpu']}, {about['cores']} cores{_instructions(about)}, "
         f"{about['memory_gb']} GB, {about['system']}, {about['wrk']}. Server and load generator share these cores. "
         f"Versions: {names}. Other servers: {peers}; with the same onnxruntime, numpy and pillow. All requests "
         f"send one synthetic patch: {sizes} (JPEG at quality 75). If no format is named, it is the JPEG."
@@ -95,6 +95,12 @@ def _closed(rows: list[Row]) -> list[str]:
         )
     header = ["", "patches/s", "of raw + decode", "p50, ms", "p99, ms", "CPU, ms", "CPU beyond raw, ms"]
     return table([*header, "wrk's CPU, ms", "PSS, MB", "peak RSS, MB", "errors"], lines)
+
+
+def _instructions(about: Row) -> str:
+    if about.get("avx512_hidden"):
+        return " (AVX-512, and with it VNNI, hidden from the programs by CPUID faulting)"
+    return " with VNNI" if about["vnni"] else ""
 
 
 def _reading(about: Row) -> list[str]:
