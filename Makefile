@@ -18,6 +18,9 @@ BEFORE_WEB := true # a command that runs before the tests of the pages
 SOAKED = $(shell grep -rl --include='test_*.py' 'mark.soak' tests)
 KERNELS := scripts/hatch_build.py model_zoo/kernels.h model_zoo/_kernels.c slides/_kernels.c
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
+INSTALL := $(BIN)/python scripts/install.py
+# Of these the tests import little or nothing: Python compiles what it imports.
+UNCOMPILED := (dask|debugpy|fontTools|hypothesis|IPython|matplotlib|mypyc?|networkx|pandas|pip|pyarrow|pygments|schemathesis|scipy|setuptools|sklearn|sympy|tests|torch/(_inductor|distributed|testing))
 
 .DEFAULT_GOAL := help
 .PHONY: help serve train-env test training-test coverage soak nightly lint lock env images bundle backup restore monitor \
@@ -102,11 +105,11 @@ clean: ## Remove everything that can be rebuilt; keeps the server's data
 
 # pip compiles modules on one core; compileall takes all.
 .venv/.test: export PIP_NO_COMPILE = 1
-.venv/.test: pyproject.toml scripts/install-torch $(KERNELS) | .venv/bin/pip
+.venv/.test: pyproject.toml scripts/install.py scripts/install-torch $(KERNELS) | .venv/bin/pip
 	scripts/install-torch $(BIN)/python
-	$(PIP) --editable '.[training,dev]'
-	$(PIP) --no-deps --upgrade --target .venv/mlserver mlserver==1.7.1
-	@$(BIN)/python -W ignore -m compileall -qq -j 0 .venv || true
+	$(INSTALL) --editable '.[training,dev]'
+	$(INSTALL) --no-deps --upgrade --target .venv/mlserver mlserver==1.7.1
+	@$(BIN)/python -W ignore -m compileall -qq -j 0 -x '/$(UNCOMPILED)/' .venv || true
 	@touch .venv/.serve $@
 
 .venv/.lock: | .venv/bin/pip
