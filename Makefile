@@ -59,7 +59,7 @@ docker-test: .venv/.test ## Build and test the stack: kills, replicas, backups (
 lint: .venv/.test ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	$(BIN)/mypy $(if $(CI),--cache-dir=/dev/null)
 
 lock: .venv/.lock ## Write the hashes of every package that the images install (docker/*requirements.txt)
 	$(LOCK) pyproject.toml --extra dicom --extra oidc --extra slides --output-file docker/requirements.txt
