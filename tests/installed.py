@@ -14,6 +14,11 @@ from model_zoo.cli import application
 PROGRAM = Path(sys.executable).with_name("rosette")
 
 
+def uncounted() -> dict[str, str]:
+    """The environment for a process whose coverage is not counted: on an emulated CPU counting takes long."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+
+
 def rosette(*arguments: str | Path, code: int = 0, **settings: str) -> str:
     """What the program prints on stdout and stderr, once it has ended with this code.
 

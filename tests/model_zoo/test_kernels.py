@@ -19,6 +19,7 @@ from model_zoo.quality import compiled_sums, numpy_sums, tissue_statistics
 from model_zoo.symmetry import Group
 from model_zoo.turns import Patch, interpolated, numpy_interpolated, turn
 from tests.conftest import ROOT
+from tests.installed import uncounted
 
 HAS_COMPILER = shutil.which(os.environ.get("CC", "cc")) is not None
 needs_kernels = pytest.mark.skipif(not kernels.COMPILED, reason="installed without a C compiler")
@@ -63,7 +64,7 @@ def digest(loops: str, folder: Path, *emulator: str, **environment: str) -> str:
         loops: ``"compiled"``, ``"portable"`` (compiled to ``folder`` by this process) or ``"numpy"``.
     """
     command = [*emulator, sys.executable, "-c", DIGEST, loops, str(folder)]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=uncounted() | environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]
 
