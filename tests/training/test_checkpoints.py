@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.installed import in_process
 from tests.training.test_fit import QUIET, RECIPE, TOPOLOGY, learning_curve
 from tests.training.tiny import LIGHTNING_WARNINGS
 from training.checkpoints import CheckpointError, latest_checkpoint, require_best
@@ -103,13 +102,12 @@ def test_weights_that_are_not_finite_are_no_network(run: Path) -> None:
         require_best(run)
 
 
-def test_the_installed_train_names_no_next_step_without_a_checkpoint(data: Path, tmp_path: Path) -> None:
+def test_train_names_no_next_step_without_a_checkpoint(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     fit(Material.load(data), run, TOPOLOGIES["fast"], Recipe(epochs=1, batch_size=8, norm_patches=8), **QUIET)
     (run / "best.ckpt").unlink()
-    command: list[str | Path] = [Path(sys.executable).with_name("rosette"), "train", run, "--data", data]
     options = ["--topology", "fast", "--epochs", "1", "--batch-size", "8", "--norm-patches", "8"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1
+    done = in_process("train", run, "--data", data, *options)
+    assert done.exit_code == 1
     assert f"rosette train: {run} holds no best.ckpt" in done.stderr
     assert "Next:" not in done.stdout

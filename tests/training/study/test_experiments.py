@@ -197,7 +197,7 @@ from training.study.runner import run
 if __name__ == "__main__":
     run([LONG], Path(sys.argv[1]), Path(sys.argv[2]), jobs=1, threads=1)
 """
-LONG = Cell("long", tiny_topology("C4"), Recipe(epochs=15, batch_size=8))
+LONG = Cell("long", tiny_topology("C4"), Recipe(epochs=8, batch_size=8))
 
 
 def alive(pid: str) -> bool:
