@@ -12,8 +12,10 @@ PARALLEL = --numprocesses $$($(BIN)/python -c 'import os; print(min(4, os.cpu_co
 SHORT := --dist loadfile --no-loadscope-reorder -m "not soak and not docker"
 # Coverage counts app, model_zoo and slides. It slows down most what the tests of training/ do; of these, three test model_zoo.
 COUNTED := $(patsubst %,tests/training/test_%.py,metrics region slide_scope)
+# Of these, whose programs are many and short, none runs a line that other tests do not run.
+UNCOUNTED := $(patsubst %,tests/test_%.py,architecture documented_commands install kubernetes light_starts lock serve_is_locked wheel)
 PAGES := tests/web/ tests/oidc/
-OTHERS := $(filter-out tests/__pycache__/ tests/training/ tests/docker/ $(PAGES),$(wildcard tests/*/)) $(wildcard tests/test_*.py) $(COUNTED)
+OTHERS := $(filter-out tests/__pycache__/ tests/training/ tests/docker/ $(PAGES),$(wildcard tests/*/)) $(filter-out $(UNCOUNTED),$(wildcard tests/test_*.py)) $(COUNTED)
 BEFORE_WEB := true # a command that runs before the tests of the pages
 SOAKED = $(shell grep -rl --include='test_*.py' 'mark.soak' tests)
 KERNELS := scripts/hatch_build.py model_zoo/kernels.h model_zoo/_kernels.c slides/_kernels.c
@@ -36,8 +38,8 @@ train-env: .venv/.test ## Install the training side and the tests' packages, and
 
 test: lint training-test coverage ## Install everything, check style and types, run the tests with coverage
 
-training-test: .venv/.test ## Run the tests of training/, without coverage
-	$(PYTEST) $(CORES) $(SHORT) tests/training $(addprefix --ignore ,$(COUNTED))
+training-test: .venv/.test ## Run the tests of training/ and of what is installed, without coverage
+	$(PYTEST) $(CORES) $(SHORT) tests/training $(UNCOUNTED) $(addprefix --ignore ,$(COUNTED))
 
 coverage: .venv/.test ## Run the other tests with coverage, at last those of the pages
 	@core=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') && \
