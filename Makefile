@@ -36,7 +36,7 @@ serve: .venv/.serve ## Install the server with locked versions, migrate its data
 
 train-env: .venv/.test ## Install the training side and the tests' packages, and run nothing
 
-test: lint training-test coverage ## Install everything, check style and types, run the tests with coverage
+test: coverage training-test lint ## Install everything, check style and types, run the tests with coverage
 
 training-test: .venv/.test ## Run the tests of training/ and of what is installed, without coverage
 	$(PYTEST) $(CORES) $(SHORT) tests/training $(UNCOUNTED) $(addprefix --ignore ,$(COUNTED))

@@ -109,7 +109,7 @@ def _gather(run: Run, release: Release, data: Path, *, read_test: bool) -> _Evid
     teachers = run.recipe.distillation.teachers if run.recipe.distillation else ()
     taught = f"; distilled from {', '.join(name for name, _ in teachers)}" if teachers else ""
     if run.joined is not None:
-        taught += f"; joined with {run.joined.name}, which was trained on other patches"
+        taught += f"; joined with {run.joined.name}, which was trained elsewhere"
     training = TrainingData(
         source=train.source + taught,
         patches=len(train),
