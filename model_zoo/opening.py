@@ -11,7 +11,7 @@ from model_zoo.network import Network
 from model_zoo.proof import Report, prove
 
 MODEL_ZOO = Path(model_zoo.__file__).parent
-DEFAULT_NAME = "accurate"
+DEFAULT_NAME = "balanced"
 SLIDE_NAME = "dense"  # answers neighbouring cells in one pass
 
 

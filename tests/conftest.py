@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def shipped_artifact(precision: str = "int8", name: str = "balanced") -> Path:
     """The one artifact of this name and precision (``"int8"`` or ``"fp32"``) in ``model_zoo/``.
 
-    Most tests take ``balanced``: ``accurate``, which serves by default, takes six times as long.
+    The default is what serves by default.
 
     ``ROSETTE_TEST_ARTIFACT`` names another INT8 artifact, whose float twin lies beside it.
     """

@@ -60,7 +60,7 @@ def test_a_model_near_chance_is_warned_of_and_its_worse_values_are_marked(
         assert any(
             warning.startswith("Near chance: AUC, all turns, on test is 0.410") for warning in activated["warnings"]
         )
-        assert any(each.startswith("Worse than accurate 0") for each in activated["warnings"])
+        assert any(each.startswith("Worse than balanced 0") for each in activated["warnings"])
         back = client.post(f"/admin/models/{active}/activate").json()
         assert [warning.partition(":")[0] for warning in back["warnings"]] == [
             "There is no acceptance test of this model on this site's own patches"
