@@ -286,7 +286,7 @@ def test_a_model_comes_in_serves_and_goes_back(
         assert serving(running) == id_of(fast)
 
         page.get_by_role("link", name="Roll back").click()
-        page.get_by_role("heading", name=re.compile("Roll back to balanced")).wait_for()
+        page.get_by_role("heading", name=re.compile("Roll back to accurate")).wait_for()
         page.get_by_role("button", name="Roll back").click()
         expect(page.get_by_role("status").first).to_have_text("The model serves.")
         assert serving(running) == id_of(accurate)
