@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
 from model_zoo.artifact import parse
 from model_zoo.manifest import Metric, OrbitDecision, QualityReference
@@ -122,9 +121,9 @@ def _run(folder: Path) -> Subject:
 
     try:
         topology, best = Run.read(folder).topology, require_best(folder)
-    except (OSError, CheckpointError, ValidationError) as error:
+        network = trained_network(folder)
+    except (OSError, CheckpointError, ValueError) as error:
         raise EvaluationError(f"{folder} is no run that can be measured: {error}") from error
-    network = trained_network(folder)
 
     @torch.no_grad()
     def logits(patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

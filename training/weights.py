@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -19,6 +20,7 @@ from training.transfer import taken, transferred
 SECOND = "second.ckpt"
 PREFIX = "network."  # of the network's weights in a checkpoint
 Fitted = MobileNetV2 | P4MDenseNet
+Network = TypeVar("Network", MobileNetV2, P4MDenseNet, Fitted)
 
 
 def network_of(topology: Topology | DenseNetTopology) -> Fitted:
@@ -82,18 +84,11 @@ def fitted_network(folder: Path) -> MobileNetV2:
 
     Raises:
         FileNotFoundError: if the run has not finished an epoch.
-        ValueError: if it is a P4M-DenseNet, see :func:`trained_network`.
+        ValueError: if it is a P4M-DenseNet, see :func:`trained_network`, or two networks.
     """
     topology = Run.read(folder).mobilenet
     network = MobileNetV2(topology)
     network.load_state_dict(trained_network(folder).state_dict())
-    return network.eval()
-
-
-def second_network(folder: Path) -> P4MDenseNet:
-    """The second network of a run folder of joined networks, in evaluation mode."""
-    network = P4MDenseNet()
-    network.load_state_dict(torch.load(folder / SECOND, map_location="cpu", weights_only=True))
     return network.eval()
 
 
@@ -102,9 +97,24 @@ def trained_network(folder: Path) -> Fitted:
 
     Raises:
         FileNotFoundError: if the run has not finished an epoch.
+        ValueError: if the run holds two networks.
     """
     run = Run.read(folder)
+    if run.joined is not None:
+        raise ValueError(
+            f"{folder} holds two networks: name the run of one of them, or publish both and name the artifact"
+        )
+    return _with_best_weights(network_of(run.topology), folder)
+
+
+def joined_networks(folder: Path) -> tuple[MobileNetV2, P4MDenseNet]:
+    """Both networks of the run folder that :func:`training.joining.join` made, in evaluation mode."""
+    second = P4MDenseNet()
+    second.load_state_dict(torch.load(folder / SECOND, map_location="cpu", weights_only=True))
+    return _with_best_weights(MobileNetV2(Run.read(folder).mobilenet), folder), second.eval()
+
+
+def _with_best_weights(network: Network, folder: Path) -> Network:
     checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
-    network = network_of(run.topology)
     network.load_state_dict({k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items()})
     return network.eval()

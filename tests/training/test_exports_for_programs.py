@@ -49,6 +49,13 @@ def test_only_float_artifacts_are_exported(tmp_path: Path) -> None:
     assert not (tmp_path / "model").exists()
 
 
+def test_two_joined_networks_are_not_exported(tmp_path: Path) -> None:
+    refused = in_process("export", "wsinfer", shipped_artifact("fp32", "accurate"), "--out", tmp_path / "model")
+    assert refused.exit_code == 1
+    assert "is of the family joined: only a mobilenetv2 can be recovered" in " ".join(refused.output.split())
+    assert not (tmp_path / "model").exists()
+
+
 def test_the_hub_reads_the_card_and_both_files_are_there(tmp_path: Path) -> None:
     int8, fp32 = shipped_artifact(), shipped_artifact("fp32")
     card = int8.with_name(int8.name.replace(".int8.onnx", ".md"))

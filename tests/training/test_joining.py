@@ -19,9 +19,11 @@ from model_zoo.shapes import check_shapes
 from model_zoo.turns import Patch
 from tests.training.test_averaging import write_run
 from tests.training.tiny import as_input, settled_network, tiny_topology
+from training.averaging import average
 from training.batchnorm import adapt
 from training.data import Patches, halves_of_valid, load
 from training.densenet import NormActConv, P4MDenseNet
+from training.evaluate import EvaluationError, opened
 from training.joining import join
 from training.quantize.joined import QuantizedPair, quantize_joined
 from training.quantize.run import quantize_run
@@ -29,7 +31,7 @@ from training.quantize.scheme import Scheme
 from training.recipe import Recipe, Run
 from training.score import Scorer
 from training.topology import P4M
-from training.weights import fitted_network, second_network
+from training.weights import joined_networks
 
 FEW = 4
 
@@ -81,7 +83,7 @@ def joined(tmp_path_factory: pytest.TempPathFactory, runs: tuple[Path, Path], sp
 def pair(joined: Path, splits: tuple[Patches, Patches]) -> QuantizedPair:
     made = Run.read(joined).joined
     assert made is not None
-    return quantize_joined(fitted_network(joined), second_network(joined), made.factor, splits[1].images[:FEW])
+    return quantize_joined(*joined_networks(joined), made.factor, splits[1].images[:FEW])
 
 
 @torch.no_grad()
@@ -89,7 +91,7 @@ def test_both_networks_count_as_asked(joined: Path, runs: tuple[Path, Path], spl
     made = Run.read(joined).joined
     assert made is not None
     images = as_input(halves_of_valid(splits[1])[0].images)
-    answers = [network(images) for network in (fitted_network(joined), second_network(joined))]
+    answers = [network(images) for network in joined_networks(joined)]
     spread = [float((each[:, 1] - each[:, 0]).numpy().std()) for each in answers]
     assert made.factor * spread[1] == pytest.approx(0.5 * spread[0], rel=1e-3)
     assert (joined / "best.ckpt").read_bytes() == (runs[0] / "best.ckpt").read_bytes()
@@ -102,9 +104,8 @@ def test_the_float_graph_is_the_mean_and_the_int8_graph_is_near(
     made = Run.read(joined).joined
     assert made is not None
     images = splits[1].images[:16]
-    expected = (
-        fitted_network(joined)(as_input(images)) + made.factor * second_network(joined)(as_input(images))
-    ).numpy() / 2
+    first, second = (network(as_input(images)).numpy() for network in joined_networks(joined))
+    expected = (first + made.factor * second) / 2
     answers = [Scorer(graph).logits(images) for graph in (pair.float32, pair.int8)]
     assert np.abs(answers[0] - expected).max() < 1e-4
     int8, exact = (logits[:, 1] - logits[:, 0] for logits in (answers[1], expected))
@@ -159,6 +160,15 @@ def test_other_training_data_and_existing_folders_are_refused(
     with pytest.raises(ValueError, match="exists already"):
         join(*runs, tmp_path, *splits, weight=1)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_joined_run_is_not_taken_for_its_first_network(
+    joined: Path, splits: tuple[Patches, Patches], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="holds two networks: name the run of one of them"):
+        average(joined, None, tmp_path / "new", splits[0], weight=0, norm_patches=8)
+    with pytest.raises(EvaluationError, match="holds two networks"):
+        opened(joined)
 
 
 def test_the_command_says_what_is_wrong(runs: tuple[Path, Path], data: Path, tmp_path: Path) -> None:

@@ -76,8 +76,12 @@ def _span(layers: tuple[Layer, ...]) -> float:
 
 
 @torch.no_grad()
-def densenet_ranges(network: FoldedDenseNet) -> Ranges:
-    """Ranges of six deviations about the mean, and the means for bias correction."""
+def densenet_ranges(network: FoldedDenseNet, features: Quantizer) -> Ranges:
+    """Ranges of six deviations about the mean, and the means for bias correction.
+
+    Args:
+        features: of the pooled features, see :func:`rescale_features`.
+    """
     quantizers: dict[str, Quantizer] = {}
     means: dict[str, Tensor] = {}
     mean = torch.full((3,), INPUT_MEAN, dtype=torch.float64)
@@ -85,7 +89,8 @@ def densenet_ranges(network: FoldedDenseNet) -> Ranges:
         means[block.enter.name] = means[block.keep.name] = mean
         means[block.grow.name] = rectified_mean(output_moments(block.enter))
         quantizers[block.enter.name] = Quantizer.spanning(0.0, _span((block.enter,)))
-        shared = Quantizer.spanning(0.0, _span((block.grow, block.keep)))
+        last = block is network.blocks[-1]
+        shared = features if last else Quantizer.spanning(0.0, _span((block.grow, block.keep)))
         for name in (block.grow.name, block.keep.name, pooled_name(block)):
             quantizers[name] = shared
         mean = torch.cat([rectified_mean(output_moments(layer)) for layer in (block.grow, block.keep)])

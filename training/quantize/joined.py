@@ -79,10 +79,11 @@ def quantize_joined(
     reference = joined.forward(x)
     iterations = max(equalize(joined.first), equalize_densenet(joined.second))
     ranges = data_free_ranges(joined.first)
-    rescale_features(joined.second, ranges.quantizers["mean"])
+    features = ranges.quantizers["mean"]
+    rescale_features(joined.second, features)
     delta32, delta64 = checked_deltas(joined, x, original, reference)
     figures = Figures(len(probes), iterations, delta32, delta64, 0, 0.0)
-    both = _together(ranges, densenet_ranges(joined.second))
+    both = _together(ranges, densenet_ranges(joined.second, features))
     return QuantizedPair(
         _export(Int8Writer(GraphBuilder(), both, DEFAULT), joined),
         _export(FloatWriter(GraphBuilder()), joined),
@@ -97,8 +98,6 @@ def _together(first: Ranges, second: Ranges) -> Ranges:
 def _export(writer: Writer, network: JoinedNetwork) -> onnx.ModelProto:
     first = write_features(writer, network.first)
     second, order = write_densenet_features(writer, network.second)
-    if first.quantizer != second.quantizer:
-        raise AssertionError(f"the features have the quantizers {first.quantizer} and {second.quantizer}")
     features = writer.builder.node("Concat", [first.name, second.name], "joined", axis=1)
     added = network.factor * network.second.channel_weight()[:, order]
     weight = torch.cat([network.first.class_weight, added], dim=1) / 2

@@ -13,7 +13,7 @@ from training.quantize.joined import QuantizedPair, quantize_joined
 from training.quantize.pipeline import Figures, Quantized, quantize
 from training.quantize.scheme import DEFAULT, Scheme
 from training.recipe import Run
-from training.weights import fitted_network, second_network
+from training.weights import fitted_network, joined_networks
 
 FIGURES = "quantization.json"
 
@@ -37,7 +37,7 @@ def quantize_run(run: Path, probes: npt.NDArray[np.uint8], scheme: Scheme = DEFA
     elif scheme.absorb:
         raise ValueError("high biases of joined networks are not absorbed: give --no-absorb")
     else:
-        quantized = quantize_joined(fitted_network(run), second_network(run), joined.factor, probes)
+        quantized = quantize_joined(*joined_networks(run), joined.factor, probes)
     onnx.save(quantized.int8, run / "int8.onnx")
     onnx.save(quantized.float32, run / "fp32.onnx")
     (run / FIGURES).write_text(json.dumps(quantized.figures.recipe(), indent=2) + "\n")
