@@ -12,7 +12,6 @@ from model_zoo.proof import Report, prove
 
 MODEL_ZOO = Path(model_zoo.__file__).parent
 DEFAULT_NAME = "balanced"
-SLIDE_NAME = "dense"  # answers neighbouring cells in one pass
 
 
 class ModelError(ValueError):
@@ -57,13 +56,13 @@ def open_proved(data: bytes) -> tuple[Network, Report]:
     return network, proof
 
 
-def shipped_artifacts(first: str = DEFAULT_NAME) -> list[Path]:
-    """The INT8 artifacts in ``model_zoo/``, the one of the name ``first`` before the others.
+def shipped_artifacts() -> list[Path]:
+    """The INT8 artifacts in ``model_zoo/``, the one that serves by default first.
 
     Raises:
         ModelError: if that one is missing.
     """
-    found = sorted(MODEL_ZOO.glob("*.int8.onnx"), key=lambda path: (not path.name.startswith(first), path.name))
-    if not found or not found[0].name.startswith(first):
-        raise ModelError(f"{MODEL_ZOO} holds no file {first}-*.int8.onnx: set ROSETTE_MODEL")
+    found = sorted(MODEL_ZOO.glob("*.int8.onnx"), key=lambda path: (not path.name.startswith(DEFAULT_NAME), path.name))
+    if not found or not found[0].name.startswith(DEFAULT_NAME):
+        raise ModelError(f"{MODEL_ZOO} holds no file {DEFAULT_NAME}-*.int8.onnx: set ROSETTE_MODEL")
     return found

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from model_zoo.golden import Logits
 from model_zoo.manifest import Manifest
 from model_zoo.network import Corners, Network
-from model_zoo.opening import SLIDE_NAME, ModelError, open_proved, read_artifact, shipped_artifacts
+from model_zoo.opening import ModelError, open_proved, read_artifact, shipped_artifacts
 from model_zoo.proof import RefusedError
 from slides.grid import check_size
 from slides.raster import Plan, Raster, plan
@@ -83,13 +83,13 @@ class OpenSlide:
 
 
 def open_model(path: Path | None) -> Model:
-    """Open an artifact and prove it on this machine; by default ``ROSETTE_MODEL``, else the shipped ``dense``.
+    """Open an artifact and prove it on this machine; by default ``ROSETTE_MODEL``, else the shipped one.
 
     Raises:
         ModelError: if it cannot be used.
     """
     named = os.environ.get("ROSETTE_MODEL")
-    path = path or (Path(named) if named else shipped_artifacts(SLIDE_NAME)[0])
+    path = path or (Path(named) if named else shipped_artifacts()[0])
     try:
         data = read_artifact(path)
         model = Model(data, open_proved(data)[0])
