@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +15,10 @@ from torch import Tensor, nn
 from training.batchnorm import adapt
 from training.checkpoints import BEST
 from training.data import Patches
+from training.derived import CURVE, made_whole, source_of
 from training.drawing import drawn, images_for_norms
 from training.recipe import Average, Run
 from training.weights import PREFIX, usable_network
-
-CURVE = "metrics.csv"
 
 
 @torch.no_grad()
@@ -47,18 +45,10 @@ def average(run: Path, other: Path | None, folder: Path, train: Patches, *, weig
         RecoveryError, ArtifactError, WeightsError: if ``other`` is a file, but holds no float network.
         FileNotFoundError: if a folder is not a run folder.
     """
-    if folder.exists():
-        raise ValueError(f"{folder} exists already: name a new folder")
+    settings = source_of(folder, run, train)
     if not 0 <= weight <= 1:
         raise ValueError(f"the weight of the other network must be from 0 to 1, not {weight}")
-    if not (run / "run.json").exists():
-        raise FileNotFoundError(f"{run} is no run folder: it has no run.json")
     first, own = usable_network(run, train)
-    settings = Run.read(run)
-    if settings.data_sha256 != train.sha256:
-        raise ValueError(
-            f"{run} was trained on other data: hash {settings.data_sha256[:12]}, and these have {train.sha256[:12]}"
-        )
     averaged = settings.average
     if other is not None:
         second, others = usable_network(other, train)
@@ -77,13 +67,9 @@ def average(run: Path, other: Path | None, folder: Path, train: Patches, *, weig
 
 
 def _write(folder: Path, run: Run, network: nn.Module, curve: Path) -> None:
-    """Write a whole run folder, or nothing."""
     state: dict[str, Tensor] = {f"{PREFIX}{name}": tensor for name, tensor in network.state_dict().items()}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent) as made:
-        part = Path(made) / "run"
+    with made_whole(folder) as part:
         run.write(part)
         torch.save({"state_dict": state}, part / BEST)
         if curve.exists():
             shutil.copy(curve, part / CURVE)
-        part.rename(folder)

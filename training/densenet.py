@@ -35,7 +35,7 @@ def _crop(x: Tensor, pixels: int) -> Tensor:
     return x[..., pixels:-pixels, pixels:-pixels]
 
 
-def _concatenate(first: Tensor, second: Tensor) -> Tensor:
+def concatenate(first: Tensor, second: Tensor) -> Tensor:
     """Fields of both, group-major: [N, |G|·F1, H, W] and [N, |G|·F2, H, W] to [N, |G|·(F1 + F2), H, W]."""
     size = (len(GROUP), -1)
     return torch.cat([first.unflatten(1, size), second.unflatten(1, size)], dim=2).flatten(1, 2)
@@ -82,7 +82,7 @@ class P4MDenseNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.stem((x - self.mean[:, None, None]) / self.std[:, None, None])
         for block, dense in enumerate(self.dense):
-            h = _concatenate(dense(h), _crop(h, 1))
+            h = concatenate(dense(h), _crop(h, 1))
             if block < len(self.transition):
                 h = F.avg_pool2d(self.transition[block](h), 2)
         pooled = self.head.norm(h).mean((2, 3), keepdim=True)

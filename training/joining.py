@@ -5,15 +5,14 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
-from training.averaging import CURVE
 from training.batchnorm import adapt
 from training.checkpoints import BEST, require_best
 from training.data import Patches, halves_of_valid
 from training.densenet import P4MDenseNet
+from training.derived import CURVE, made_whole, source_of
 from training.recipe import Joined, Run
 from training.teachers import ADAPTING_PATCHES, logit_difference
 from training.weights import SECOND, fitted_network, usable_network
@@ -36,17 +35,9 @@ def join(run: Path, second: Path, folder: Path, train: Patches, valid: Patches, 
         FileNotFoundError: if a folder is not a run folder.
         WeightsError: if the file is no P4M-DenseNet.
     """
-    if folder.exists():
-        raise ValueError(f"{folder} exists already: name a new folder")
-    if not (run / "run.json").exists():
-        raise FileNotFoundError(f"{run} is no run folder: it has no run.json")
-    settings = Run.read(run)
+    settings = source_of(folder, run, train)
     if settings.joined is not None:
         raise ValueError(f"{run} holds two networks already: name the run of the first")
-    if settings.data_sha256 != train.sha256:
-        raise ValueError(
-            f"{run} was trained on other data: hash {settings.data_sha256[:12]}, and these have {train.sha256[:12]}"
-        )
     require_best(run)
     first = fitted_network(run)
     added, digest = usable_network(second, train)
@@ -56,13 +47,10 @@ def join(run: Path, second: Path, folder: Path, train: Patches, valid: Patches, 
     choosing = halves_of_valid(valid)[0].images
     spread = [float(logit_difference(network, choosing).std()) for network in (first, added)]
     made = replace(settings, joined=Joined(second.name, digest, weight * spread[0] / spread[1]))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent) as temporary:
-        part = Path(temporary) / "run"
+    with made_whole(folder) as part:
         made.write(part)
         torch.save(added.state_dict(), part / SECOND)
         for name in (BEST, CURVE):
             if (run / name).exists():
                 shutil.copy(run / name, part / name)
-        part.rename(folder)
     return made

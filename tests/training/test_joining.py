@@ -25,7 +25,8 @@ from training.data import Patches, halves_of_valid, load
 from training.densenet import NormActConv, P4MDenseNet
 from training.evaluate import EvaluationError, opened
 from training.joining import join
-from training.quantize.joined import QuantizedPair, quantize_joined
+from training.quantize.joined import quantize_joined
+from training.quantize.pipeline import Graphs
 from training.quantize.run import quantize_run
 from training.quantize.scheme import Scheme
 from training.recipe import Recipe, Run
@@ -80,7 +81,7 @@ def joined(tmp_path_factory: pytest.TempPathFactory, runs: tuple[Path, Path], sp
 
 
 @pytest.fixture(scope="module")
-def pair(joined: Path, splits: tuple[Patches, Patches]) -> QuantizedPair:
+def pair(joined: Path, splits: tuple[Patches, Patches]) -> Graphs:
     made = Run.read(joined).joined
     assert made is not None
     return quantize_joined(*joined_networks(joined), made.factor, splits[1].images[:FEW])
@@ -99,7 +100,7 @@ def test_both_networks_count_as_asked(joined: Path, runs: tuple[Path, Path], spl
 
 @torch.no_grad()
 def test_the_float_graph_is_the_mean_and_the_int8_graph_is_near(
-    joined: Path, pair: QuantizedPair, splits: tuple[Patches, Patches]
+    joined: Path, pair: Graphs, splits: tuple[Patches, Patches]
 ) -> None:
     made = Run.read(joined).joined
     assert made is not None
@@ -113,7 +114,7 @@ def test_the_float_graph_is_the_mean_and_the_int8_graph_is_near(
 
 
 def test_the_int8_graph_has_integers_only_and_equal_bits_under_exact_turns(
-    pair: QuantizedPair, splits: tuple[Patches, Patches]
+    pair: Graphs, splits: tuple[Patches, Patches]
 ) -> None:
     check_shapes(pair.int8)
     check_independence(pair.int8)

@@ -7,16 +7,14 @@ stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model_zoo.symmetry import Group
 from training.batchnorm import FieldBatchNorm
-from training.densenet import BLOCKS, GROUP, GROWTH_FIELDS, NormActConv, P4MDenseNet
+from training.densenet import BLOCKS, GROUP, GROWTH_FIELDS, NormActConv, P4MDenseNet, concatenate
 from training.layers import EquivariantConv
 from training.quantize.folded import Layer
 
@@ -29,9 +27,6 @@ class DenseBlock:
     grow: Layer
     keep: Layer
 
-    def layers(self) -> tuple[Layer, Layer, Layer]:
-        return self.enter, self.grow, self.keep
-
 
 @dataclass
 class FoldedDenseNet:
@@ -41,19 +36,11 @@ class FoldedDenseNet:
     class_weight: Tensor
     class_bias: Tensor
 
-    @property
-    def group(self) -> Group:
-        return GROUP
-
-    def layers(self) -> Iterator[Layer]:
-        for block in self.blocks:
-            yield from block.layers()
-
     def features(self, x: Tensor) -> Tensor:
         """Patches [N, 3, 96, 96] in [0, 1] → features [N, |G|·fields], in the precision of ``x``."""
         for block in self.blocks:
             grown = block.grow.forward(block.enter.forward(x))
-            joined = join(grown, block.keep.forward(x[..., 1:-1, 1:-1]))
+            joined = concatenate(grown, block.keep.forward(x[..., 1:-1, 1:-1]))
             x = F.avg_pool2d(joined, 2)
         return x.flatten(1)
 
@@ -64,12 +51,6 @@ class FoldedDenseNet:
     def channel_weight(self) -> Tensor:
         """The classifier's weights on group-major channels, [2, |G|·fields]: equal over a field."""
         return self.class_weight.repeat(1, len(GROUP))
-
-
-def join(grown: Tensor, kept: Tensor) -> Tensor:
-    """Fields of both, group-major."""
-    size = (len(GROUP), -1)
-    return torch.cat([grown.unflatten(1, size), kept.unflatten(1, size)], dim=2).flatten(1, 2)
 
 
 def stored_order(block: DenseBlock) -> Tensor:

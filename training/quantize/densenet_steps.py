@@ -12,53 +12,40 @@ import torch
 from torch import Tensor
 
 from training.quantize.densenet import DenseBlock, FoldedDenseNet, stored_order
+from training.quantize.equalize import Reader, equalize_pairs, rescale
 from training.quantize.export import without_border
 from training.quantize.folded import Layer
 from training.quantize.ranges import INPUT_MEAN, Quantizer, Ranges, output_moments, rectified_mean
-from training.quantize.weights import SWITCHED_OFF, WEIGHT_BOUND
+from training.quantize.weights import WEIGHT_BOUND
 from training.quantize.writers import Kernel, Stream, Writer
 
 MEAN_OF_FOUR = Kernel(np.full((2, 2), WEIGHT_BOUND, np.int8), stride=2)
 
 
-def _rectified(network: FoldedDenseNet) -> Iterator[tuple[Layer, list[Tensor]]]:
-    """Each layer with its readers' weights, as views whose second axis is the layer's fields."""
+def _reader(weights: list[Tensor]) -> Reader:
+    """Of views of weights […, fields, …] whose second axis is the layer's fields."""
+
+    def scale_inputs(scale: Tensor) -> None:
+        for weight in weights:
+            weight *= scale[None, :, None]
+
+    return Reader(lambda: torch.stack([weight.abs().amax((0, 2)) for weight in weights]).amax(0), scale_inputs)
+
+
+def _rectified(network: FoldedDenseNet) -> Iterator[tuple[Layer, Reader]]:
     for block, following in zip(network.blocks, [*network.blocks[1:], None], strict=True):
-        yield block.enter, [block.grow.weight]
+        yield block.enter, _reader([block.grow.weight])
         grown = block.grow.fields
-        readers = (
+        weights = (
             [network.class_weight[..., None]] if following is None else [following.enter.weight, following.keep.weight]
         )
-        yield block.grow, [weight[:, :grown] for weight in readers]
-        yield block.keep, [weight[:, grown:] for weight in readers]
+        yield block.grow, _reader([weight[:, :grown] for weight in weights])
+        yield block.keep, _reader([weight[:, grown:] for weight in weights])
 
 
-@torch.no_grad()
-def equalize_densenet(network: FoldedDenseNet, tolerance: float = 1e-3, iterations: int = 100) -> int:
-    """Equalize the weight ranges of each layer and of its readers, in place; the function does not change.
-
-    Returns:
-        The number of iterations.
-    """
-    iteration, largest = 0, float("inf")
-    while largest > tolerance and iteration < iterations:
-        iteration, largest = iteration + 1, 0.0
-        for layer, readers in _rectified(network):
-            r1 = layer.weight.abs().amax((1, 2))
-            r2 = torch.stack([weight.abs().amax((0, 2)) for weight in readers]).amax(0)
-            scale = torch.where((r1 > SWITCHED_OFF) & (r2 > SWITCHED_OFF), torch.sqrt(r1 * r2) / r2, 1.0)
-            _rescale(layer, readers, scale)
-            largest = max(largest, (scale - 1).abs().max().item())
-    return iteration
-
-
-def _rescale(layer: Layer, readers: list[Tensor], scale: Tensor) -> None:
-    """Divide a layer's fields by ``scale`` [fields] and multiply its readers, in place."""
-    layer.weight /= scale[:, None, None]
-    for values in (layer.bias, layer.mean, layer.deviation):
-        values /= scale
-    for weight in readers:
-        weight *= scale[None, :, None]
+def equalize_densenet(network: FoldedDenseNet) -> int:
+    """Equalize each layer and its readers, see :func:`training.quantize.equalize.equalize_pairs`."""
+    return equalize_pairs(list(_rectified(network)))
 
 
 @torch.no_grad()
@@ -66,8 +53,8 @@ def rescale_features(network: FoldedDenseNet, quantizer: Quantizer) -> None:
     """Scale the pooled features to the span of a quantizer, and the classifier back; the function does not change."""
     *_, grow, keep = _rectified(network)
     own = Quantizer.spanning(0.0, _span((grow[0], keep[0])))
-    for layer, readers in (grow, keep):
-        _rescale(layer, readers, torch.full_like(layer.bias, own.scale / quantizer.scale))
+    for layer, reader in (grow, keep):
+        rescale(layer, reader, torch.full_like(layer.bias, own.scale / quantizer.scale))
 
 
 def _span(layers: tuple[Layer, ...]) -> float:

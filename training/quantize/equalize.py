@@ -5,28 +5,38 @@ Source: Nagel et al. 2019, sections 4.1.1 (equations 9 to 11) and 4.1.3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from training.quantize.folded import FoldedNetwork, Layer
+from training.quantize.weights import SWITCHED_OFF
 
 
 @dataclass(frozen=True)
-class Consumer:
-    """The reader of a layer's rectified output by field: a convolution or the classifier.
+class Reader:
+    """What reads a layer's rectified output by field.
 
     Attributes:
         ranges: largest |weight| on each input field, [fields].
         scale_inputs: multiplies the weights on each input field by [fields].
-        absorb: adds the response to a constant input [fields] to the bias.
-        padded: whether zero padding makes a constant input not constant.
     """
 
     ranges: Callable[[], Tensor]
     scale_inputs: Callable[[Tensor], None]
+
+
+@dataclass(frozen=True)
+class Consumer(Reader):
+    """A convolution or the classifier.
+
+    Attributes:
+        absorb: adds the response to a constant input [fields] to the bias.
+        padded: whether zero padding makes a constant input not constant.
+    """
+
     absorb: Callable[[Tensor], None]
     padded: bool
 
@@ -74,8 +84,22 @@ def rectified_pairs(network: FoldedNetwork) -> Iterator[tuple[Layer, Consumer]]:
         yield network.head, _classifier(network)
 
 
+def equalize(network: FoldedNetwork) -> int:
+    """Equalize a network's pairs, see :func:`equalize_pairs`."""
+    return equalize_pairs(list(rectified_pairs(network)))
+
+
 @torch.no_grad()
-def equalize(network: FoldedNetwork, tolerance: float = 1e-3, iterations: int = 100) -> int:
+def rescale(layer: Layer, reader: Reader, scale: Tensor) -> None:
+    """Divide a layer's fields by ``scale`` [fields] and multiply its reader, in place."""
+    layer.weight /= scale[:, None, None]
+    for values in (layer.bias, layer.mean, layer.deviation):
+        values /= scale
+    reader.scale_inputs(scale)
+
+
+@torch.no_grad()
+def equalize_pairs(pairs: Sequence[tuple[Layer, Reader]], tolerance: float = 1e-3, iterations: int = 100) -> int:
     """Equalize the weight ranges of both sides of every pair, in place; the function does not change.
 
     ``s = sqrt(r1·r2) / r2`` per field; the first layer is divided by it (with its bias, mean and
@@ -87,13 +111,10 @@ def equalize(network: FoldedNetwork, tolerance: float = 1e-3, iterations: int = 
     iteration, largest = 0, float("inf")
     while largest > tolerance and iteration < iterations:
         iteration, largest = iteration + 1, 0.0
-        for layer, reader in rectified_pairs(network):
+        for layer, reader in pairs:
             r1, r2 = layer.filters().abs().amax((0, 2, 3, 4, 5)), reader.ranges()
-            scale = torch.where((r1 > 0) & (r2 > 0), torch.sqrt(r1 * r2) / r2, 1.0)
-            layer.weight /= scale[:, None, None]
-            for values in (layer.bias, layer.mean, layer.deviation):
-                values /= scale
-            reader.scale_inputs(scale)
+            scale = torch.where((r1 > SWITCHED_OFF) & (r2 > SWITCHED_OFF), torch.sqrt(r1 * r2) / r2, 1.0)
+            rescale(layer, reader, scale)
             largest = max(largest, (scale - 1).abs().max().item())
     return iteration
 

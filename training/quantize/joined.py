@@ -27,7 +27,7 @@ from training.quantize.equalize import equalize
 from training.quantize.export import write_features
 from training.quantize.folded import FoldedNetwork, fold
 from training.quantize.graph import GraphBuilder
-from training.quantize.pipeline import Figures, checked_deltas
+from training.quantize.pipeline import Figures, Graphs, checked_deltas
 from training.quantize.ranges import Ranges, data_free_ranges
 from training.quantize.scheme import DEFAULT
 from training.quantize.writers import FloatWriter, Int8Writer, Stream, Writer
@@ -50,19 +50,8 @@ class JoinedNetwork:
         return (self.first.forward(x) + self.factor * self.second.forward(x)) / 2
 
 
-@dataclass(frozen=True)
-class QuantizedPair:
-    """The two graphs, without metadata, and their figures."""
-
-    int8: onnx.ModelProto
-    float32: onnx.ModelProto
-    figures: Figures
-
-
 @torch.no_grad()
-def quantize_joined(
-    first: MobileNetV2, second: P4MDenseNet, factor: float, probes: npt.NDArray[np.uint8]
-) -> QuantizedPair:
+def quantize_joined(first: MobileNetV2, second: P4MDenseNet, factor: float, probes: npt.NDArray[np.uint8]) -> Graphs:
     """Quantize two networks without data; ``probes`` only measure changes.
 
     Args:
@@ -84,7 +73,7 @@ def quantize_joined(
     delta32, delta64 = checked_deltas(joined, x, original, reference)
     figures = Figures(len(probes), iterations, delta32, delta64, 0, 0.0)
     both = _together(ranges, densenet_ranges(joined.second, features))
-    return QuantizedPair(
+    return Graphs(
         _export(Int8Writer(GraphBuilder(), both, DEFAULT), joined),
         _export(FloatWriter(GraphBuilder()), joined),
         figures,

@@ -60,16 +60,22 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Quantized:
-    """The two graphs, without metadata, and their figures.
+class Graphs:
+    """The INT8 graph and its float32 twin, without metadata, and their figures."""
+
+    int8: onnx.ModelProto
+    float32: onnx.ModelProto
+    figures: Figures
+
+
+@dataclass(frozen=True)
+class Quantized(Graphs):
+    """The graphs of one network.
 
     Attributes:
         network: the float function, layer by layer, that the INT8 graph rounds.
     """
 
-    int8: onnx.ModelProto
-    float32: onnx.ModelProto
-    figures: Figures
     network: FoldedNetwork
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from training.quantize.joined import QuantizedPair, quantize_joined
-from training.quantize.pipeline import Figures, Quantized, quantize
+from training.quantize.joined import quantize_joined
+from training.quantize.pipeline import Figures, Graphs, quantize
 from training.quantize.scheme import DEFAULT, Scheme
 from training.recipe import Run
 from training.weights import fitted_network, joined_networks
@@ -31,7 +31,7 @@ def quantize_run(run: Path, probes: npt.NDArray[np.uint8], scheme: Scheme = DEFA
         ValueError: if biases of joined networks are to be absorbed.
     """
     joined = Run.read(run).joined
-    quantized: Quantized | QuantizedPair
+    quantized: Graphs
     if joined is None:
         quantized = quantize(fitted_network(run), probes, scheme)
     elif scheme.absorb:
