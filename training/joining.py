@@ -46,7 +46,8 @@ def join(run: Path, second: Path, folder: Path, train: Patches, valid: Patches, 
     adapt(added, train.images[:ADAPTING_PATCHES]).eval()
     choosing = halves_of_valid(valid)[0].images
     spread = [float(logit_difference(network, choosing).std()) for network in (first, added)]
-    made = replace(settings, joined=Joined(second.name, digest, weight * spread[0] / spread[1]))
+    recipe = Run.read(second).recipe if second.is_dir() else None
+    made = replace(settings, joined=Joined(second.name, digest, weight * spread[0] / spread[1], recipe))
     with made_whole(folder) as part:
         made.write(part)
         torch.save(added.state_dict(), part / SECOND)

@@ -110,7 +110,7 @@ def _gather(run: Run, release: Release, data: Path, *, read_test: bool) -> _Evid
     teachers = run.recipe.distillation.teachers if run.recipe.distillation else ()
     taught = f"; distilled from {', '.join(name for name, _ in teachers)}" if teachers else ""
     if run.joined is not None:
-        taught += f"; joined with {run.joined.name}, which was trained elsewhere"
+        taught += f"; joined with {run.joined.origin}"
     training = TrainingData(
         source=train.source + taught,
         patches=len(train),
@@ -296,10 +296,12 @@ def _averaged(average: Average | None) -> list[str]:
 def _joined(joined: Joined | None) -> list[str]:
     if joined is None:
         return []
+    fitted = [] if joined.recipe is None else [f"- `{joined.name}` was fitted with {_told(joined.recipe)}."]
     return [
         f"- The logits are the mean of that network's and {joined.factor:.4g} times those of `{joined.name}` (SHA-256 "
         f"`{joined.sha256}`), which reads the same patch; its batch norm was estimated again on "
         f"{ADAPTING_PATCHES:,} training patches. See `model_zoo/NOTICE.md` for its origin and licence.",
+        *fitted,
     ]
 
 

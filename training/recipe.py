@@ -131,11 +131,21 @@ class Joined:
         name: of the file or folder with its weights.
         sha256: of the file with its weights.
         factor: multiplies its logits; the mean of both networks' logits is the answer.
+        recipe: of its fit, which may have started from others' weights; None for a file.
     """
 
     name: str
     sha256: str
     factor: float
+    recipe: Recipe | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where its weights come from, as the end of a sentence."""
+        if self.recipe is None:
+            return f"{self.name}, which was trained elsewhere"
+        start = self.recipe.start_sha256
+        return f"{self.name}, fitted " + (f"from the weights with SHA-256 {start}" if start else "on the same data")
 
 
 @dataclass(frozen=True)

@@ -50,11 +50,12 @@ def test_what_waits_shares_a_call(artifact: bytes, jobs: list[int], waiting: int
         run(pool, test)
 
 
-def test_a_process_sees_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_sees_no_setting(artifact: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROSETTE_DATABASE_URL", "postgresql://rosette:secret@db/rosette")
     monkeypatch.setenv("ANOTHER_SECRET", "secret")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with started() as (processes, _pool):
+        processes.open(artifact)  # while a program is being loaded, its environment reads as empty
         [environment] = {Path(f"/proc/{pid}/environ").read_bytes() for pid in processes.pids}
     assert b"OMP_NUM_THREADS=1" in environment.split(b"\0")
     assert b"secret" not in environment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from training.data import Patches, halves_of_valid, load
 from training.densenet import NormActConv, P4MDenseNet
 from training.evaluate import EvaluationError, opened
 from training.joining import join
+from training.publish import card
 from training.quantize.joined import quantize_joined
 from training.quantize.pipeline import Graphs
 from training.quantize.run import quantize_run
@@ -35,6 +37,7 @@ from training.topology import P4M
 from training.weights import joined_networks
 
 FEW = 4
+STARTED_FROM = "5" * 64
 
 
 def random_densenet(images: Patch) -> P4MDenseNet:
@@ -67,7 +70,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, splits: tuple[Patches, Patche
     folder, (train, _) = tmp_path_factory.mktemp("runs"), splits
     first = write_run(folder / "first", settled_network(tiny_topology("C12"), train.images[:16], 1), train.sha256)
     second = folder / "second"
-    Run(P4M, Recipe(), "synthetic", train.sha256).write(second)
+    Run(P4M, Recipe(stain_jitter=0.3, start_sha256=STARTED_FROM), "synthetic", train.sha256).write(second)
     weights = {f"network.{name}": value for name, value in random_densenet(train.images[:8]).state_dict().items()}
     torch.save({"state_dict": weights}, second / "best.ckpt")
     return first, second
@@ -125,6 +128,17 @@ def test_the_int8_graph_has_integers_only_and_equal_bits_under_exact_turns(
     assert np.ptp(given, axis=0).min() > 0
     for quarters in range(1, 4):
         assert np.array_equal(scorer.logits(np.rot90(images, quarters, (1, 2))), given)
+
+
+def test_a_card_says_how_the_second_network_was_fitted(
+    joined: Path, artifact_path: Path, float_artifact_path: Path
+) -> None:
+    made = Run.read(joined).joined
+    assert made is not None
+    assert made.origin == f"second, fitted from the weights with SHA-256 {STARTED_FROM}"
+    assert replace(made, recipe=None).origin == "second, which was trained elsewhere"
+    assert "- `second` was fitted with epochs 30; " in card(joined, artifact_path, float_artifact_path)
+    assert "stain jitter 0.3; " in card(joined, artifact_path, float_artifact_path)
 
 
 def test_a_joined_run_is_quantized_and_described(joined: Path, splits: tuple[Patches, Patches]) -> None:
