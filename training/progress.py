@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import warnings
 from csv import DictReader
 from dataclasses import asdict
@@ -18,22 +17,11 @@ import lightning as L
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from training.messages import duration, say
+
 MLFLOW = "MLFLOW_TRACKING_URI"
 FIRST_ESTIMATE_S = 30.0
 NOISE = ("Tip: ", "TPU available", "Loading `train_dataloader`")
-
-
-def say(line: str) -> None:
-    """Write a line to standard error, where it does not mix with a command's results."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def duration(seconds: float) -> str:
-    """A time for people, such as ``"1 h 05 min"``."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 class Progress(L.Callback):

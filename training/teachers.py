@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +19,12 @@ from model_zoo.turns import turn
 from training.batchnorm import adapt
 from training.denormals import without_denormals
 from training.densenet import load_expanded
+from training.messages import duration, say
 from training.views import view
 
 CHUNK = 32
 ADAPTING_PATCHES = 1024
+TIMED = 4 * CHUNK  # patches, after which the time for all is estimated
 
 Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -94,9 +97,17 @@ def labelled(teacher: Teacher, images: Images, number: int, seed: int, cache: Pa
     if file.exists():
         kept: Floats = np.load(file)
         return kept
-    answers = teacher.difference(view(images, number, seed))
+    answers = _answers(teacher, view(images, number, seed), number)
     cache.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part.npy")
     np.save(part, answers)
     part.replace(file)
     return answers
+
+
+def _answers(teacher: Teacher, images: Images, number: int) -> Floats:
+    began = monotonic()
+    first = teacher.difference(images[:TIMED])
+    left = (monotonic() - began) / len(first) * (len(images) - len(first))
+    say(f"{teacher.name} labels {len(images):,} patches, view {number}: about {duration(left)} left.")
+    return np.concatenate([first, teacher.difference(images[TIMED:])]) if len(images) > TIMED else first

@@ -39,7 +39,9 @@ def test_a_longer_list_begins_with_the_same_views(images: Patch) -> None:
     assert np.array_equal(view(images[:1], 3), view(images[:1], 3, seed=0))
 
 
-def test_a_teacher_is_asked_once(artifact_path: Path, images: Patch, tmp_path: Path) -> None:
+def test_a_teacher_is_asked_once_and_how_long_it_takes_is_said(
+    artifact_path: Path, images: Patch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     teacher = open_teacher(artifact_path, images)
     asked: list[int] = []
 
@@ -49,8 +51,10 @@ def test_a_teacher_is_asked_once(artifact_path: Path, images: Patch, tmp_path: P
 
     counting = replace(teacher, difference=counted)
     first = labelled(counting, images, 1, 0, tmp_path, "data")
+    assert np.array_equal(first, teacher.difference(view(images, 1)))
     assert np.array_equal(labelled(counting, images, 1, 0, tmp_path, "data"), first)
-    assert asked == [len(images)]
+    assert sum(asked) == len(images)
+    assert f"{teacher.name} labels {len(images)} patches, view 1: about " in capsys.readouterr().err
 
 
 def test_an_artifact_answers_every_exact_turn_of_a_patch_alike(artifact_path: Path, images: Patch) -> None:

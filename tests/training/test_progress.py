@@ -16,7 +16,8 @@ from tests.installed import in_process as rosette
 from tests.training.test_fit import QUIET, TOPOLOGY
 from tests.training.tiny import LIGHTNING_WARNINGS, tiny_dense
 from training.fit import Material, fit
-from training.progress import MLFLOW, Progress, duration, loggers, without_noise
+from training.messages import duration
+from training.progress import MLFLOW, Progress, loggers, without_noise
 from training.recipe import Recipe
 from training.transfer import taken
 
