@@ -110,7 +110,7 @@ def _gather(run: Run, release: Release, data: Path, *, read_test: bool) -> _Evid
     teachers = run.recipe.distillation.teachers if run.recipe.distillation else ()
     taught = f"; distilled from {', '.join(name for name, _ in teachers)}" if teachers else ""
     if run.joined is not None:
-        taught += f"; joined with {run.joined.name}, which was trained elsewhere"
+        taught += f"; joined with {run.joined.name}{', which was trained elsewhere' if run.joined.foreign else ''}"
     training = TrainingData(
         source=train.source + taught,
         patches=len(train),
@@ -299,7 +299,8 @@ def _joined(joined: Joined | None) -> list[str]:
     return [
         f"- The logits are the mean of that network's and {joined.factor:.4g} times those of `{joined.name}` (SHA-256 "
         f"`{joined.sha256}`), which reads the same patch; its batch norm was estimated again on "
-        f"{ADAPTING_PATCHES:,} training patches. See `model_zoo/NOTICE.md` for its origin and licence.",
+        f"{ADAPTING_PATCHES:,} training patches."
+        + (" See `model_zoo/NOTICE.md` for its origin and licence." if joined.foreign else ""),
     ]
 
 

@@ -137,6 +137,11 @@ class Joined:
     sha256: str
     factor: float
 
+    @property
+    def foreign(self) -> bool:
+        """Whether its weights were no run's, but an archive of somebody else's network."""
+        return self.name.endswith(".npz")
+
 
 @dataclass(frozen=True)
 class Run:
