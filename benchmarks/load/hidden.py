@@ -17,7 +17,8 @@ def hide_avx512(folder: Path) -> None:
         folder: where the library that does this is built; it must stay as long as programs are started.
 
     Raises:
-        RuntimeError: if there is no C compiler, or the CPU or the kernel lacks CPUID faulting.
+        RuntimeError: if there is no C compiler, its library cannot be loaded, or the CPU or the kernel lacks CPUID
+            faulting.
     """
     compiler = shutil.which("cc")
     if compiler is None:
@@ -29,6 +30,7 @@ def hide_avx512(folder: Path) -> None:
     if built.returncode:
         raise RuntimeError(f"{SOURCE.name} cannot be built:\n{built.stderr}")
     environment = os.environ | {"LD_PRELOAD": str(library)}
-    if subprocess.run(["true"], env=environment, capture_output=True, check=False).returncode:
-        raise RuntimeError("AVX-512 cannot be hidden: this CPU or its kernel has no CPUID faulting")
+    tried = subprocess.run(["true"], env=environment, capture_output=True, text=True, check=False)
+    if tried.returncode or tried.stderr:  # a library that cannot be loaded is only complained of
+        raise RuntimeError(f"AVX-512 cannot be hidden: {tried.stderr}")
     os.environ["LD_PRELOAD"] = str(library)
