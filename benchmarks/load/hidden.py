@@ -32,5 +32,5 @@ def hide_avx512(folder: Path) -> None:
     environment = os.environ | {"LD_PRELOAD": str(library)}
     tried = subprocess.run(["true"], env=environment, capture_output=True, text=True, check=False)
     if tried.returncode or tried.stderr:  # a library that cannot be loaded is only complained of
-        raise RuntimeError(f"AVX-512 cannot be hidden: {tried.stderr}")
+        raise RuntimeError(f"AVX-512 cannot be hidden: {tried.stderr.strip()}")
     os.environ["LD_PRELOAD"] = str(library)

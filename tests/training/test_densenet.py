@@ -56,9 +56,9 @@ def test_other_arrays_are_refused(tmp_path: Path) -> None:
         load_expanded(tmp_path / "other.npz")
 
 
-def _archive(**members: np.ndarray) -> bytes:
+def _archive(weights: np.ndarray) -> bytes:
     stream = BytesIO()
-    np.savez(stream, **members)
+    np.savez(stream, weights=weights)
     return stream.getvalue()
 
 
@@ -80,9 +80,9 @@ def _single(array: np.ndarray) -> bytes:
     [
         b"",
         b"some text",
-        _archive(weights=np.zeros(300))[:400],
-        _archive(weights=np.array(["x"])),
-        _archive(weights=np.array([{}], dtype=object)),
+        _archive(np.zeros(300))[:400],
+        _archive(np.array(["x"])),
+        _archive(np.array([{}], dtype=object)),
         _single(np.zeros(3)),
         _zipped("words"),
     ],

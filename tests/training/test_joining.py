@@ -228,13 +228,17 @@ def test_a_joined_run_is_not_taken_for_its_first_network(
         opened(joined)
 
 
-@pytest.mark.parametrize(("second", "out"), [(0, "new"), (1, "file/new")])
+@pytest.mark.parametrize(("second", "out", "said"), [(0, "new", "is no P4M-DenseNet"), (1, "file/new", "File exists")])
 def test_the_command_says_what_is_wrong(
-    second: int, out: str, runs: tuple[Path, Path], data: Path, tmp_path: Path
+    second: int, out: str, said: str, runs: tuple[Path, Path], data: Path, tmp_path: Path
 ) -> None:
+    named = [copied(run, tmp_path / run.name) for run in runs]
+    for run in named:
+        replace(Run.read(run), data_sha256=load(data, "train").sha256).write(run)
     (tmp_path / "file").write_text("")
-    arguments = ["join", str(runs[0]), str(runs[second]), "--data", str(data), "--out", str(tmp_path / out)]
+    arguments = ["join", str(named[0]), str(named[second]), "--data", str(data), "--out", str(tmp_path / out)]
     result = CliRunner().invoke(application(arguments), arguments)
-    assert result.exit_code == 2
+    assert result.exit_code == 2, result.output
     assert "rosette join: " in result.stderr
+    assert said in result.stderr
     assert not (tmp_path / "new").exists()
