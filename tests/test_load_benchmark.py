@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.load.hidden import hide_avx512
 from benchmarks.load.report import page
 from benchmarks.load.targets import targets
 from benchmarks.load.wrk import measured, percentile
@@ -49,6 +52,21 @@ def test_targets_compare_within_a_round_and_number_of_connections(results: dict[
         ["≥ 1.70", "2.00 [2.00, 2.00]", "yes |"]
     ] * 2
     assert [line.split(" | ")[1:] for line in lines if "p50" in line] == [["≤ 1.5", "2.00 [2.00, 2.00]", "no |"]]
+
+
+def test_a_library_that_cannot_be_loaded_hides_nothing_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / "cc"
+    compiler.write_text(
+        '#!/bin/sh\nfor each; do [ "$before" = -o ] && echo nothing >"$each"; before=$each; done\nexit 0\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("LD_PRELOAD", "")
+    with pytest.raises(RuntimeError, match=r"AVX-512 cannot be hidden: .*hide_avx512\.so"):
+        hide_avx512(tmp_path)
+    assert os.environ["LD_PRELOAD"] == ""
 
 
 def corrected(latencies: list[int], interval: int) -> Counter[int]:

@@ -44,18 +44,33 @@ def require_best(folder: Path) -> Path:
             f"{folder} holds no {BEST}: no epoch was finished, or the file was deleted; "
             "run the same command again, or delete the folder and train again"
         )
-    content = _opened(best)
-    if content is None:
-        raise CheckpointError(f"{best} is truncated or damaged: delete {folder} and train again")
+    content = stored(best, "state_dict")
     floats = [tensor for tensor in content["state_dict"].values() if tensor.is_floating_point()]
     if not all(bool(tensor.isfinite().all()) for tensor in floats):
         raise CheckpointError(f"{best} holds weights that are not finite: train again with a lower learning rate")
     return best
 
 
-def _opened(file: Path) -> dict[str, Any] | None:
+def stored(file: Path, *keys: str) -> dict[str, Any]:
+    """What a file of a run's weights holds, among it these keys.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        CheckpointError: if it is damaged.
+    """
     try:
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception:  # torch raises various exceptions for a damaged file
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # torch raises various exceptions for a damaged file
+        raise CheckpointError(f"{file} is truncated or damaged: delete {file.parent} and make the run again") from error
+    if not isinstance(content, dict) or any(key not in content for key in keys):
+        raise CheckpointError(f"{file} holds no weights of a run: delete {file.parent} and make the run again")
+    return content
+
+
+def _opened(file: Path) -> dict[str, Any] | None:
+    try:
+        return stored(file, "state_dict")
+    except CheckpointError:
         return None
-    return content if isinstance(content, dict) and "state_dict" in content else None

@@ -201,7 +201,7 @@ def average(
     share = 0.5 if weight is None else weight
     try:
         made = average_networks(run, other, out, load(data, "train"), weight=share, norm_patches=norm_patches)
-    except (DataError, ValueError, FileNotFoundError) as error:
+    except (DataError, ValueError, OSError) as error:
         typer.secho(f"rosette average: {error}", err=True, fg="red")
         raise typer.Exit(2) from error
     following = "evaluate" if made.topology == P4M else "quantize"
@@ -220,13 +220,12 @@ def join(
     ] = 1.0,
 ) -> None:
     """Join a run's network and a P4M-DenseNet, whose logits are averaged; writes a run folder."""
-    from training.checkpoints import CheckpointError
     from training.data import load
     from training.joining import join as join_networks
 
     try:
         join_networks(run, second, out, load(data, "train"), load(data, "valid"), weight=weight)
-    except (CheckpointError, DataError, ValueError, FileNotFoundError) as error:
+    except (DataError, ValueError, OSError) as error:
         typer.secho(f"rosette join: {error}", err=True, fg="red")
         raise typer.Exit(2) from error
     typer.echo(f"Wrote {out}\nNext: rosette quantize {out} --data {data} --no-absorb")

@@ -5,6 +5,8 @@ Source: Veeling et al. 2018, *Rotation Equivariant CNNs for Digital Pathology*; 
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -97,12 +99,10 @@ def load_expanded(file: Path) -> P4MDenseNet:
         file: NumPy archive with ``stem.conv``, ``dense.i``, ``transition.i``, ``head`` and ``input``.
 
     Raises:
-        WeightsError: if an array is missing or has another shape, or if the copies of a filter differ by more than
-            1e-6 from the turns of one base filter.
+        WeightsError: if the file is no archive of numbers, an array is missing or has another shape, or the copies of
+            a filter differ by more than 1e-6 from the turns of one base filter.
     """
-    network = P4MDenseNet()
-    with np.load(file) as archive:
-        arrays = {name: torch.from_numpy(archive[name].astype(np.float32)) for name in archive.files}
+    network, arrays = P4MDenseNet(), _arrays(file)
     try:
         network.mean.copy_(arrays["input.mean"])
         network.std.copy_(arrays["input.std"])
@@ -116,6 +116,14 @@ def load_expanded(file: Path) -> P4MDenseNet:
     except RuntimeError as error:
         raise WeightsError(f"{file}: {error}") from error
     return network.eval()
+
+
+def _arrays(file: Path) -> dict[str, Tensor]:
+    try:
+        with zipfile.ZipFile(file), np.load(file) as archive:
+            return {name: torch.from_numpy(np.asarray(archive[name]).astype(np.float32)) for name in archive.files}
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        raise WeightsError(f"{file} is no NumPy archive of numbers, or is truncated: {error}") from error
 
 
 @torch.no_grad()

@@ -51,8 +51,9 @@ from training.teachers import ADAPTING_PATCHES
 from training.topology import P4M
 
 MICRONS_PER_PIXEL = 0.97
+PUBLIC_P4M = "e217b4d9046ab43237cec60e657eaa99f1feef881d23e86e8e1607c116c7d5f5"  # the archive that the notice describes
 JOINED = "joined"  # the family of two networks whose logits are added
-LATENCY_LIMIT_MS, LATENCY_LIMIT_OF_TWO_MS = 50, 250  # a CPU with AVX2 alone takes 3 and 22
+LATENCY_LIMIT_MS, LATENCY_LIMIT_OF_TWO_MS = 50, 250  # several times what a CPU with AVX2 alone takes
 INTENDED_USE = (
     "Research use only; not a medical device. Tells whether the centre 32×32 px of a 96×96 px patch of a lymph node "
     "section, stained with haematoxylin and eosin at about 0.97 microns per pixel, hold metastatic breast cancer. "
@@ -300,9 +301,18 @@ def _joined(joined: Joined | None) -> list[str]:
     return [
         f"- The logits are the mean of that network's and {joined.factor:.4g} times those of `{joined.name}` (SHA-256 "
         f"`{joined.sha256}`), which reads the same patch; its batch norm was estimated again on "
-        f"{ADAPTING_PATCHES:,} training patches. See `model_zoo/NOTICE.md` for its origin and licence.",
+        f"{ADAPTING_PATCHES:,} training patches.",
         *fitted,
+        *_noticed(joined),
     ]
+
+
+def _noticed(joined: Joined) -> list[str]:
+    """Where the licence of weights of others stands."""
+    start = None if joined.recipe is None else joined.recipe.start_sha256
+    if PUBLIC_P4M in (joined.sha256, start):
+        return ["- `model_zoo/NOTICE.md` names the origin and the licence of these public weights."]
+    return []
 
 
 def card(run: Path, int8: Path, fp32: Path) -> str:

@@ -7,9 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-import torch
+from torch import Tensor
 
-from training.checkpoints import require_best
+from training.checkpoints import BEST, CheckpointError, require_best, stored
 from training.data import Patches
 from training.densenet import DenseNetTopology, P4MDenseNet, load_expanded
 from training.mobilenetv2 import MobileNetV2, Topology
@@ -83,6 +83,7 @@ def fitted_network(folder: Path) -> MobileNetV2:
     """The network of a run folder with its best weights, in evaluation mode.
 
     Raises:
+        CheckpointError: if its weights are damaged, or those of another network.
         FileNotFoundError: if the run has not finished an epoch.
         ValueError: if it is a P4M-DenseNet, see :func:`trained_network`, or two networks.
     """
@@ -96,6 +97,7 @@ def trained_network(folder: Path) -> Fitted:
     """The network of a run folder, of any shape, with its best weights, in evaluation mode.
 
     Raises:
+        CheckpointError: if its weights are damaged, or those of another network.
         FileNotFoundError: if the run has not finished an epoch.
         ValueError: if the run holds two networks.
     """
@@ -108,13 +110,25 @@ def trained_network(folder: Path) -> Fitted:
 
 
 def joined_networks(folder: Path) -> tuple[MobileNetV2, P4MDenseNet]:
-    """Both networks of the run folder that :func:`training.joining.join` made, in evaluation mode."""
-    second = P4MDenseNet()
-    second.load_state_dict(torch.load(folder / SECOND, map_location="cpu", weights_only=True))
-    return _with_best_weights(MobileNetV2(Run.read(folder).mobilenet), folder), second.eval()
+    """Both networks of the run folder that :func:`training.joining.join` made, in evaluation mode.
+
+    Raises:
+        CheckpointError: if they are damaged, or not those of such networks.
+        FileNotFoundError: if weights are missing.
+    """
+    second = _with_weights(P4MDenseNet(), folder / SECOND, stored(folder / SECOND))
+    return _with_best_weights(MobileNetV2(Run.read(folder).mobilenet), folder), second
 
 
 def _with_best_weights(network: Network, folder: Path) -> Network:
-    checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
-    network.load_state_dict({k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items()})
+    checkpoint = stored(folder / BEST, "state_dict")
+    weights = {name.removeprefix(PREFIX): tensor for name, tensor in checkpoint["state_dict"].items()}
+    return _with_weights(network, folder / BEST, weights)
+
+
+def _with_weights(network: Network, file: Path, weights: dict[str, Tensor]) -> Network:
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{file} holds the weights of another network than run.json says") from error
     return network.eval()

@@ -18,7 +18,7 @@ from app.records.database import unavailable
 from app.records.entry import LogEntry, Recorded, insert_new
 from app.records.tables import patches, predictions
 
-ROWS_IN_A_STATEMENT = 16  # 500 parameters; the driver keeps 128 statements prepared
+ROWS_IN_A_STATEMENT = 16  # 528 parameters; the driver keeps 128 statements prepared
 
 Row = dict[str, Any]
 

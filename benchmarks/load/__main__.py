@@ -35,7 +35,7 @@ from benchmarks.load.about import about
 from benchmarks.load.contenders import BEFORE, CONTENDERS, DECODE, NONE, PEERS, RAW, ROOT, Contender, Server, images
 from benchmarks.load.contenders import FULL as WITH_TURNS
 from benchmarks.load.environments import cache, environment
-from benchmarks.load.hidden import hide_avx512
+from benchmarks.load.hidden import HidingError, hide_avx512
 from benchmarks.load.measure import CONNECTIONS, FULL, QUICK, Pace
 from benchmarks.load.report import page
 from benchmarks.load.wrk import Request
@@ -164,7 +164,7 @@ def measured(models: list[str], parts: list[str], pace: Pace, without_avx512: bo
     """Measure these parts of these models.
 
     Raises:
-        RuntimeError: if AVX-512 shall be hidden and cannot be.
+        HidingError: if AVX-512 shall be hidden and cannot be.
     """
     began, cores = time.monotonic(), len(os.sched_getaffinity(0))
     cache().mkdir(parents=True, exist_ok=True)
@@ -247,7 +247,10 @@ def main() -> None:
             parser.error("wrk is not installed: Debian and Ubuntu have it as the package wrk")
         pace = QUICK if options.quick else FULL
         pace = replace(pace, rounds=options.rounds or pace.rounds)
-        results = measured(options.models, options.only, pace, options.without_avx512)
+        try:
+            results = measured(options.models, options.only, pace, options.without_avx512)
+        except HidingError as error:
+            parser.error(str(error))
         options.results.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     options.page.write_text(page(json.loads(options.results.read_text(encoding="utf-8"))), encoding="utf-8")
 

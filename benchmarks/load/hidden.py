@@ -10,6 +10,10 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("hide_avx512.c")
 
 
+class HidingError(RuntimeError):
+    """AVX-512 cannot be hidden on this machine."""
+
+
 def hide_avx512(folder: Path) -> None:
     """Have every program that is started from now on find a CPU without AVX-512, AVX-VNNI and AMX.
 
@@ -17,18 +21,20 @@ def hide_avx512(folder: Path) -> None:
         folder: where the library that does this is built; it must stay as long as programs are started.
 
     Raises:
-        RuntimeError: if there is no C compiler, or the CPU or the kernel lacks CPUID faulting.
+        HidingError: if there is no C compiler, its library cannot be loaded, or the CPU or the kernel lacks CPUID
+            faulting.
     """
     compiler = shutil.which("cc")
     if compiler is None:
-        raise RuntimeError("there is no C compiler: install one as the program cc")
+        raise HidingError("there is no C compiler: install one as the program cc")
     library = folder / "hide_avx512.so"
     built = subprocess.run(
         [compiler, "-O2", "-shared", "-fPIC", "-o", library, SOURCE], capture_output=True, text=True, check=False
     )
     if built.returncode:
-        raise RuntimeError(f"{SOURCE.name} cannot be built:\n{built.stderr}")
+        raise HidingError(f"{SOURCE.name} cannot be built:\n{built.stderr}")
     environment = os.environ | {"LD_PRELOAD": str(library)}
-    if subprocess.run(["true"], env=environment, capture_output=True, check=False).returncode:
-        raise RuntimeError("AVX-512 cannot be hidden: this CPU or its kernel has no CPUID faulting")
+    tried = subprocess.run(["true"], env=environment, capture_output=True, text=True, check=False)
+    if tried.returncode or tried.stderr:  # a library that cannot be loaded is only complained of
+        raise HidingError(f"AVX-512 cannot be hidden: {tried.stderr.strip()}")
     os.environ["LD_PRELOAD"] = str(library)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -52,3 +54,42 @@ def test_other_arrays_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", weights=np.zeros(3))
     with pytest.raises(WeightsError, match=r"other\.npz holds no array 'input\.mean'"):
         load_expanded(tmp_path / "other.npz")
+
+
+def _archive(weights: np.ndarray) -> bytes:
+    stream = BytesIO()
+    np.savez(stream, weights=weights)
+    return stream.getvalue()
+
+
+def _zipped(text: str) -> bytes:
+    stream = BytesIO()
+    with ZipFile(stream, "w") as archive:
+        archive.writestr("notes.txt", text)
+    return stream.getvalue()
+
+
+def _single(array: np.ndarray) -> bytes:
+    stream = BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"some text",
+        _archive(np.zeros(300))[:400],
+        _archive(np.array(["x"])),
+        _archive(np.array([{}], dtype=object)),
+        _single(np.zeros(3)),
+        _zipped("words"),
+    ],
+    ids=["empty", "text", "truncated", "strings", "objects", "one array", "texts"],
+)
+def test_what_is_no_archive_of_numbers_is_refused(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "other.npz"
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"other\.npz is no NumPy archive of numbers"):
+        load_expanded(file)

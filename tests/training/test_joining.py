@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,13 +23,14 @@ from tests.training.test_averaging import write_run
 from tests.training.tiny import as_input, settled_network, tiny_topology
 from training.averaging import average
 from training.batchnorm import adapt
+from training.checkpoints import CheckpointError
 from training.data import Patches, halves_of_valid, load
 from training.densenet import NormActConv, P4MDenseNet
 from training.evaluate import EvaluationError, opened
 from training.joining import join
-from training.publish import card
+from training.publish import PUBLIC_P4M, card
 from training.quantize.joined import quantize_joined
-from training.quantize.pipeline import Graphs
+from training.quantize.pipeline import Graphs, QuantizationError
 from training.quantize.run import quantize_run
 from training.quantize.scheme import Scheme
 from training.recipe import Recipe, Run
@@ -56,6 +58,11 @@ def random_densenet(images: Patch) -> P4MDenseNet:
     network.std.fill_(0.2)
     adapt(network, images)
     return network.eval()
+
+
+def copied(run: Path, folder: Path) -> Path:
+    shutil.copytree(run, folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +149,9 @@ def test_a_card_says_how_the_second_network_was_fitted(
 
 
 def test_a_joined_run_is_quantized_and_described(joined: Path, splits: tuple[Patches, Patches]) -> None:
-    with pytest.raises(ValueError, match="give --no-absorb"):
-        quantize_run(joined, splits[1].images[:FEW])
+    for scheme in (Scheme(), Scheme(absorb=False, field_scales=False)):
+        with pytest.raises(ValueError, match="give --no-absorb"):
+            quantize_run(joined, splits[1].images[:FEW], scheme)
     quantize_run(joined, splits[1].images[:FEW], Scheme(absorb=False))
     assert {node.op_type for node in onnx.load(joined / "int8.onnx").graph.node} >= {"Concat", "Slice"}
 
@@ -177,6 +185,74 @@ def test_other_training_data_and_existing_folders_are_refused(
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_weight_that_is_no_positive_number_is_refused(
+    weight: float, runs: tuple[Path, Path], splits: tuple[Patches, Patches], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="must be a positive number"):
+        join(*runs, tmp_path / "new", *splits, weight=weight)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_network_that_answers_alike_to_all_patches_is_refused(
+    runs: tuple[Path, Path], splits: tuple[Patches, Patches], tmp_path: Path
+) -> None:
+    constant = copied(runs[1], tmp_path / "constant")
+    checkpoint = torch.load(constant / "best.ckpt")
+    checkpoint["state_dict"]["network.head.convolution.weight"].zero_()
+    torch.save(checkpoint, constant / "best.ckpt")
+    with pytest.raises(ValueError, match="constant answers alike to all"):
+        join(runs[0], constant, tmp_path / "new", *splits, weight=1)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("changed", [0, 1])
+def test_weights_of_another_network_are_refused(
+    changed: int, runs: tuple[Path, Path], splits: tuple[Patches, Patches], tmp_path: Path
+) -> None:
+    named = list(runs)
+    named[changed] = copied(runs[changed], tmp_path / "swapped")
+    shutil.copy(runs[1 - changed] / "best.ckpt", named[changed] / "best.ckpt")
+    with pytest.raises(CheckpointError, match="holds the weights of another network"):
+        join(named[0], named[1], tmp_path / "new", *splits, weight=1)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_card_names_the_notice_for_the_public_weights_alone(
+    joined: Path, tmp_path: Path, artifact_path: Path, float_artifact_path: Path
+) -> None:
+    run = copied(joined, tmp_path / "run")
+    settings = Run.read(run)
+    made = settings.joined
+    assert made is not None
+    of_others = replace(made, recipe=None)
+    for told, named in [
+        (made, False),
+        (of_others, False),
+        (replace(of_others, sha256=PUBLIC_P4M), True),
+        (replace(made, recipe=Recipe(start_sha256=PUBLIC_P4M)), True),
+    ]:
+        replace(settings, joined=told).write(run)
+        assert ("NOTICE.md" in card(run, artifact_path, float_artifact_path)) == named
+
+
+def test_a_network_that_integers_would_leave_out_is_refused(joined: Path, splits: tuple[Patches, Patches]) -> None:
+    first, second = joined_networks(joined)
+    for factor in (1e-4, 1e4):
+        with pytest.raises(QuantizationError, match="join the networks again with a --weight nearer to 1"):
+            quantize_joined(first, second, factor, splits[1].images[:FEW])
+
+
+@pytest.mark.parametrize("name", ["best.ckpt", "second.ckpt"])
+def test_damaged_weights_of_a_joined_run_are_named(
+    name: str, joined: Path, tmp_path: Path, splits: tuple[Patches, Patches]
+) -> None:
+    run = copied(joined, tmp_path / "run")
+    (run / name).write_bytes((run / name).read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=f"{name} is truncated or damaged"):
+        quantize_run(run, splits[1].images[:FEW], Scheme(absorb=False))
+
+
 def test_a_joined_run_is_not_taken_for_its_first_network(
     joined: Path, splits: tuple[Patches, Patches], tmp_path: Path
 ) -> None:
@@ -186,9 +262,17 @@ def test_a_joined_run_is_not_taken_for_its_first_network(
         opened(joined)
 
 
-def test_the_command_says_what_is_wrong(runs: tuple[Path, Path], data: Path, tmp_path: Path) -> None:
-    arguments = ["join", str(runs[0]), str(runs[0]), "--data", str(data), "--out", str(tmp_path / "new")]
+@pytest.mark.parametrize(("second", "out", "said"), [(0, "new", "is no P4M-DenseNet"), (1, "file/new", "File exists")])
+def test_the_command_says_what_is_wrong(
+    second: int, out: str, said: str, runs: tuple[Path, Path], data: Path, tmp_path: Path
+) -> None:
+    named = [copied(run, tmp_path / run.name) for run in runs]
+    for run in named:
+        replace(Run.read(run), data_sha256=load(data, "train").sha256).write(run)
+    (tmp_path / "file").write_text("")
+    arguments = ["join", str(named[0]), str(named[second]), "--data", str(data), "--out", str(tmp_path / out)]
     result = CliRunner().invoke(application(arguments), arguments)
-    assert result.exit_code == 2
+    assert result.exit_code == 2, result.output
     assert "rosette join: " in result.stderr
+    assert said in result.stderr
     assert not (tmp_path / "new").exists()

@@ -27,7 +27,7 @@ from training.quantize.equalize import equalize
 from training.quantize.export import write_features
 from training.quantize.folded import FoldedNetwork, fold
 from training.quantize.graph import GraphBuilder
-from training.quantize.pipeline import Figures, Graphs, checked_deltas
+from training.quantize.pipeline import Figures, Graphs, QuantizationError, checked_deltas
 from training.quantize.ranges import Ranges, data_free_ranges
 from training.quantize.scheme import DEFAULT
 from training.quantize.writers import FloatWriter, Int8Writer, Stream, Writer
@@ -60,7 +60,8 @@ def quantize_joined(first: MobileNetV2, second: P4MDenseNet, factor: float, prob
         probes: uint8 [N, 96, 96, 3]; patches for the figures.
 
     Raises:
-        QuantizationError: if folding and equalization change a logit, see :func:`training.quantize.pipeline.quantize`.
+        QuantizationError: if folding and equalization change a logit, see :func:`training.quantize.pipeline.quantize`,
+            or one network's share is too small for its weights.
     """
     x = torch.from_numpy(probes).permute(0, 3, 1, 2).double() / 255
     original = (first(x.float()) + factor * second(x.float())) / 2
@@ -70,6 +71,7 @@ def quantize_joined(first: MobileNetV2, second: P4MDenseNet, factor: float, prob
     ranges = data_free_ranges(joined.first)
     features = ranges.quantizers["mean"]
     rescale_features(joined.second, features)
+    _check_shares(joined)
     delta32, delta64 = checked_deltas(joined, x, original, reference)
     figures = Figures(len(probes), iterations, delta32, delta64, 0, 0.0)
     both = _together(ranges, densenet_ranges(joined.second, features))
@@ -78,6 +80,18 @@ def quantize_joined(first: MobileNetV2, second: P4MDenseNet, factor: float, prob
         _export(FloatWriter(GraphBuilder()), joined),
         figures,
     )
+
+
+def _check_shares(network: JoinedNetwork) -> None:
+    """Both networks' features share one classifier, in which small weights round to zero."""
+    second = network.factor * network.second.channel_weight()
+    largest = torch.stack([weight.abs().amax(1) for weight in (network.first.class_weight, second)])
+    levels = DEFAULT.bound * largest / largest.amax(0)
+    if float(levels.amax(1).min()) < 0.5:
+        raise QuantizationError(
+            "one network's share is so small that its weights in the classifier round to zero: "
+            "join the networks again with a --weight nearer to 1"
+        )
 
 
 def _together(first: Ranges, second: Ranges) -> Ranges:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from training.recipe import Run
 from training.weights import fitted_network, joined_networks
 
 FIGURES = "quantization.json"
+OF_JOINED = replace(DEFAULT, absorb=False)
 
 
 def quantize_run(run: Path, probes: npt.NDArray[np.uint8], scheme: Scheme = DEFAULT) -> Figures:
@@ -28,14 +30,15 @@ def quantize_run(run: Path, probes: npt.NDArray[np.uint8], scheme: Scheme = DEFA
     Raises:
         QuantizationError: if a step that must not change the float network changed it.
         FileNotFoundError: if the run has not finished an epoch.
-        ValueError: if biases of joined networks are to be absorbed.
+        CheckpointError: if the weights are those of another network.
+        ValueError: if joined networks are to be quantized by other steps than :func:`quantize_joined` takes.
     """
     joined = Run.read(run).joined
     quantized: Graphs
     if joined is None:
         quantized = quantize(fitted_network(run), probes, scheme)
-    elif scheme.absorb:
-        raise ValueError("high biases of joined networks are not absorbed: give --no-absorb")
+    elif scheme != OF_JOINED:
+        raise ValueError("joined networks have one scheme, in which high biases are not absorbed: give --no-absorb")
     else:
         quantized = quantize_joined(*joined_networks(run), joined.factor, probes)
     onnx.save(quantized.int8, run / "int8.onnx")
