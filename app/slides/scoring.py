@@ -17,6 +17,7 @@ from app.slides.folders import SlideFile
 from app.slides.viewer import ENVIRONMENT, names_of, shown, without_names
 
 CHILD = (sys.executable, "-I", "-m", "app.slides.scoring_child")
+TRIED_FILE = "tried"  # in the run's folder: the chunk that is scored, and how often that was begun
 LOOK_S = 1.0
 STALL_CPU_S = 900.0
 STALL_S = 6 * 3600.0
@@ -90,6 +91,11 @@ def score(order: Order, progress: Progress, watch: Callable[[Progress], bool]) -
     with process:
         try:
             return _followed(process, order, progress, watch)
+        except StoppedError:
+            process.kill()
+            process.wait()
+            (order.work / TRIED_FILE).unlink(missing_ok=True)  # the chunk did not end this process
+            raise
         finally:
             process.kill()
 

@@ -21,6 +21,7 @@ from app.memory import use_few_arenas
 from app.registry.sandbox import SandboxUnavailable
 from app.slides.child import admit, tell
 from app.slides.confine import Bounds, confine
+from app.slides.scoring import TRIED_FILE
 from model_zoo.network import Network, check_golden_cases
 from slides.dicom import SUFFIX
 from slides.errors import SlideError
@@ -39,7 +40,6 @@ MEMORY_BYTES = 4 * 2**30
 FILE_BYTES = 4 * 2**30
 CPU_SECONDS = 7 * 24 * 3600
 NICENESS = 10
-TRIED_FILE = "tried"
 
 
 def main() -> None:

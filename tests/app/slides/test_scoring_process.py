@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.slides.folders import find_slides
-from app.slides.scoring import Order, Progress, score
-from app.slides.scoring_child import TRIED_FILE
+from app.slides.scoring import TRIED_FILE, Order, Progress, StoppedError, score
 from slides.cells import State, read_run
 from tests.slides.made import tissue, write_svs
 
@@ -35,3 +34,11 @@ def test_a_chunk_that_ended_three_processes_is_a_hole(order: Order, deaths: int,
     if state is State.HOLE:
         assert not cells.where(State.SCORED).any()
         assert set(cells.reason.values()) == {"crashed"}
+
+
+def test_a_chunk_is_not_to_blame_where_the_server_stopped(order: Order) -> None:
+    (order.work / TRIED_FILE).write_text("2 0 0")
+    write_svs(order.file.root / order.file.relative, tissue(["tn" * 8] * 8), 0.97)
+    with pytest.raises(StoppedError):
+        score(order, Progress(), lambda _: False)
+    assert not (order.work / TRIED_FILE).exists()
