@@ -77,7 +77,7 @@ class Lookup:
         done, _ = await asyncio.wait({asking}, timeout=PATIENCE_S)
         if done:
             return asking.result()
-        asking.add_done_callback(asyncio.Future.exception)  # no other request waits for it
+        asking.add_done_callback(_disregard)  # no other request waits for it
         return None
 
     def _look_up(self, key: bytes, address: str, remembered: bool) -> Caller:
@@ -90,3 +90,9 @@ class Lookup:
                 "The key is unknown, revoked or expired: check it, or ask your administrator for a new one."
             )
         return caller
+
+
+def _disregard(asked: asyncio.Future[object]) -> None:
+    """Have nobody complain of an error that nobody waits for."""
+    if not asked.cancelled():
+        asked.exception()

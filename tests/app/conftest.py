@@ -23,6 +23,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import Engine
 
+from app.access import lookup
 from app.access.caller import Role
 from app.diagnosis.example import EXAMPLE
 from app.diagnosis.prediction_row import row
@@ -43,6 +44,7 @@ from model_zoo.turns import Patch
 from tests.conftest import postgres_database
 from tests.homes import furnish, migrated
 
+lookup.PATIENCE_S = 30.0  # beside other tests, a query can take longer than the two seconds of a server
 TESTER = Actor("a test")
 KEPT = ("ROSETTE_TEST_", "ROSETTE_SHARED")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import httpx
 import pytest
@@ -12,16 +13,18 @@ from pydantic import ValidationError
 from sqlalchemy import Engine, event
 from starlette.types import Message, Receive, Scope, Send
 
+from app.access import lookup
 from app.access.address import client_address, neighbourhood
 from app.access.caller import Role
 from app.access.gate import Gate
 from app.access.keys import Keys
 from app.access.lookup import Lookup
-from app.access.sessions import Sessions
+from app.access.sessions import Session, Sessions
 from app.access.throttle import SIZE, FailedTries
 from app.problem_response import response_of
-from app.problems import TooManyTries
+from app.problems import RecordsUnavailable, TooManyTries
 from app.records.audit import AuditTrail
+from app.records.database import open_database
 from app.records.migrations import migrate
 from app.settings import Settings
 from tests.app.conftest import TESTER, Clock, RunningServer, assert_problem
@@ -285,3 +288,33 @@ def test_a_forwarded_address_from_anybody_else_is_ignored(tmp_path: Path, artifa
         for number in range(2):
             assert_problem(try_wrong_key(running, f"203.0.113.{number}"), 401, "unauthorized")
         assert_problem(try_wrong_key(running, "203.0.113.99"), 429, "too-many-tries")
+
+
+class HangingSessions(Sessions):
+    """Sessions whose database answers when it is told to."""
+
+    answers = Event()
+
+    def find(self, token: str) -> Session | None:
+        self.answers.wait(60)
+        return None
+
+
+def test_a_query_that_hangs_while_the_server_stops_is_not_complained_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lookup, "PATIENCE_S", 0.01)
+    engine = open_database(f"sqlite:///{tmp_path / 'a.db'}")
+    keys = Keys(engine, AuditTrail(engine))
+    sessions = HangingSessions(engine, keys, AuditTrail(engine), idle_s=1800)
+
+    async def asks() -> None:
+        with pytest.raises(RecordsUnavailable, match="the session cannot be checked"):
+            await Lookup(keys, FailedTries(1, Clock()), sessions).session("token", "::1")
+
+    try:
+        asyncio.run(asks())
+    finally:
+        sessions.answers.set()
+        engine.dispose()
+    assert "Exception in callback" not in caplog.text
