@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
@@ -92,7 +92,7 @@ class Lookup:
         return caller
 
 
-def _disregard(asked: asyncio.Future[object]) -> None:
+def _disregard(asked: asyncio.Future[Any]) -> None:
     """Have nobody complain of an error that nobody waits for."""
     if not asked.cancelled():
         asked.exception()
