@@ -39,8 +39,8 @@ def _crop(x: Tensor, pixels: int) -> Tensor:
 
 def concatenate(first: Tensor, second: Tensor) -> Tensor:
     """Fields of both, group-major: [N, |G|·F1, H, W] and [N, |G|·F2, H, W] to [N, |G|·(F1 + F2), H, W]."""
-    size = (len(GROUP), -1)
-    return torch.cat([first.unflatten(1, size), second.unflatten(1, size)], dim=2).flatten(1, 2)
+    pixels = [x.permute(0, 2, 3, 1).unflatten(3, (len(GROUP), -1)) for x in (first, second)]
+    return torch.cat(pixels, dim=4).flatten(3).permute(0, 3, 1, 2)
 
 
 class NormActConv(nn.Module):
@@ -86,7 +86,8 @@ class P4MDenseNet(nn.Module):
         for block, dense in enumerate(self.dense):
             h = concatenate(dense(h), _crop(h, 1))
             if block < len(self.transition):
-                h = F.avg_pool2d(self.transition[block](h), 2)
+                transition = self.transition[block]
+                h = transition.convolution(F.avg_pool2d(transition.norm(h), 2))  # 1×1: commutes with the mean
         pooled = self.head.norm(h).mean((2, 3), keepdim=True)
         logits: Tensor = self.head.convolution(pooled).unflatten(1, (len(GROUP), 2)).mean((1, 3, 4))
         return logits
