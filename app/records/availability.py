@@ -70,10 +70,10 @@ class Availability:
 
     def go_to_journal(self, why: str) -> None:
         """Take the database for away."""
-        if not self.trouble:
+        begins, self.trouble = not self.trouble, why
+        if begins:
             log.warning("answers go to the journal %s: %s", self.backlog.folder, why)
-        self.trouble = why
-        self.troubled()
+            self.troubled()
 
     def refuse(self, why: str, entries: Sequence[LogEntry] = ()) -> None:
         """Take the journal for away too.
@@ -83,13 +83,13 @@ class Availability:
         """
         size = sum(len(entry.text) + len(entry.patch or b"") for entry in entries)
         self._probe_bytes = min(max(self._probe_bytes, 2 * size), MAX_PROBE_BYTES)
-        if not self.refusal:
+        begins, self.refusal = not self.refusal, why
+        if begins:
             log.error("no patch is answered: %s", why)
-        self.refusal = why
-        self.troubled()
+            self.troubled()
 
     def troubled(self) -> None:
-        """Called whenever there is trouble; here it does nothing."""
+        """Called when trouble begins; here it does nothing."""
 
     def _recovered(self) -> None:
         if self.refusal:

@@ -103,6 +103,8 @@ class Writer(Availability):
     def _hand_over(self) -> None:
         arrived, self._arriving = self._arriving, []
         self._queue.put(arrived)
+        if self.overdue:
+            self._keeper.wake()
 
     @property
     def waiting(self) -> int:

@@ -73,8 +73,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def started(database: Engine, folder: Path, max_bytes: int = PLENTY) -> Iterator[tuple[Writer, Outcomes]]:
-    writer = Writer(database, Backlog(database, folder, max_bytes))
+def started(
+    database: Engine, folder: Path, max_bytes: int = PLENTY, kind: type[Writer] = Writer
+) -> Iterator[tuple[Writer, Outcomes]]:
+    writer = kind(database, Backlog(database, folder, max_bytes))
     writer.start()
     with Outcomes(writer) as outcomes:
         yield writer, outcomes
@@ -175,6 +177,28 @@ def test_what_hangs_is_journalled_and_moved_when_the_database_is_back(database: 
         outcomes.wait([later])
     assert recorded(database) == texts([*entries, later])
     assert list(folder.iterdir()) == []
+
+
+def test_the_keeper_rests_while_a_commit_hangs(database: Engine, folder: Path) -> None:
+    """It was woken by its own finding, again and again, for as long as the database hung."""
+
+    woken: list[str] = []
+
+    class Watched(Writer):
+        def troubled(self) -> None:
+            woken.append(self.trouble)
+            super().troubled()
+
+    migrate(database)
+    with started(database, folder, kind=Watched) as (writer, outcomes), hanging(database):
+        first, later = entry(), entry()
+        outcomes.submit(first)
+        outcomes.wait([first])
+        assert writer.overdue
+        writer.rescue()
+        outcomes.submit(later)
+        outcomes.wait([later])
+        assert len(woken) == 1
 
 
 def test_a_repeat_while_the_database_is_away_gets_the_first_answer(database: Engine, folder: Path) -> None:
