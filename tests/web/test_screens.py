@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from model_zoo.synthetic import Kind
 from tests.app.acceptance.test_acceptance import a_report
 from tests.app.conftest import TESTER, RunningServer
-from tests.conftest import ROOT
+from tests.conftest import ROOT, shipped_artifact
 from tests.web.conftest import MAX_PAGE_BYTES, OTHER_SCREENS, SCREENS, Open, newest, payload, png_of
 
-README_PATCHES: list[tuple[Kind, int]] = [("tumour", 11), ("normal", 2), ("tumour", 9)]
+README_PATCHES = ("tumour-2", "normal-1", "tumour-3", "normal-2")
+EXAMPLES = ROOT / "docs" / "examples"
 FOLDER = ROOT / "build" / "screenshots"
 
 
@@ -90,18 +92,28 @@ def test_every_page(window: Open, lived_in: RunningServer, width: int, theme: Li
     assert {name: result for name, result in found.items() if result != (True, True, [])} == {}
 
 
-def test_the_readmes_pictures(window: Open, lived_in: RunningServer) -> None:
+@pytest.fixture
+def shipped(tmp_path: Path) -> Iterator[RunningServer]:
+    """A server with the model that a new server has; some real patches were answered."""
+    with RunningServer(tmp_path, shipped_artifact()) as running:
+        for number, file in enumerate(sorted(EXAMPLES.glob("*.png"))):
+            about = {"case_id": f"case-{number // 3 + 1}", "slide_id": f"case-{number // 3 + 1}.{number % 3 + 1}"}
+            asked = running.client.post("/predict", params=about, files={"file": file.read_bytes()})
+            assert asked.status_code == 200
+        yield running
+
+
+def test_the_readmes_pictures(window: Open, shipped: RunningServer) -> None:
     """`python scripts/readme_images.py` puts them into docs/images."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    opened = window(width=1280)
-    opened.sign_in(lived_in.key)
-    files = [payload(f"{kind}-{seed}.png", png_of(kind, seed)) for kind, seed in README_PATCHES]
-    opened.page.set_input_files("#files", files)
-    opened.page.get_by_text("3 of 3 done").wait_for()
-    opened.page.locator("details.result", has_text="tumour-11.png").locator("> summary").click()
+    opened = window(shipped, width=1280)
+    opened.sign_in(shipped.key)
+    opened.page.set_input_files("#files", [EXAMPLES / f"{name}.png" for name in README_PATCHES])
+    opened.page.get_by_text("4 of 4 done").wait_for()
+    opened.page.locator("details.result", has_text=f"{README_PATCHES[0]}.png").locator("> summary").click()
     assert opened.page.locator(".rosette > svg").count() >= 1
     opened.page.screenshot(path=FOLDER / "readme-diagnose.png", full_page=True)
-    opened = window(width=1366, theme="dark")
-    opened.sign_in(lived_in.key, "/cases/log?sort=deviation")
+    opened = window(shipped, width=1366, theme="dark")
+    opened.sign_in(shipped.key, "/cases/log?sort=deviation")
     opened.page.screenshot(path=FOLDER / "readme-cases.png")
     assert opened.page.locator("tbody tr").count() > 5
