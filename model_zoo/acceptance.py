@@ -192,8 +192,8 @@ class AcceptanceReport(_Part):
         """The outcome in a sentence."""
         if self.outcome == "no_outcome":
             return (
-                "No outcome: there are too few verdicts on answers that were drawn at random. The figures describe "
-                "what was judged; this does not count as an acceptance test."
+                "No outcome: there are too few verdicts on answers that were drawn at random, or their scope is not "
+                "known. The figures describe what was judged; this does not count as an acceptance test."
             )
         if self.outcome == "out_of_scope":
             return "Refused as out of scope: the patches do not look like what the model was trained on."

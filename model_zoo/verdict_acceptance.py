@@ -35,8 +35,10 @@ FIRST = (
     "model, judged by people",
     f"outcome: at least {MIN_JUDGED:.0%} of the drawn answers that the model decided are judged",
     f"outcome: they are of at least {MIN_SLIDES} slides, and each answer names its slide or case",
-    "scope: the median stain distance lies within the bound for slides (otherwise out of scope)",
+    "scope: the median stain distance lies within the bound for slides (otherwise out of scope; no outcome if it is "
+    "not known)",
 )
+UNKNOWN = "not known: too few answers, or the model measures stain against a reference of its own"
 LIMITS = (
     "People gave their verdicts beside the model's answer. Verdicts that follow it make the model look better than it "
     "is.",
@@ -48,7 +50,7 @@ LIMITS = (
 
 
 def verdict_rule(metrics: Sequence[Metric], basis: Basis) -> Rule:
-    """The rule for a model on verdicts; its first three conditions say whether there is an outcome at all.
+    """The rule for a model on verdicts; its first conditions say whether there is an outcome at all.
 
     The model leaves the hard answers to a person, so those that it decides are the easier ones. Their mean of
     sensitivity and specificity is compared with the manifest's accuracy over all answers without a margin, and each
@@ -104,12 +106,15 @@ def verdict_scope(answers: Sequence[DrawnAnswer], manifest: Manifest, reference:
 def judge_verdicts(
     rule: Rule, answers: Sequence[DrawnAnswer], figures: Sequence[SiteFigure], scope: SiteScope
 ) -> tuple[Outcome, tuple[Check, ...]]:
-    """The outcome, and each condition with what was found; no outcome if the first three conditions do not hold."""
+    """The outcome, and each condition with what was found.
+
+    There is no outcome if one of the first three conditions does not hold, or the scope is not known.
+    """
     enough = _enough(answers, rule.texts)
-    stain = "not known" if scope.stain is None else f"{scope.stain:.2f}, bound {scope.max_stain:.2f}"
+    stain = UNKNOWN if scope.stain is None else f"{scope.stain:.2f}, bound {scope.max_stain:.2f}"
     within = Check(text=rule.texts[3], found=stain, passed=scope.verdict == "in_scope")
     checks = (*enough, within, *checked(rule, figures))
-    if not all(check.passed for check in enough):
+    if not all(check.passed for check in enough) or scope.verdict == "unknown":
         return "no_outcome", checks
     if scope.verdict == "out_of_scope":
         return "out_of_scope", checks

@@ -99,6 +99,13 @@ def test_the_rule(manifest: Manifest, change: Change, outcome: Outcome, unmet: l
     assert (found, [number for number, passed in enumerate(met) if not passed]) == (outcome, unmet)
 
 
+def test_a_model_with_a_stain_reference_of_its_own_has_no_outcome(manifest: Manifest) -> None:
+    """Its recorded stain distances cannot be compared with the bound: it did not fail."""
+    quality = manifest.quality.model_copy(update={"stain_mean": (0.4, 0.6, 0.4)})
+    found, met = outcome_of([drawn(number) for number in range(240)], manifest.model_copy(update={"quality": quality}))
+    assert (found, [number for number, passed in enumerate(met) if not passed]) == ("no_outcome", [3])
+
+
 def test_the_limits_are_known_before_a_verdict_is_read(manifest: Manifest) -> None:
     accuracy = next(m for m in manifest.metrics if (m.name, m.split, m.basis) == ("accuracy", "test", "single"))
     limits = {each.figure: each.limit for each in rule_on_verdicts(manifest, "single").criteria}
