@@ -8,7 +8,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto
 
 from model_zoo.dialect import STRUCTURE
-from model_zoo.graphs import named, stored
+from model_zoo.graphs import integers_attribute, named, stored
 from model_zoo.proof import RefusedError
 
 MAX_WEIGHT = 64
@@ -37,6 +37,7 @@ def check_weights(model: ModelProto) -> str:
                 raise RefusedError(f"the weights of {named(node)} are {weights.dtype}, expected int8")
             if len(source.input) > 2 and source.input[2] and stored(initializers, source, 2).any():
                 raise RefusedError(f"the weights of {named(node)} have a zero point other than 0")
+            _check_axis(node, source, weights.ndim, stored(initializers, source, 1).size)
             bound = int(np.abs(weights.astype(np.int64)).max(initial=0))
             if bound > MAX_WEIGHT:
                 raise RefusedError(
@@ -45,6 +46,17 @@ def check_weights(model: ModelProto) -> str:
                 )
             largest = max(largest, bound)
     return f"largest |weight| {largest}, so 255·(|w1|+|w2|) ≤ {255 * 2 * largest:,} ≤ 32,767"
+
+
+def _check_axis(node: NodeProto, source: NodeProto, dimensions: int, scales: int) -> None:
+    """onnxruntime takes the scales of weights for those of the output channels, whatever their axis is."""
+    outputs = int(node.op_type == "Gemm" and integers_attribute(node, "transB", [0]) == [0])
+    axis = integers_attribute(source, "axis", [1])[0] % dimensions
+    if scales > 1 and axis != outputs:
+        raise RefusedError(
+            f"the weights of {named(node)} have scales along axis {axis}, but onnxruntime applies them along axis "
+            f"{outputs}, the output channels: quantize with axis={outputs}"
+        )
 
 
 def check_integer_graph(optimized: ModelProto) -> str:

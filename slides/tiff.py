@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from slides.errors import SlideError
+
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
@@ -22,7 +24,9 @@ MAX_BYTES = 3 * 2**25  # of all tags: the offsets and counts of a pyramid with t
 
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _SAMPLES, _PLANAR, _TILE_WIDTH, _TILE_LENGTH, _OFFSETS, _COUNTS, _TABLES = 277, 284, 322, 323, 324, 325, 347
+_ORIENTATION, _UPRIGHT = 274, 1
 _JPEG, _CONTIGUOUS, _RGB, _YCBCR = 7, 1, 2, 6
+_DECODED_BY_OPENSLIDE = frozenset({_JPEG, 33003, 33005})  # JPEG 2000 too; libtiff decodes, and turns, all others
 
 
 class OtherTiffError(ValueError):
@@ -63,6 +67,7 @@ def tile_tables(file: int) -> list[TileTable]:
 
     Raises:
         OtherTiffError: if it is no TIFF, is damaged, or has more directories or tiles than are read.
+        SlideError: if OpenSlide would turn its tiles, each in its place.
     """
     try:
         from tifffile import TiffFile, TiffPage
@@ -76,6 +81,8 @@ def tile_tables(file: int) -> list[TileTable]:
         ):
             pages = islice(tiff.pages, MAX_DIRECTORIES + 1)
             tables = [_table(page) for page in pages if isinstance(page, TiffPage)]
+    except SlideError:
+        raise
     except Exception as error:  # of whatever kind: a damaged file takes tifffile to many places
         raise OtherTiffError(f"it cannot be read: {type(error).__name__}: {error}") from error
     if complaints.errors:
@@ -88,6 +95,8 @@ def tile_tables(file: int) -> list[TileTable]:
 def _table(page: TiffPage) -> TileTable | None:
     # The tags, not the page's attributes, which tifffile changes for some scanners.
     value = page.tags.valueof
+    if value(_TILE_WIDTH) and value(_COMPRESSION) not in _DECODED_BY_OPENSLIDE:
+        _check_upright(value(_ORIENTATION, _UPRIGHT))
     kind = value(_COMPRESSION), value(_BITS), value(_SAMPLES), value(_PLANAR, _CONTIGUOUS)
     photometric, tables = value(_PHOTOMETRIC), value(_TABLES, b"")
     if kind != (_JPEG, (8, 8, 8), 3, _CONTIGUOUS) or photometric not in {_RGB, _YCBCR}:
@@ -104,6 +113,14 @@ def _table(page: TiffPage) -> TileTable | None:
         return None
     offsets, counts = (np.array(place, np.uint64) for place in places)
     return TileTable(width, height, tile_width, tile_height, offsets, counts, tables, rgb=photometric == _RGB)
+
+
+def _check_upright(orientation: object) -> None:
+    if orientation != _UPRIGHT:
+        raise SlideError(
+            f"the slide's TIFF tag Orientation is {orientation}, with which OpenSlide turns every tile in its place: "
+            "write the pixels upright, with Orientation 1"
+        )
 
 
 class _Bounded(io.FileIO):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from slides.errors import SlideError
 from slides.tiff import OtherTiffError, TileTable, tile_tables
 
 try:
@@ -43,6 +44,9 @@ class Tiles:
         vendor: OpenSlide's name of the format.
         sizes: width and height of each level.
         cache_bytes: how many bytes of decoded tiles are kept.
+
+    Raises:
+        SlideError: if OpenSlide would turn the slide's tiles.
     """
 
     def __init__(self, path: Path, vendor: str, sizes: Sequence[tuple[int, int]], cache_bytes: int) -> None:
@@ -50,16 +54,24 @@ class Tiles:
         self._levels: dict[int, tuple[bytes, TileTable]] = {}
         self._kept: OrderedDict[tuple[int, int], Tile | None] = OrderedDict()
         self._left = cache_bytes
-        if vendor not in VENDORS or decode_jpeg is None:
+        if vendor not in VENDORS:
             return
-        with suppress(OSError, OtherTiffError):
-            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            found = tile_tables(self._file)
-            for level, size in enumerate(sizes):
-                fitting = [table for table in found if (table.width, table.height) == size]
-                head = _head(fitting[0]) if len(fitting) == 1 else None
-                if head is not None:
-                    self._levels[level] = head, fitting[0]
+        try:
+            with suppress(OSError, OtherTiffError):
+                self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                self._find(tile_tables(self._file), sizes)
+        except SlideError:
+            self.close()
+            raise
+
+    def _find(self, found: Sequence[TileTable], sizes: Sequence[tuple[int, int]]) -> None:
+        if decode_jpeg is None:
+            return
+        for level, size in enumerate(sizes):
+            fitting = [table for table in found if (table.width, table.height) == size]
+            head = _head(fitting[0]) if len(fitting) == 1 else None
+            if head is not None:
+                self._levels[level] = head, fitting[0]
 
     def close(self) -> None:
         if self._file >= 0:

@@ -136,6 +136,11 @@ ALSO_NOTICED: dict[Change, set[str]] = {
     [
         (changes.over_wide_weight, "weights", "a weight of magnitude 65, expected at most 64"),
         (changes.shifted_weights, "weights", "zero point other than 0"),
+        (
+            changes.scales_of_the_inputs,
+            "weights",
+            "scales along axis 1, but onnxruntime applies them along axis 0",
+        ),
         (changes.unsigned_weights, "weights", "are uint8, expected int8"),
         (changes.float_weights, "weights", "do not come from a DequantizeLinear"),
         (changes.zero_point_left_out, "weights", "is not stored in the graph, expected an initializer"),

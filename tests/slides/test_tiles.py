@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from openslide import OpenSlide
 
+from slides.errors import SlideError
 from slides.reader import CACHE_BYTES, Pixels, Reader, Rectangle
 from slides.tiff import OtherTiffError, tile_tables
 from slides.tiles import Tiles
@@ -97,6 +98,21 @@ def test_tables_outside_the_tiles(tmp_path: Path, shared: Path) -> None:
 @pytest.mark.parametrize("compression", ["zlib", "lzw"])
 def test_other_compressions_are_left_to_openslide(tmp_path: Path, pixels: Pixels, compression: str) -> None:
     assert not same_as_openslide(write_svs(tmp_path / "slide.svs", pixels, compression=compression))
+
+
+@pytest.mark.parametrize(("compression", "refused"), [("jpeg", False), ("zlib", True), (None, True)])
+def test_tiles_that_openslide_would_turn_are_refused(
+    tmp_path: Path, pixels: Pixels, compression: str | None, refused: bool
+) -> None:
+    path = tmp_path / "slide.tif"
+    options: dict[str, Any] = {"tile": (TILE, TILE), "photometric": "rgb", "compression": compression}
+    tifffile.imwrite(path, pixels, extratags=[(274, "H", 1, 4, True)], **options)
+    if refused:
+        with pytest.raises(SlideError, match="Orientation is 4, with which OpenSlide turns every tile in its place"):
+            Reader(path)
+    else:
+        with Reader(path) as reader:
+            assert (reader.levels[0].width, reader.levels[0].height) == (pixels.shape[1], pixels.shape[0])
 
 
 def test_a_damaged_tile_is_left_to_openslide(tmp_path: Path, pixels: Pixels) -> None:
