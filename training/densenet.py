@@ -44,16 +44,21 @@ def concatenate(first: Tensor, second: Tensor) -> Tensor:
 
 
 class NormActConv(nn.Module):
-    """Field batch norm, ReLU, then a convolution."""
+    """Field batch norm, ReLU, the mean over 2×2 pixels if ``pooled``, then a convolution.
 
-    def __init__(self, fields: int, convolution: EquivariantConv) -> None:
+    A 1×1 convolution commutes with the mean, and after it needs a quarter of the products.
+    """
+
+    def __init__(self, fields: int, convolution: EquivariantConv, *, pooled: bool = False) -> None:
         super().__init__()
+        self.pooled = pooled
         self.norm = FieldBatchNorm(GROUP, fields)
         self.norm.eps = EPS
         self.convolution = convolution
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.convolution(self.norm(x))
+        x = self.norm(x)
+        y: Tensor = self.convolution(F.avg_pool2d(x, 2) if self.pooled else x)
         return y
 
 
@@ -76,7 +81,8 @@ class P4MDenseNet(nn.Module):
             self.dense.append(NormActConv(fields, regular_conv(GROUP, fields, GROWTH_FIELDS, 3)))
             fields += GROWTH_FIELDS
             if block < BLOCKS - 1:
-                self.transition.append(NormActConv(fields, pointwise_conv(GROUP, fields, fields)))
+                pointwise = pointwise_conv(GROUP, fields, fields)
+                self.transition.append(NormActConv(fields, pointwise, pooled=True))
         self.head = NormActConv(fields, pointwise_conv(GROUP, fields, 2))
         self.register_buffer("mean", torch.zeros(3))
         self.register_buffer("std", torch.ones(3))
@@ -86,8 +92,7 @@ class P4MDenseNet(nn.Module):
         for block, dense in enumerate(self.dense):
             h = concatenate(dense(h), _crop(h, 1))
             if block < len(self.transition):
-                transition = self.transition[block]
-                h = transition.convolution(F.avg_pool2d(transition.norm(h), 2))  # 1×1: commutes with the mean
+                h = self.transition[block](h)
         pooled = self.head.norm(h).mean((2, 3), keepdim=True)
         logits: Tensor = self.head.convolution(pooled).unflatten(1, (len(GROUP), 2)).mean((1, 3, 4))
         return logits
