@@ -44,6 +44,7 @@ from training.data import (
     require_enough_to_validate,
 )
 from training.figures import figures_and_curves
+from training.messages import say
 from training.mobilenetv2 import Topology
 from training.recipe import NOT_QUANTIZED, Average, Joined, Recipe, Run
 from training.score import Scorer
@@ -138,12 +139,14 @@ def _artifact(
     topology, joined = evidence.run.mobilenet, evidence.run.joined is not None
     scorer, group = Scorer(graph), Group.parse(topology.group)
     calibrating = evidence.calibrating
+    say(f"{precision}: calibrates on {len(calibrating):,} patches.")
     operating = fit_operating_point(scorer.logits(calibrating.images), calibrating.labels)
     temperature, quality = operating.temperature, evidence.quality
     orbit = fit_orbit_decision(scorer, group, calibrating.images, calibrating.labels, temperature, quality)
     measured: tuple[Metric, ...] = ()
     drawn: tuple[Curves, ...] = ()
     for split, patches in evidence.splits():
+        say(f"{precision}: measures {len(patches):,} patches of {split}, in all turns.")
         found, curves = figures_and_curves(
             scorer,
             group,
@@ -182,6 +185,7 @@ def _artifact(
         graph_sha256=graph_sha256(graph),
         golden_cases=golden_cases(scorer.logits),
     )
+    say(f"{precision}: proves and writes the artifact.")
     return _verified(graph, manifest)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from os import cpu_count
 from typing import Protocol
 
@@ -42,16 +43,26 @@ class AnswersPatches(Protocol):
 
 
 class Scorer:
-    """A graph in a session of one thread, called from one thread per core."""
+    """A graph in a session of one thread, called from one thread per core; equal patches are scored once."""
 
     def __init__(self, graph: onnx.ModelProto) -> None:
         self._session = ort.InferenceSession(
             graph.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
         )
+        self._known: dict[bytes, npt.NDArray[np.float32]] = {}
 
     def logits(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 [N, 96, 96, 3] → float32 [N, 2]."""
-        return score(lambda chunk: self._session.run(["logits"], {"patches": chunk})[0], patches)
+        keys = [sha256(patch.tobytes()).digest() for patch in patches]
+        unknown = {key: i for i, key in enumerate(keys) if key not in self._known}
+        if unknown:
+            answers = score(self._answer, patches[list(unknown.values())])
+            self._known.update(zip(unknown, answers, strict=True))
+        return np.stack([self._known[key] for key in keys])
+
+    def _answer(self, chunk: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        logits: npt.NDArray[np.float32] = self._session.run(["logits"], {"patches": chunk})[0]
+        return logits
 
 
 class ChunkScorer:
