@@ -148,6 +148,14 @@ def test_int8_answers_have_the_same_bits_under_the_exact_subgroup(name: str) -> 
     assert len({row.tobytes() for row in logits}) == len(logits)
 
 
+def test_patches_that_come_again_get_their_own_answers() -> None:
+    graph, images = quantized_of("C4").int8, noise(5)
+    alone, scorer = Scorer(graph).logits(images), Scorer(graph)
+    order = [3, 1, 3, 0]
+    for chosen in (order, [2, *order, 4, 4]):
+        assert np.array_equal(scorer.logits(images[chosen]), alone[chosen])
+
+
 def noise(count: int) -> Patch:
     return np.random.default_rng(0).integers(0, 256, (count, 96, 96, 3), dtype=np.uint8)
 
