@@ -76,6 +76,7 @@ def test_a_name_that_is_no_text_hides_no_other_slide(tmp_path: Path, artifact_pa
 
 
 def test_names_are_for_those_who_read_everything(offered: RunningServer) -> None:
+    listed(offered)
     everything = offered.client.get("/slides").json()
     for role in (Role.READ, Role.REVIEW):
         with offered.new_client(role) as client:
