@@ -51,8 +51,8 @@ def check_weights(model: ModelProto) -> str:
 def _check_axis(node: NodeProto, source: NodeProto, dimensions: int, scales: int) -> None:
     """onnxruntime takes the scales of weights for those of the output channels, whatever their axis is."""
     outputs = int(node.op_type == "Gemm" and integers_attribute(node, "transB", [0]) == [0])
-    axis = integers_attribute(source, "axis", [1])[0] % dimensions
-    if scales > 1 and axis != outputs:
+    axis = integers_attribute(source, "axis", [1])[0]
+    if scales > 1 and axis not in {outputs, outputs - dimensions}:
         raise RefusedError(
             f"the weights of {named(node)} have scales along axis {axis}, but onnxruntime applies them along axis "
             f"{outputs}, the output channels: quantize with axis={outputs}"

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 
 from model_zoo.artifact import parse
+from model_zoo.integers import check_weights
 from model_zoo.proof import Report, Step
 from model_zoo.verify import verify
 from tests.conftest import earlier_artifact
@@ -240,3 +242,11 @@ def test_verification_writes_no_file(data: bytes, tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     assert verify(data).passed
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_without_dimensions_are_checked_like_any_others(artifact_path: Path) -> None:
+    """Whatever an upload stores as weights, the check must not fail for a reason of its own."""
+    model, _ = parse(artifact_path.read_bytes())
+    weights = stored_weights(model, first(model, "Gemm"))
+    weights.CopyFrom(numpy_helper.from_array(np.array(3, np.int8), weights.name))
+    assert check_weights(model).startswith("largest |weight|")
