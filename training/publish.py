@@ -185,7 +185,7 @@ def _artifact(
         graph_sha256=graph_sha256(graph),
         golden_cases=golden_cases(scorer.logits),
     )
-    say(f"{precision}: proves and writes the artifact.")
+    say(f"{precision}: verifies the artifact.")
     return _verified(graph, manifest)
 
 

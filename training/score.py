@@ -42,13 +42,11 @@ class AnswersPatches(Protocol):
         """uint8 [N, 96, 96, 3] → float32 [N, 2]."""
 
 
-class Scorer:
-    """A graph in a session of one thread, called from one thread per core; equal patches are scored once."""
+class ChunkScorer:
+    """A function from patches to logits, called in chunks from one thread per core; equal patches are scored once."""
 
-    def __init__(self, graph: onnx.ModelProto) -> None:
-        self._session = ort.InferenceSession(
-            graph.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
-        )
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
         self._known: dict[bytes, npt.NDArray[np.float32]] = {}
 
     def logits(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -60,17 +58,10 @@ class Scorer:
             self._known.update(zip(unknown, answers, strict=True))
         return np.stack([self._known[key] for key in keys])
 
-    def _answer(self, chunk: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        logits: npt.NDArray[np.float32] = self._session.run(["logits"], {"patches": chunk})[0]
-        return logits
 
+class Scorer(ChunkScorer):
+    """A graph in a session of one thread."""
 
-class ChunkScorer:
-    """A function from patches to logits, called in chunks from one thread per core."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    def logits(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """uint8 [N, 96, 96, 3] → float32 [N, 2]."""
-        return score(self._answer, patches)
+    def __init__(self, graph: onnx.ModelProto) -> None:
+        session = ort.InferenceSession(graph.SerializeToString(), session_options(), providers=["CPUExecutionProvider"])
+        super().__init__(lambda chunk: session.run(["logits"], {"patches": chunk})[0])
