@@ -17,7 +17,7 @@ UNCOUNTED := $(patsubst %,tests/test_%.py,architecture documented_commands insta
 PAGES := tests/web/ tests/oidc/
 OTHERS := $(filter-out tests/__pycache__/ tests/training/ tests/docker/ $(PAGES),$(wildcard tests/*/)) $(filter-out $(UNCOUNTED),$(wildcard tests/test_*.py)) $(COUNTED)
 BEFORE_WEB := true # a command that runs before the tests of the pages
-SOAKED = $(shell grep -rl --include='test_*.py' 'mark.soak' tests)
+SOAKED = $(shell grep -rlE --include='test_*.py' 'mark.soak|AT_NIGHT' tests)
 KERNELS := scripts/hatch_build.py model_zoo/kernels.h model_zoo/_kernels.c slides/_kernels.c
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 INSTALL := $(BIN)/python scripts/install.py

@@ -11,7 +11,7 @@ from model_zoo.network import Network
 from model_zoo.proof import Report, prove
 
 MODEL_ZOO = Path(model_zoo.__file__).parent
-DEFAULT_NAME = "balanced"
+DEFAULT_NAME = "accurate"
 
 
 class ModelError(ValueError):
@@ -21,10 +21,14 @@ class ModelError(ValueError):
 def read_artifact(path: Path) -> bytes:
     """The bytes of an artifact's file.
 
+    Args:
+        path: a file; where there is none, the name of a shipped artifact, such as ``dense``.
+
     Raises:
         OSError: if it cannot be read.
         ModelError: if it is no file, or larger than an artifact may be.
     """
+    path = _located(path)
     if not stat.S_ISREG(path.stat().st_mode):
         raise ModelError("it is not a file: name a file NAME.int8.onnx")
     with path.open("rb") as stream:
@@ -66,3 +70,10 @@ def shipped_artifacts() -> list[Path]:
     if not found or not found[0].name.startswith(DEFAULT_NAME):
         raise ModelError(f"{MODEL_ZOO} holds no file {DEFAULT_NAME}-*.int8.onnx: set ROSETTE_MODEL")
     return found
+
+
+def _located(path: Path) -> Path:
+    if path.is_file():
+        return path
+    shipped = [found for found in MODEL_ZOO.glob("*.int8.onnx") if found.name.partition("-")[0] == str(path)]
+    return shipped[0] if shipped else path

@@ -19,8 +19,8 @@ SECTION = re.compile(r"(?<=<!-- results -->\n).*(?=<!-- /results -->)", re.DOTAL
 
 
 SHOWN = {
-    "balanced": (("INT8", "orbit"), ("INT8", "single"), ("float32", "orbit")),
-    "accurate": (("INT8", "orbit"),),
+    "accurate": (("INT8", "orbit"), ("INT8", "single")),
+    "balanced": (("INT8", "orbit"), ("float32", "orbit")),
     "dense": (("INT8", "orbit"),),
     "fast": (("INT8", "orbit"),),
 }

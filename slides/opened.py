@@ -82,14 +82,23 @@ class OpenSlide:
         return Raster(self.reader, self.plan)
 
 
+def default_artifact() -> Path:
+    """That of ``ROSETTE_MODEL``, else the shipped one.
+
+    Raises:
+        ModelError: if the shipped one is missing.
+    """
+    named = os.environ.get("ROSETTE_MODEL")
+    return Path(named) if named else shipped_artifacts()[0]
+
+
 def open_model(path: Path | None) -> Model:
-    """Open an artifact and prove it on this machine; by default ``ROSETTE_MODEL``, else the shipped one.
+    """Open an artifact and prove it on this machine; by default that of :func:`default_artifact`.
 
     Raises:
         ModelError: if it cannot be used.
     """
-    named = os.environ.get("ROSETTE_MODEL")
-    path = path or (Path(named) if named else shipped_artifacts()[0])
+    path = path or default_artifact()
     try:
         data = read_artifact(path)
         model = Model(data, open_proved(data)[0])

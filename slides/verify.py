@@ -5,18 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 from model_zoo.decision import failures
-from model_zoo.opening import ModelError, shipped_artifacts
+from model_zoo.opening import ModelError, read_artifact, shipped_artifacts
 from model_zoo.quality import measure
 from slides.cells import STATES, Cells, State, read_run
 from slides.errors import SlideError
 from slides.grid import edges
 from slides.identity import hash_of
-from slides.opened import Model, OpenSlide, open_model, open_slide
+from slides.opened import Model, OpenSlide, default_artifact, open_model, open_slide
 from slides.patch import patch_of
 from slides.run import source_of
 from slides.runfile import Run
@@ -71,10 +72,13 @@ def _slide_of(folder: Path) -> Path:
 
 
 def _model_of(run: Run, named: Path | None) -> Model:
-    for path in [named] if named else [None, *shipped_artifacts()]:
-        model = open_model(path)
-        if model.network.sha256 == run.model.sha256:
-            return model
+    for path in [named] if named else [default_artifact(), *shipped_artifacts()]:
+        try:
+            found = sha256(read_artifact(path)).hexdigest()
+        except (OSError, ModelError) as error:
+            raise ModelError(f"the model {path} cannot be used: {error}") from error
+        if found == run.model.sha256:
+            return open_model(path)
     raise ModelError(f"the run's model {run.model.name} {run.model.version} is not here: name its file with --model")
 
 

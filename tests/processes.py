@@ -16,7 +16,7 @@ from tests.scale import scaled
 
 KEY = "the-soak-test-brings-its-own-admin-key"
 START_S = 300.0  # for a machine at its limits; one that hangs takes for ever
-KILLS = int(os.environ.get("ROSETTE_TEST_KILLS") or scaled(5, 50))
+KILLS = int(os.environ.get("ROSETTE_TEST_KILLS") or scaled(3, 50))
 
 
 def family(pid: int) -> list[int]:

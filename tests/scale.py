@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 NIGHTLY = os.environ.get("ROSETTE_TEST_NIGHTLY", "0") not in {"", "0"}
+
+
+AT_NIGHT = [pytest.mark.soak, pytest.mark.nightly]
+"""Marks of what CI leaves to `make nightly`."""
 
 
 def scaled(short: int, full: int) -> int:

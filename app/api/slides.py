@@ -82,6 +82,12 @@ class NewRun(BaseModel):
         "auto", description="Of which cells the turns are measured; `auto`: of those in the review band or above."
     )
     shifts: Literal["none", "auto", "report"] = Field("auto", description="The same for eight shifts of 4 px.")
+    model: str | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="Name or SHA-256 of a model of this release, or of the one that serves, which is the default.",
+    )
 
 
 def _image(kind: str) -> dict[int | str, dict[str, Any]]:
@@ -194,6 +200,7 @@ async def read_cell(
     | errors.responses(
         *problems.ALWAYS,
         problems.NoModel,
+        problems.UnknownModel,
         *OF_JSON,
     ),
 )
@@ -204,7 +211,7 @@ async def score_slide(
     wanted = await JsonReader(NewRun, services.settings.body_timeout_s).parse(request)
     prevalence = wanted.prevalence or services.settings.prevalence or DEFAULT_PREVALENCE
     slides = services.slides
-    start = partial(slides.start_run, slide_id, caller, prevalence, wanted.rotations, wanted.shifts)
+    start = partial(slides.start_run, slide_id, caller, prevalence, wanted.rotations, wanted.shifts, wanted.model or "")
     run = await slides.work.run(start)
     response.headers["Location"] = f"{services.settings.root_path or ''}/runs/{run.id}"
     return Run.model_validate(run)

@@ -71,7 +71,13 @@ def predict(
             "is not checked.",
         ),
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="The artifact; by default the shipped one.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|NAME",
+            help="The artifact, or the name of a shipped one, such as balanced; by default accurate.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool | None, typer.Option("--json/--table", help="JSON Lines, the default unless in a terminal, or a table.")
     ] = None,

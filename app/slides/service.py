@@ -15,7 +15,17 @@ from uuid_utils.compat import uuid7
 
 from app.access.caller import Caller, Role
 from app.inference.frames import Message
-from app.problems import Busy, RunState, SlideRefused, SlidesNotInstalled, UnknownPart, UnknownRun, UnknownSlide
+from app.problems import (
+    Busy,
+    RunState,
+    SlideRefused,
+    SlidesNotInstalled,
+    UnknownModel,
+    UnknownPart,
+    UnknownRun,
+    UnknownSlide,
+)
+from app.records.models import ModelEntry
 from app.records.retention import Retention
 from app.records.slide_runs import SlideRun, SlideRuns
 from app.registry.registry import Registry
@@ -172,18 +182,31 @@ class SlideService:
             scale = json.loads(self._registry.find(run.model).manifest)["input"]["microns_per_pixel"]
         return self._picture(slide_id, _PNG, UnknownPart, "patch", model_mpp=scale, column=column, row=row)
 
+    def models(self) -> list[ModelEntry]:
+        """The models that may score: the one that serves, then the others of this release that are not retired.
+
+        Raises:
+            NoModel: if none serves.
+        """
+        serving = self._serving.model.sha256
+        entries, _ = self._registry.listing()
+        others = [each for each in entries if each.id != serving and self._registry.is_own(each.id)]
+        return [self._registry.find(serving), *(each for each in others if each.retired_at is None)]
+
     def start_run(
-        self, slide_id: str, caller: Caller, prevalence: float, rotations: Measured, shifts: Measured
+        self, slide_id: str, caller: Caller, prevalence: float, rotations: Measured, shifts: Measured, model: str = ""
     ) -> SlideRun:
-        """Have a slide scored by the model that serves; it waits until the runs before it have ended.
+        """Have a slide scored; it waits until the runs before it have ended.
 
         Args:
+            model: name or SHA-256 of one of :meth:`models`; empty: the one that serves.
             prevalence: share of the slide's cells that hold metastasis where it is used.
             rotations: of which cells the turns are measured: ``none``, ``auto`` (of doubtful and hot ones), ``full``.
             shifts: of which cells the shifts are measured: ``none``, ``auto``, ``report``.
 
         Raises:
             NoModel: if none serves.
+            UnknownModel: if the model may not score.
             UnknownSlide, SlideRefused: if there is none, or it cannot be scored.
             Busy: if too many runs wait.
         """
@@ -194,7 +217,7 @@ class SlideService:
             id=str(uuid7()),
             slide_id=slide_id,
             state="queued",
-            model=self._serving.model.sha256,
+            model=self._model(model),
             key_id=caller.key_id,
             prevalence=prevalence,
             rotations=rotations,
@@ -211,6 +234,14 @@ class SlideService:
             raise Busy(f"{MOST_UNFINISHED} runs wait or are under way: wait until one has ended, or cancel one.")
         self._runner.wake()
         return run
+
+    def _model(self, wanted: str) -> str:
+        allowed = self.models()
+        for each in allowed:
+            if wanted in {"", each.id, each.name}:
+                return each.id
+        names = ", ".join(each.name for each in allowed)
+        raise UnknownModel(f"Slides can be scored by the model that serves and those of this release: {names}.")
 
     def run(self, run_id: str, caller: Caller) -> SlideRun:
         """A run.

@@ -14,7 +14,8 @@ from app.access.caller import Caller, Role
 from app.access.dependencies import MayPredict, MayRead, MayReview, may_read_all
 from app.api.query import KnownParameters
 from app.api.runs import REPORT_POLICY
-from app.problems import InvalidForm, SlideRefused, SlidesNotInstalled, UnknownPart, UnknownRun, UnknownSlide
+from app.problems import InvalidForm, NoModel, SlideRefused, SlidesNotInstalled, UnknownPart, UnknownRun, UnknownSlide
+from app.records.models import ModelEntry
 from app.records.region_reviews import RegionReview
 from app.records.verdicts import Verdict
 from app.services import Services, services_of
@@ -81,6 +82,7 @@ async def list_slides(
         asker=may(caller, Role.PREDICT, Role.PATHOLOGIST),
         rotations=ROTATIONS,
         shifts=SHIFTS,
+        models=await _call(services, _models, services),
         prevalence=services.settings.prevalence or PREVALENCE,
     )
 
@@ -103,13 +105,12 @@ async def tile(
 async def score(
     request: Request, caller: MayPredict, _: NoParameters, services: TheServices, slide_id: SlideId
 ) -> Response:
-    form = await read_form(request, services.settings.body_timeout_s, "prevalence", "rotations", "shifts")
+    form = await read_form(request, services.settings.body_timeout_s, "prevalence", "rotations", "shifts", "model")
     prevalence = _prevalence(form["prevalence"]) or services.settings.prevalence or PREVALENCE
     if form["rotations"] not in ROTATIONS or form["shifts"] not in SHIFTS:
         raise InvalidForm(t("slides.form.choice"))
-    run = await _call(
-        services, services.slides.start_run, slide_id, caller, prevalence, form["rotations"], form["shifts"]
-    )
+    choices = prevalence, form["rotations"], form["shifts"], form["model"]
+    run = await _call(services, services.slides.start_run, slide_id, caller, *choices)
     return RedirectResponse(f"/ui/slides/runs/{run.id}", 303, headers=HEADERS)
 
 
@@ -230,6 +231,14 @@ async def product(caller: MayRead, _: NoParameters, services: TheServices, run_i
     else:
         headers = HEADERS | {"Content-Disposition": f'attachment; filename="{name}"'}
     return FileResponse(file, media_type=MEDIA_TYPES[name], headers=headers)
+
+
+def _models(services: Services) -> list[ModelEntry]:
+    """Those that may score; none where no model serves, which the button's answer says."""
+    try:
+        return services.slides.models()
+    except NoModel:
+        return []
 
 
 def _read_map(services: Services, run_id: str, caller: Caller) -> dict[str, Any]:

@@ -113,7 +113,7 @@ class RunningServer:
         client: sends the first admin key along.
     """
 
-    def __init__(self, home: Path, model: Path, **settings: Any) -> None:
+    def __init__(self, home: Path, model: Path | None, **settings: Any) -> None:
         # Most tests share one address, and many try wrong keys; one process starts faster than two.
         settings = {"failed_tries": 1000, "inference_processes": 1} | settings
         self.settings = Settings(home=home, model=model, port=0, host="127.0.0.1", **settings)

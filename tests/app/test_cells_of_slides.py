@@ -14,10 +14,12 @@ from slides.cells import State, read_run
 from slides.opened import open_model, open_slide
 from slides.patch import patch_of, write_patch
 from tests.app.conftest import RunningServer
+from tests.conftest import shipped_artifact
 from tests.installed import rosette
 from tests.scale import scaled
 from tests.slides.made import tissue, write_svs
 
+PLAIN = ("--rotations", "none", "--shifts", "none")
 CELLS = int(os.environ.get("ROSETTE_TEST_CELLS") or scaled(60, 250))
 
 
@@ -32,12 +34,12 @@ def slide(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_scored_cells_and_predict_agree_bit_for_bit(server: RunningServer, slide: Path, tmp_path: Path) -> None:
-    rosette("slide", "score", slide, "--out", tmp_path / "out", "--rotations", "none", "--shifts", "none")
+    rosette("slide", "score", slide, "--out", tmp_path / "out", *PLAIN, "--model", shipped_artifact())
     [folder] = (tmp_path / "out").iterdir()
     run, cells = read_run(folder)
     wanted = np.argwhere(cells.where(State.SCORED) | cells.where(State.NOT_ASSESSABLE)).tolist()
     chosen = random.Random(18).sample(wanted, min(CELLS, len(wanted)))
-    with open_slide(slide, open_model(None).manifest, None) as opened:
+    with open_slide(slide, open_model(shipped_artifact()).manifest, None) as opened:
         for row, column in chosen:
             patch = patch_of(opened, column, row)
             assert patch is not None
@@ -61,8 +63,8 @@ def test_scored_cells_and_predict_agree_bit_for_bit(server: RunningServer, slide
 
 def test_cut_writes_the_patch_that_the_library_cuts(tmp_path: Path) -> None:
     path = write_svs(tmp_path / "slide.svs", tissue(["tn"], 1.944), 0.499)
-    rosette("slide", "cut", path, "2", "1", "-o", tmp_path / "patch.png")
-    with open_slide(path, open_model(None).manifest, None) as opened:
+    rosette("slide", "cut", path, "2", "1", "-o", tmp_path / "patch.png", "--model", "balanced")
+    with open_slide(path, open_model(shipped_artifact()).manifest, None) as opened:
         patch = patch_of(opened, 2, 1)
     assert patch is not None
     with Image.open(tmp_path / "patch.png") as image:

@@ -26,7 +26,8 @@ from tests.processes import cpu_seconds, family, memory_kb
 
 PNG = {"Content-Type": "image/png"}
 SERVE = [sys.executable, "-c", "from model_zoo.cli import main; main()", "serve"]
-MAX_START_CPU_S = 10
+LIBRARIES = "import time, alembic.command, fastapi, onnxruntime, sqlalchemy.orm; print(time.process_time())"
+MAX_START = 8  # of the processor time that it takes to import the libraries above
 HEAVY = {"torch", "onnx", "e2cnn", "lightning", "scipy", "pyarrow"}
 
 
@@ -183,8 +184,9 @@ def running(pid: int) -> bool:
 def test_the_server_is_light(
     tmp_path: Path, artifact_path: Path, png: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No training library in it; ready for 10 s of processor time, under 300 MB after it has answered, both with two
-    inference processes."""
+    """No training library in it; ready for a few times the processor time of its libraries, under 300 MB after it has
+    answered, both with two inference processes."""
+    unit = float(subprocess.run([sys.executable, "-c", LIBRARIES], capture_output=True, check=True).stdout)
     program = (
         "import atexit, json, sys; atexit.register(lambda: print('MODULES', json.dumps(sorted(sys.modules))));"
         "from model_zoo.cli import main; sys.argv[1:] = ['serve']; main()"
@@ -202,11 +204,11 @@ def test_the_server_is_light(
         rest = served.stdout.read()
     modules = json.loads(rest.partition("MODULES ")[2].splitlines()[0])
     with capsys.disabled():
-        print(f"\n[server: started for {start:.1f} CPU s, {memory:.0f} MB]")
+        print(f"\n[server: started for {start:.1f} CPU s, {start / unit:.1f} times its libraries, {memory:.0f} MB]")
     assert not {name.partition(".")[0] for name in modules} & HEAVY
     assert not [name for name in modules if name.startswith("training.")]
     assert memory < 300
-    assert start < MAX_START_CPU_S
+    assert start < MAX_START * unit
 
 
 def test_the_process_reports_to_nobody(tmp_path: Path) -> None:

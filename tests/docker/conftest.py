@@ -47,12 +47,17 @@ def images() -> None:
 
 @contextmanager
 def stacks(factory: pytest.TempPathFactory) -> Iterator[Callable[..., Stack]]:
-    """Makes stacks that are configured but not started; all are removed at the end."""
+    """Makes stacks that are configured but not started; all are removed at the end.
+
+    They serve ``balanced``, which starts sooner, unless another model is named; empty: the default.
+    """
     made: list[Stack] = []
 
-    def make(name: str, **options: str) -> Stack:
+    def make(name: str, model: str = "balanced", **options: str) -> Stack:
         folder = factory.mktemp(name)
         copy_installation(folder)
+        if model:
+            (folder / "docker" / "settings.env").write_text(f"ROSETTE_MODEL={model}\n")
         stack = Stack(folder, f"rosette-test-{name}", **options)
         made.append(stack)
         stack.script("env.sh")
@@ -77,7 +82,7 @@ def new_stack(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def stack(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One stack that runs, which many tests share."""
     with stacks(tmp_path_factory) as make:
-        running = make("shared")
+        running = make("shared", model="")
         running.up()
         yield running
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.docker.stack import IMAGES, docker
 
-UNPACKED_MB, COMPRESSED_MB = 480, 160  # highdicom, which writes the DICOM objects of slides, takes 30
+UNPACKED_MB, COMPRESSED_MB = 480, 180  # highdicom, which writes the DICOM objects of slides, takes 30
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -23,9 +23,9 @@ def in_image(*command: str) -> str:
 
 
 def test_the_servers_image_is_small(capsys: pytest.CaptureFixture[str]) -> None:
-    """The figures are those of `docker image inspect` and `docker save IMAGE | gzip -6 | wc -c`."""
+    """The figures are those of `docker image inspect` and `docker save IMAGE | gzip -1 | wc -c`."""
     unpacked = int(docker("image", "inspect", "--format", "{{.Size}}", IMAGES["app"])) / 1e6
-    packer, compressed = zlib.compressobj(6, wbits=31), 0
+    packer, compressed = zlib.compressobj(1, wbits=31), 0
     with subprocess.Popen(["docker", "save", IMAGES["app"]], stdout=subprocess.PIPE) as saved:
         assert saved.stdout is not None
         while chunk := saved.stdout.read(2**20):

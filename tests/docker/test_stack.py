@@ -26,7 +26,7 @@ SERVICES = ("proxy", "app", "db")
 def test_the_documented_steps_lead_to_an_answer(
     new_stack: Callable[..., Stack], png: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stack = new_stack("steps")
+    stack = new_stack("steps", model="")
     began = monotonic()
     stack.up()
     with stack.client() as client:
@@ -319,7 +319,7 @@ def upload(client: httpx.Client, artifact: bytes) -> httpx.Response:
 def test_an_upload_is_vetted_by_a_process_without_rights(stack: Stack) -> None:
     with stack.client() as client:
         artifact = shipped_artifact().read_bytes()
-        [model] = [each for each in client.get("/admin/models").json()["models"] if each["name"] == "balanced"]
+        [model] = [each for each in client.get("/admin/models").json()["models"] if each["name"] == "accurate"]
         refused = upload(client, HOSTILE["pickle"].make(artifact, Path()))
         assert refused.status_code == 422, refused.text
         flipped = upload(client, HOSTILE["bit flipped"].make(artifact, Path()))

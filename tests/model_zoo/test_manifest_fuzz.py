@@ -23,6 +23,9 @@ from model_zoo.proof import Report
 from model_zoo.reading import ManifestError, parse_manifest
 from model_zoo.summary import facts, metrics_table
 from tests.model_zoo.spoilt_manifests import SPECIAL, VALUES, first_leaves, leaves, replaced
+from tests.scale import scaled
+
+EVERY = scaled(4, 1)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +95,8 @@ def test_the_document_that_is_spoilt_is_accepted_as_it_is(network: Network) -> N
 @pytest.mark.parametrize("value", SPECIAL, ids=lambda value: f"{type(value).__name__} {str(value)[:8]!a}")
 def test_every_leaf_replaced(network: Network, value: object) -> None:
     document = document_of(network)
-    for place in first_leaves(document):
+    # In CI each value at every fourth place, and each place with every fourth value.
+    for place in list(first_leaves(document))[SPECIAL.index(value) % EVERY :: EVERY]:
         tried(network, replaced(document, place, value))
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from model_zoo.turns import Patch
+from tests.conftest import shipped_artifact
 from tests.training.test_fit import QUIET, RECIPE, TOPOLOGY
 from tests.training.tiny import LIGHTNING_WARNINGS
 from training.augment import augmented
@@ -72,14 +73,14 @@ def test_what_is_asked_for_is_taken() -> None:
     assert choose_precision("32-true", Classifier(TOPOLOGY, RECIPE), 4, 1000) == "32-true"
 
 
-def test_a_run_starts_from_a_float32_artifact(float_artifact_path: Path, data: Path, tmp_path: Path) -> None:
-    material = Material.load(data)
-    network, digest = starting_network(float_artifact_path, material.train)
+def test_a_run_starts_from_a_float32_artifact(data: Path, tmp_path: Path) -> None:
+    material, start = Material.load(data), shipped_artifact("fp32", "fast")
+    network, digest = starting_network(start, material.train)
     recipe = replace(RECIPE, epochs=1, shift_px=8, zoom=0.05, jpeg=0.5, schedule="decay", learning_rate=1e-5)
-    fit(material, tmp_path / "run", network.topology, recipe, float_artifact_path, **QUIET)
+    fit(material, tmp_path / "run", network.topology, recipe, start, **QUIET)
     assert Run.read(tmp_path / "run").recipe.start_sha256 == digest
     with pytest.raises(ValueError, match="another topology"):
-        fit(material, tmp_path / "other", TOPOLOGY, recipe, float_artifact_path, **QUIET)
+        fit(material, tmp_path / "other", TOPOLOGY, recipe, start, **QUIET)
 
 
 def test_the_divergence_is_that_of_two_bernoulli_distributions() -> None:

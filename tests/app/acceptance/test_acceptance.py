@@ -20,7 +20,7 @@ from tests.app.conftest import TESTER, RunningServer, assert_problem, database, 
 from tests.app.registry.conftest import accurate, fast, id_of, upload
 from tests.conftest import shipped_artifact
 from tests.homes import furnish
-from tests.installed import rosette
+from tests.installed import in_process, rosette
 
 __all__ = ["accurate", "database", "fast", "postgres", "sqlite"]
 
@@ -122,11 +122,19 @@ def labelled(tmp_path: Path) -> Path:
     ],
 )
 def test_bad_lists_are_refused_and_nothing_is_recorded(
-    tmp_path: Path, labelled: Path, artifact_path: Path, rows: list[tuple[str, str]], said: str
+    tmp_path: Path,
+    labelled: Path,
+    artifact_path: Path,
+    rows: list[tuple[str, str]],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_csv(labelled, rows)
     home = tmp_path / "home"
-    assert said in rosette("acceptance", labelled, "--model", artifact_path, code=1, ROSETTE_HOME=str(home))
+    monkeypatch.setenv("ROSETTE_HOME", str(home))
+    done = in_process("acceptance", labelled, "--model", artifact_path)
+    assert done.exit_code == 1
+    assert said in done.output
     assert not home.exists()
 
 

@@ -22,6 +22,7 @@ from tests.app.registry.conftest import id_of, serving, upload
 from tests.conftest import shipped_artifact
 from tests.homes import furnish
 from tests.installed import rosette
+from tests.scale import AT_NIGHT
 
 PNG = {"Content-Type": "image/png"}
 ADMIN_KEY = "x" * 32
@@ -149,7 +150,7 @@ def test_a_row_that_does_not_load_does_not_become_the_shadow(
 
 @pytest.mark.parametrize(
     ("database_url", "broken"),
-    [*(("sqlite", broken) for broken in BROKEN), ("postgresql", with_nan)],
+    [*(pytest.param("sqlite", broken, marks=AT_NIGHT) for broken in BROKEN), ("postgresql", with_nan)],
     indirect=["database_url"],
 )
 def test_a_row_that_does_not_load_leaves_the_old_model_and_the_start_serving(

@@ -16,6 +16,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.homes import furnish
 from tests.processes import KEY, Server
+from tests.scale import AT_NIGHT
 
 ATTEMPTS = """
 import errno, json, os, pyseccomp, socket, sys, threading
@@ -151,7 +152,11 @@ except SandboxUnavailable as error:
 
 @pytest.mark.parametrize(
     ("number", "said"),
-    [(38, "the kernel has no Landlock"), (95, "Landlock is switched off"), (1, "the kernel refuses Landlock")],
+    [
+        (38, "the kernel has no Landlock"),
+        pytest.param(95, "Landlock is switched off", marks=AT_NIGHT),
+        pytest.param(1, "the kernel refuses Landlock", marks=AT_NIGHT),
+    ],
 )
 def test_without_landlock_no_slide_is_offered_and_the_list_says_why(
     tmp_path: Path, artifact_path: Path, pixels: object, folder: Path, number: int, said: str

@@ -23,6 +23,7 @@ from slides.patch import patch_of
 from slides.reader import Pixels
 from tests.app.conftest import RunningServer, assert_problem
 from tests.app.slides.conftest import listed
+from tests.conftest import shipped_artifact
 from tests.homes import furnish
 from tests.processes import KEY, Server
 from tests.slides.made import spoil_tile, tissue, write_svs
@@ -171,7 +172,7 @@ def test_a_refused_slide_shows_nothing(offered: RunningServer) -> None:
 
 
 def test_a_cell_is_the_patch_that_a_run_scores(offered: RunningServer, slide_id: str, folder: Path) -> None:
-    with open_slide(folder / WHOLE, open_model(None).manifest, None) as opened:
+    with open_slide(folder / WHOLE, open_model(shipped_artifact()).manifest, None) as opened:
         for column, row in [(0, 0), (3, 5), (14, 11)]:
             response = offered.client.get(f"/slides/{slide_id}/cells/{column}/{row}.png")
             patch = patch_of(opened, column, row)

@@ -7,8 +7,10 @@ import io
 import json
 import os
 import random
+import re
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import sleep
@@ -23,9 +25,12 @@ from app.records.filters import first_id
 from app.records.slide_runs import SlideRun, SlideRuns
 from tests.app.conftest import TESTER, RunningServer, assert_problem
 from tests.app.slides.conftest import listed
+from tests.conftest import shipped_artifact
 from tests.homes import furnish
 from tests.installed import rosette
+from tests.model_zoo.resealing import with_manifest
 from tests.processes import KEY, family, serving
+from tests.web.conftest import signed_in
 
 PLAIN = {"rotations": "none", "shifts": "none"}
 PRODUCTS = ("cells.csv", "regions.geojson", "heatmap.png", "report.html")
@@ -65,7 +70,8 @@ def test_a_run_has_the_cells_of_the_command(
     assert complete["prevalence"] == 0.2
     assert complete["scope"]["verdict"] in {"in_scope", "out_of_scope", "unknown"}
     slide = folder / "ward 7" / "Ada Lovelace.svs"
-    rosette("slide", "score", slide, "--out", tmp_path, "--rotations", "none", "--shifts", "none")
+    plain = ("--rotations", "none", "--shifts", "none", "--model", shipped_artifact())
+    rosette("slide", "score", slide, "--out", tmp_path, *plain)
     [made] = tmp_path.glob("*/cells.csv")
     assert asker.get(f"/runs/{complete['id']}/cells.csv").text == made.read_text()
 
@@ -83,6 +89,35 @@ def test_results_hold_no_name_of_the_file_and_run_nothing(asker: httpx.Client, c
     regions = asker.get(f"/runs/{complete['id']}/regions.geojson").json()
     assert "research use only" in json.dumps(regions).lower()
     assert complete["slide_id"] in json.dumps(regions)
+
+
+def test_another_model_of_the_release_scores_where_it_is_asked_for(tmp_path: Path, folder: Path) -> None:
+    """The page offers what the API takes; a model that nobody activated is no choice."""
+    with RunningServer(tmp_path / "home", None, slides=str(folder), deadline_s=300) as running:
+        client, slide = running.client, listed(running)["ward 7/Ada Lovelace.svs"]["id"]
+        ids = {each["name"]: each["id"] for each in client.get("/admin/models").json()["models"]}
+
+        def score(**wanted: str) -> httpx.Response:
+            return client.post(f"/slides/{slide}/scores", json=PLAIN | wanted)
+
+        run = followed(client, score(model="dense").headers["location"])
+        assert (run["state"], run["model"]) == ("complete", ids["dense"])
+        cells = client.get(f"/runs/{run['id']}/cells.csv").text
+        assert score(model=ids["fast"]).json()["model"] == ids["fast"]
+        assert score().json()["model"] == ids["accurate"]
+        other = with_manifest(shipped_artifact(name="fast").read_bytes(), version="9.9.9")
+        added = client.post("/admin/models", content=other, headers={"Content-Type": "application/octet-stream"})
+        assert client.post(f"/admin/models/{ids['balanced']}/retire").status_code == 200
+        for wanted in ("balanced", added.json()["id"], "none such"):
+            assert_problem(score(model=wanted), 404, "unknown-model")
+        with closing(signed_in(running, running.key)) as browser:
+            page = browser.get("/ui/slides").text
+        choices = page.partition('name="model"')[2].partition("</select>")[0]
+        assert re.findall(r'<option value="(\w{64})">', choices) == [ids["accurate"], ids["fast"], ids["dense"]]
+    plain = ("--rotations", "none", "--shifts", "none", "--model", "dense")
+    rosette("slide", "score", folder / "ward 7" / "Ada Lovelace.svs", "--out", tmp_path / "out", *plain)
+    [made] = (tmp_path / "out").glob("*/cells.csv")
+    assert made.read_text() == cells
 
 
 def test_who_sees_a_run(offered: RunningServer, asker: httpx.Client, complete: dict[str, Any]) -> None:

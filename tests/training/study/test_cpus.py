@@ -34,6 +34,8 @@ def some_patches(count: int) -> Patch:
     return np.stack([decode(name, png) for name, png in golden_patches().items()])[:count]
 
 
+@pytest.mark.soak
+@pytest.mark.nightly
 def test_wide_weights_saturate_on_an_emulated_cpu_without_vnni() -> None:
     """So that the check can fail: within ±127, AVX2 gives other bits unless the setting is on."""
     if shutil.which(EMULATOR) is None:

@@ -64,8 +64,8 @@ def done(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which grid, data efficiency and Pareto front have run: ``runs/`` and ``results/``."""
     folder = tmp_path_factory.mktemp("study")
     where: list[str | Path] = ["--data", tiny, "--runs", folder / "runs", "--out", folder / "results"]
-    invoke("grid", *where, "--test", "--jobs", "2")
-    invoke("efficiency", *where, "--test", "--jobs", "1")  # a process takes longer to start than to train these
+    invoke("grid", *where, "--test", "--jobs", "1")  # a process takes longer to start than to train these
+    invoke("efficiency", *where, "--test", "--jobs", "1")
     invoke("pareto", *where, "--jobs", "1")
     return folder
 
@@ -213,6 +213,8 @@ def losses(run: Path) -> dict[str, str]:
         return {row["epoch"]: row["valid_loss"] for row in csv.DictReader(file) if row.get("valid_loss")}
 
 
+@pytest.mark.soak
+@pytest.mark.nightly
 def test_a_killed_study_goes_on_with_its_last_epoch(tiny: Path, tmp_path: Path) -> None:
     script = tmp_path / "killed.py"
     script.write_text(KILLED)

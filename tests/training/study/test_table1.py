@@ -31,6 +31,7 @@ def official(shared: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.soak
+@pytest.mark.nightly
 def test_one_command_gives_both_networks_in_both_precisions(official: Path) -> None:
     out = official / "results"
     where = ["--data", official, "--runs", official / "runs", "--out", out]
