@@ -182,7 +182,7 @@ class SlideService:
             scale = json.loads(self._registry.find(run.model).manifest)["input"]["microns_per_pixel"]
         return self._picture(slide_id, _PNG, UnknownPart, "patch", model_mpp=scale, column=column, row=row)
 
-    def models(self) -> list[ModelEntry]:
+    def models(self) -> Sequence[ModelEntry]:
         """The models that may score: the one that serves, then the others of this release that are not retired.
 
         Raises:

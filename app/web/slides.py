@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any, TypeVar, cast, get_args
 
@@ -233,7 +233,7 @@ async def product(caller: MayRead, _: NoParameters, services: TheServices, run_i
     return FileResponse(file, media_type=MEDIA_TYPES[name], headers=headers)
 
 
-def _models(services: Services) -> list[ModelEntry]:
+def _models(services: Services) -> Sequence[ModelEntry]:
     """Those that may score; none where no model serves, which the button's answer says."""
     try:
         return services.slides.models()

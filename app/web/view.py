@@ -27,6 +27,7 @@ class Limits:
     Attributes:
         threshold, low, high: the threshold and the review band of the answer's basis.
         turn_threshold: of a single turn's probability.
+        disc_alone: whether the network sees nothing outside the disc.
     """
 
     threshold: float
@@ -36,6 +37,7 @@ class Limits:
     min_tissue_fraction: float
     min_sharpness: float
     max_stain_distance: float
+    disc_alone: bool
 
 
 @dataclass(frozen=True)
@@ -150,4 +152,5 @@ def limits_of(manifest: str, basis: Basis) -> Limits:
         min_tissue_fraction=quality["min_tissue_fraction"],
         min_sharpness=quality["min_sharpness"],
         max_stain_distance=quality["max_stain_distance"],
+        disc_alone=read["input"].get("mask", "disc") == "disc",
     )

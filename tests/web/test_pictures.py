@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,7 +13,8 @@ from playwright.sync_api import expect
 from app.access.caller import Role
 from model_zoo.synthetic import synthetic_patch
 from tests.app.conftest import RunningServer, encoded
-from tests.web.conftest import Open, newest, payload, png_of
+from tests.conftest import shipped_artifact
+from tests.web.conftest import Open, newest, payload, png_of, signed_in
 from tests.web.test_doors import token
 
 
@@ -58,3 +61,13 @@ def test_a_form_about_another_picture_stores_nothing(
     assert refused.status_code == 422
     assert "Choose the file that was classified" in refused.text
     assert lived_in.client.get(f"/predictions/{case}/reviews").json() == before
+
+
+@pytest.mark.parametrize(("name", "disc"), [("balanced", True), ("dense", False)])
+def test_the_disc_is_drawn_where_the_model_sees_nothing_else(tmp_path: Path, png: bytes, name: str, disc: bool) -> None:
+    with RunningServer(tmp_path, shipped_artifact(name=name)) as running:
+        answer = running.client.post("/predict", content=png, headers={"Content-Type": "image/png"}).json()
+        with closing(signed_in(running, running.key)) as browser:
+            page = browser.get(f"/cases/{answer['id']}").text
+    assert ("Disc: what the model sees." in page, "The model sees the whole patch." in page) == (disc, not disc)
+    assert ('class="outside"' in page) == disc
