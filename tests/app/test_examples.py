@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from tests.app.conftest import RunningServer
-from tests.conftest import ROOT
+from tests.conftest import ROOT, shipped_artifact
 
 EXAMPLES = ROOT / "docs" / "examples"
 ROW = re.compile(r"^\| `(\S+\.png)` \| ([01]) \| test, (\d+) \| `([0-9a-f]{40})` \|$", re.MULTILINE)
@@ -34,9 +34,10 @@ def pictures(notebook: Any) -> list[Any]:
     return [np.asarray(Image.open(BytesIO(b64decode(picture))).convert("RGB"), float) for picture in found]
 
 
-def test_the_notebook_gives_the_outputs_in_the_repository(server: RunningServer) -> None:
+def test_the_notebook_gives_the_outputs_in_the_repository(tmp_path: Path) -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "notebook.py"))
-    stored, fresh = script["stored"](), script["executed"](server.url, server.key)
+    with RunningServer(tmp_path, shipped_artifact(name="accurate")) as server:
+        stored, fresh = script["stored"](), script["executed"](server.url, server.key)
     assert texts(fresh) == texts(stored)
     assert len(texts(stored)) == 6
     before, after = pictures(stored), pictures(fresh)

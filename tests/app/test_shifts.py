@@ -126,6 +126,7 @@ def test_the_command_reports_shifts(png: bytes, tmp_path: Path, server: RunningS
     image = tmp_path / "patch.png"
     image.write_bytes(png)
     program = [str(Path(sys.executable).with_name("rosette")), "predict", "--json", "--shifts", "report", str(image)]
+    program += ["--model", "balanced"]
     told = subprocess.run(program, capture_output=True, text=True, check=True, timeout=120)
     shifts = ask(server.client, png, shifts="report").json()["shifts"]
     assert json.loads(told.stdout)["shifts"] == shifts
