@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,3 +127,9 @@ def migrated_postgres() -> Iterator[str]:
         migrate(engine)
         engine.dispose()
         yield make_url(url).database or ""
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests are there until the end: a collection of garbage need not look at them."""
+    gc.collect()
+    gc.freeze()
