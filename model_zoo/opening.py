@@ -38,11 +38,11 @@ def read_artifact(path: Path) -> bytes:
     return data
 
 
-def open_proved(data: bytes) -> tuple[Network, Report]:
-    """Open an artifact and prove it on this machine.
+def open_unproved(data: bytes) -> Network:
+    """Open an artifact for what it says of itself: its answers are not proved.
 
     Raises:
-        ModelError: if it cannot be opened, is no INT8 artifact, or fails a proof.
+        ModelError: if it cannot be opened, or is no INT8 artifact.
     """
     try:
         network = Network(data)
@@ -50,6 +50,16 @@ def open_proved(data: bytes) -> tuple[Network, Report]:
         raise ModelError(f"it cannot be opened: {error}") from error
     if network.manifest.precision != "int8":
         raise ModelError(f"it is {network.manifest.precision}, and only int8 artifacts are served")
+    return network
+
+
+def open_proved(data: bytes) -> tuple[Network, Report]:
+    """Open an artifact and prove it on this machine.
+
+    Raises:
+        ModelError: if it cannot be opened, is no INT8 artifact, or fails a proof.
+    """
+    network = open_unproved(data)
     try:
         proof = prove(network)
     except Exception as error:

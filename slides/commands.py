@@ -22,7 +22,7 @@ from model_zoo.notice import NOTICE
 from slides.cells import Cells, State
 from slides.export_commands import commands as export_commands
 from slides.export_commands import readable_errors
-from slides.opened import Model, open_model, open_slide
+from slides.opened import Model, manifest_of, open_model, open_slide
 from slides.patch import patch_of, write_patch
 from slides.pool import Pool
 from slides.regions import Rule
@@ -125,7 +125,7 @@ def cut(
     """Write the 96×96 patch of one cell, as the model sees it."""
     _check_installed()
     with _readable():
-        manifest = open_model(model).manifest
+        manifest = manifest_of(model)
     with _readable(f"{slide_file}: "):
         with open_slide(slide_file, manifest, mpp) as opened:
             patch = patch_of(opened, column, row)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from model_zoo.golden import Logits
 from model_zoo.manifest import Manifest
 from model_zoo.network import Corners, Network
-from model_zoo.opening import ModelError, open_proved, read_artifact, shipped_artifacts
+from model_zoo.opening import ModelError, open_proved, open_unproved, read_artifact, shipped_artifacts
 from model_zoo.proof import RefusedError
 from slides.grid import check_size
 from slides.raster import Plan, Raster, plan
@@ -106,6 +106,19 @@ def open_model(path: Path | None) -> Model:
     except (OSError, ModelError, RefusedError) as error:
         raise ModelError(f"the model {path} cannot be used: {error}") from error
     return model
+
+
+def manifest_of(path: Path | None) -> Manifest:
+    """What an artifact says of itself, for work that asks it nothing; by default that of :func:`default_artifact`.
+
+    Raises:
+        ModelError: if it cannot be used.
+    """
+    path = path or default_artifact()
+    try:
+        return open_unproved(read_artifact(path)).manifest
+    except (OSError, ModelError) as error:
+        raise ModelError(f"the model {path} cannot be used: {error}") from error
 
 
 def open_slide(path: Path, model: Manifest, mpp: float | None) -> OpenSlide:
