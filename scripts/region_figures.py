@@ -68,9 +68,9 @@ def share(of: NDArray[np.bool_]) -> str:
 def scored(artifact: Path, slide: Path) -> tuple[Run, Cells]:
     """The slide's run."""
     with TemporaryDirectory() as folder:
-        command = [Path(sys.executable).with_name("rosette"), "slide", "score", slide, "--out", folder]
-        plain = ["--model", artifact, "--rotations", "none", "--shifts", "none"]
-        subprocess.run([*command, *plain], check=True)
+        program = Path(sys.executable).with_name("rosette")
+        plain = ("--rotations", "none", "--shifts", "none")
+        subprocess.run([program, "slide", "score", slide, "--out", folder, "--model", artifact, *plain], check=True)
         [made] = Path(folder).iterdir()
         return read_run(made)
 
