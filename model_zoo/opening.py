@@ -29,6 +29,10 @@ def read_artifact(path: Path) -> bytes:
         ModelError: if it is no file, or larger than an artifact may be.
     """
     path = _located(path)
+    if not path.exists():
+        raise ModelError(
+            f"there is no such file: name a file NAME.int8.onnx, or a shipped artifact: {_shipped_names()}"
+        )
     if not stat.S_ISREG(path.stat().st_mode):
         raise ModelError("it is not a file: name a file NAME.int8.onnx")
     with path.open("rb") as stream:
@@ -80,6 +84,10 @@ def shipped_artifacts() -> list[Path]:
     if not found or not found[0].name.startswith(DEFAULT_NAME):
         raise ModelError(f"{MODEL_ZOO} holds no file {DEFAULT_NAME}-*.int8.onnx: set ROSETTE_MODEL")
     return found
+
+
+def _shipped_names() -> str:
+    return ", ".join(path.name.partition("-")[0] for path in sorted(MODEL_ZOO.glob("*.int8.onnx")))
 
 
 def _located(path: Path) -> Path:

@@ -76,10 +76,15 @@ def _model_of(run: Run, named: Path | None) -> Model:
         try:
             found = sha256(read_artifact(path)).hexdigest()
         except (OSError, ModelError) as error:
+            if not named:  # ROSETTE_MODEL need not be the run's
+                continue
             raise ModelError(f"the model {path} cannot be used: {error}") from error
         if found == run.model.sha256:
             return open_model(path)
-    raise ModelError(f"the run's model {run.model.name} {run.model.version} is not here: name its file with --model")
+    scored = f"the run was scored by {run.model.name} {run.model.version} ({run.model.sha256[:12]})"
+    if named:
+        raise ModelError(f"{scored}, which {named} is not: name its file with --model")
+    raise ModelError(f"{scored}, which is not here: name its file with --model")
 
 
 def _check_grid(opened: OpenSlide, written: Cells) -> None:

@@ -22,7 +22,8 @@ def register(registry: Registry, named: Path | None) -> None:
         try:
             registry.release(read_artifact(path))
         except (OSError, ModelError) as error:
-            raise ModelError(f"the model {path} cannot be used: {error}") from error
+            of = " of ROSETTE_MODEL" if named else ""
+            raise ModelError(f"the model {path}{of} cannot be used: {error}") from error
 
 
 def recognize(registry: Registry, named: Path | None) -> None:

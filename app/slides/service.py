@@ -199,7 +199,8 @@ class SlideService:
         """Have a slide scored; it waits until the runs before it have ended.
 
         Args:
-            model: name or SHA-256 of one of :meth:`models`; empty: the one that serves.
+            model: name or SHA-256 of one of :meth:`models`, of which the first of that name counts; empty: the one
+                that serves.
             prevalence: share of the slide's cells that hold metastasis where it is used.
             rotations: of which cells the turns are measured: ``none``, ``auto`` (of doubtful and hot ones), ``full``.
             shifts: of which cells the shifts are measured: ``none``, ``auto``, ``report``.
@@ -240,8 +241,11 @@ class SlideService:
         for each in allowed:
             if wanted in {"", each.id, each.name}:
                 return each.id
-        names = ", ".join(each.name for each in allowed)
-        raise UnknownModel(f"Slides can be scored by the model that serves and those of this release: {names}.")
+        names = ", ".join(f"{each.name} {each.version} ({each.id[:12]})" for each in allowed)
+        raise UnknownModel(
+            f"No model that may score slides has this name or SHA-256. The one that serves may, and those that the "
+            f"server registered at its start: {names}."
+        )
 
     def run(self, run_id: str, caller: Caller) -> SlideRun:
         """A run.

@@ -137,6 +137,7 @@ async def one_run(
     judged: dict[int, list[RegionReview]] = {}
     hidden = False
     has = await _call(services, services.slides.products, run.id)
+    may_score = {each.id: f"{each.name} {each.version}" for each in await _call(services, _models, services)}
     named = may(caller, Role.READ, Role.REVIEW)
     if run.state == "complete":
         found = await _call(services, _read_map, services, run.id, caller)
@@ -160,6 +161,7 @@ async def one_run(
         judged=judged,
         verdicts=get_args(Verdict),
         same_model=_serves(services, found["about"]),
+        models=may_score,
         products=[] if run.state != "complete" else [each for each in has if named or each not in DICOM],
         palette=slide_map.palette(),
         swatches=slide_map.swatches(),

@@ -288,6 +288,7 @@ STRINGS = FIGURE_STRINGS | {
     "run.zoom.all": "Whole slide",
     "run.about": "About this run",
     "run.model": "Model",
+    "run.by": "Scored by {model}.",
     "run.finished": "Finished",
     "run.scale.value": "{microns} µm per pixel, read at {model}",
     "run.grid": "Grid",

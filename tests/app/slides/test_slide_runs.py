@@ -104,7 +104,9 @@ def test_another_model_of_the_release_scores_where_it_is_asked_for(tmp_path: Pat
         assert (run["state"], run["model"]) == ("complete", ids["dense"])
         cells = client.get(f"/runs/{run['id']}/cells.csv").text
         assert score(model=ids["fast"]).json()["model"] == ids["fast"]
-        assert score().json()["model"] == ids["accurate"]
+        waiting = score().json()
+        assert waiting["model"] == ids["accurate"]
+        assert client.post(f"/runs/{waiting['id']}/cancel").status_code == 200
         other = with_manifest(shipped_artifact(name="fast").read_bytes(), version="9.9.9")
         added = client.post("/admin/models", content=other, headers={"Content-Type": "application/octet-stream"})
         assert client.post(f"/admin/models/{ids['balanced']}/retire").status_code == 200
@@ -112,12 +114,16 @@ def test_another_model_of_the_release_scores_where_it_is_asked_for(tmp_path: Pat
             assert_problem(score(model=wanted), 404, "unknown-model")
         with closing(signed_in(running, running.key)) as browser:
             page = browser.get("/ui/slides").text
+            cancelled = browser.get(f"/ui/slides/runs/{waiting['id']}").text
+        assert "Scored by accurate 0.7" in cancelled
+        assert f'name="model" value="{ids["accurate"]}"' in cancelled, "again by the same model"
         choices = page.partition('name="model"')[2].partition("</select>")[0]
         assert re.findall(r'<option value="(\w{64})">', choices) == [ids["accurate"], ids["fast"], ids["dense"]]
     plain = ("--rotations", "none", "--shifts", "none", "--model", "dense")
     rosette("slide", "score", folder / "ward 7" / "Ada Lovelace.svs", "--out", tmp_path / "out", *plain)
     [made] = (tmp_path / "out").glob("*/cells.csv")
     assert made.read_text() == cells
+    assert "5 cells" in rosette("slide", "verify", made.parent, "--cells", "5", ROSETTE_MODEL="none such")
 
 
 def test_who_sees_a_run(offered: RunningServer, asker: httpx.Client, complete: dict[str, Any]) -> None:
