@@ -26,12 +26,14 @@ def read_artifact(path: Path) -> bytes:
 
     Raises:
         OSError: if it cannot be read.
-        ModelError: if it is no file, or larger than an artifact may be.
+        ModelError: if there is none, it is no file, or it is larger than an artifact may be.
     """
-    path = _located(path)
+    shipped = _by_name()
+    if not path.is_file():
+        path = shipped.get(str(path), path)
     if not path.exists():
         raise ModelError(
-            f"there is no such file: name a file NAME.int8.onnx, or a shipped artifact: {_shipped_names()}"
+            f"there is no such file: name a file NAME.int8.onnx, or a shipped artifact: {', '.join(shipped)}"
         )
     if not stat.S_ISREG(path.stat().st_mode):
         raise ModelError("it is not a file: name a file NAME.int8.onnx")
@@ -86,12 +88,5 @@ def shipped_artifacts() -> list[Path]:
     return found
 
 
-def _shipped_names() -> str:
-    return ", ".join(path.name.partition("-")[0] for path in sorted(MODEL_ZOO.glob("*.int8.onnx")))
-
-
-def _located(path: Path) -> Path:
-    if path.is_file():
-        return path
-    shipped = [found for found in MODEL_ZOO.glob("*.int8.onnx") if found.name.partition("-")[0] == str(path)]
-    return shipped[0] if shipped else path
+def _by_name() -> dict[str, Path]:
+    return {path.name.partition("-")[0]: path for path in sorted(MODEL_ZOO.glob("*.int8.onnx"))}

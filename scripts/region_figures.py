@@ -16,11 +16,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from model_zoo.network import BATCH, Network
+from model_zoo.network import Network
 from slides.cells import Cells, State, read_run
 from slides.regions import Rule, find_regions
 from slides.runfile import Run
 from training.data import Patches, load
+from training.score import score
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "slides-results.md"
 SECTION = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- /figures -->)", re.DOTALL)
@@ -35,9 +36,7 @@ class Subject:
         network = Network(artifact.read_bytes())
         self.manifest = network.manifest
         self.name = f"`{self.manifest.name}` {self.manifest.version}"
-        starts = range(0, len(valid), BATCH)
-        logits = np.concatenate([network.logits(valid.images[start : start + BATCH]) for start in starts])
-        self.probability = network.probabilities(logits)
+        self.probability = network.probabilities(score(network.logits, valid.images))
         self.labels = valid.labels.astype(bool)
         self.run, self.cells = scored(artifact, slide)
 

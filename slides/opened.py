@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -92,6 +94,15 @@ def default_artifact() -> Path:
     return Path(named) if named else shipped_artifacts()[0]
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Makes an error of reading, opening or proving an artifact a ModelError that names its file."""
+    try:
+        yield
+    except (OSError, ModelError, RefusedError) as error:
+        raise ModelError(f"the model {path} cannot be used: {error}") from error
+
+
 def open_model(path: Path | None) -> Model:
     """Open an artifact and prove it on this machine; by default that of :func:`default_artifact`.
 
@@ -99,12 +110,10 @@ def open_model(path: Path | None) -> Model:
         ModelError: if it cannot be used.
     """
     path = path or default_artifact()
-    try:
+    with naming(path):
         data = read_artifact(path)
         model = Model(data, open_proved(data)[0])
         _ = model.dense_pass
-    except (OSError, ModelError, RefusedError) as error:
-        raise ModelError(f"the model {path} cannot be used: {error}") from error
     return model
 
 
@@ -115,10 +124,8 @@ def manifest_of(path: Path | None) -> Manifest:
         ModelError: if it cannot be used.
     """
     path = path or default_artifact()
-    try:
+    with naming(path):
         return open_unproved(read_artifact(path)).manifest
-    except (OSError, ModelError) as error:
-        raise ModelError(f"the model {path} cannot be used: {error}") from error
 
 
 def open_slide(path: Path, model: Manifest, mpp: float | None) -> OpenSlide:

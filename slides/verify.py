@@ -17,7 +17,7 @@ from slides.cells import STATES, Cells, State, read_run
 from slides.errors import SlideError
 from slides.grid import edges
 from slides.identity import hash_of
-from slides.opened import Model, OpenSlide, default_artifact, open_model, open_slide
+from slides.opened import Model, OpenSlide, default_artifact, naming, open_model, open_slide
 from slides.patch import patch_of
 from slides.run import source_of
 from slides.runfile import Run
@@ -74,11 +74,12 @@ def _slide_of(folder: Path) -> Path:
 def _model_of(run: Run, named: Path | None) -> Model:
     for path in [named] if named else [default_artifact(), *shipped_artifacts()]:
         try:
-            found = sha256(read_artifact(path)).hexdigest()
-        except (OSError, ModelError) as error:
-            if not named:  # ROSETTE_MODEL need not be the run's
-                continue
-            raise ModelError(f"the model {path} cannot be used: {error}") from error
+            with naming(path):
+                found = sha256(read_artifact(path)).hexdigest()
+        except ModelError:
+            if named:
+                raise
+            continue  # ROSETTE_MODEL need not be the run's
         if found == run.model.sha256:
             return open_model(path)
     scored = f"the run was scored by {run.model.name} {run.model.version} ({run.model.sha256[:12]})"

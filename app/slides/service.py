@@ -190,8 +190,8 @@ class SlideService:
         """
         serving = self._serving.model.sha256
         entries, _ = self._registry.listing()
-        others = [each for each in entries if each.id != serving and self._registry.is_own(each.id)]
-        return [self._registry.find(serving), *(each for each in others if each.retired_at is None)]
+        own = {each.id for each in entries if self._registry.is_own(each.id) and each.retired_at is None}
+        return sorted((each for each in entries if each.id in own | {serving}), key=lambda each: each.id != serving)
 
     def start_run(
         self, slide_id: str, caller: Caller, prevalence: float, rotations: Measured, shifts: Measured, model: str = ""
@@ -237,9 +237,11 @@ class SlideService:
         return run
 
     def _model(self, wanted: str) -> str:
+        if not wanted:
+            return self._serving.model.sha256
         allowed = self.models()
         for each in allowed:
-            if wanted in {"", each.id, each.name}:
+            if wanted in {each.id, each.name}:
                 return each.id
         names = ", ".join(f"{each.name} {each.version} ({each.id[:12]})" for each in allowed)
         raise UnknownModel(
