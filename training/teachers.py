@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
+from os import cpu_count
 from pathlib import Path
 from time import monotonic
 
@@ -79,15 +81,18 @@ def logit_difference(network: nn.Module, images: Images) -> Floats:
 
 def _orbit_difference(network: Network, images: Images) -> Floats:
     group = Group.parse(network.manifest.group.name)
-    total = np.zeros(len(images), np.float32)
-    for element in group.coset_representatives:
-        for i in range(0, len(images), CHUNK):
-            turned = np.stack([turn(image, group, element) for image in images[i : i + CHUNK]])
-            logits = network.logits(turned)
-            total[i : i + CHUNK] += (logits[:, 1] - logits[:, 0]) * np.float32(
-                group.coset_of.count(element) / len(group)
-            )
-    return total
+    shares = {element: group.coset_of.count(element) / len(group) for element in group.coset_representatives}
+
+    def answer(chunk: Images) -> Floats:
+        total = np.zeros(len(chunk), np.float32)
+        for element, share in shares.items():
+            logits = network.logits(np.stack([turn(image, group, element) for image in chunk]))
+            total += (logits[:, 1] - logits[:, 0]) * np.float32(share)
+        return total
+
+    # A session runs on one thread, so the processors are shared out by chunks.
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        return np.concatenate(list(pool.map(answer, (images[i : i + CHUNK] for i in range(0, len(images), CHUNK)))))
 
 
 def labelled(teacher: Teacher, images: Images, number: int, seed: int, cache: Path, data_sha256: str) -> Floats:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from training.mobilenetv2 import Topology
-from training.recipe import Recipe
+from training.recipe import Distillation, Recipe
 from training.topologies import PARETO, TOPOLOGIES
 
 CONVENTIONAL = "conventional"
 AUGMENTED = "conventional, augmented"
 AVERAGED = "conventional, augmented, D4 average"
+CHOSEN = "dense"
+MIXUP = 0.2
 PAPER = "C12, the paper's own (crop 95)"
 EQUIVARIANT = ("C4", "C8", "C12", "D4", "D6")
 
@@ -25,11 +28,13 @@ class Cell:
 
     Attributes:
         name: its name in tables; cells with one name differ only in their seeds.
+        teachers: files of the networks that the recipe's distillation names.
     """
 
     name: str
     topology: Topology
     recipe: Recipe
+    teachers: tuple[Path, ...] = ()
 
     @property
     def key(self) -> str:
@@ -37,7 +42,7 @@ class Cell:
 
         Settings at their defaults are omitted, so that a new setting does not change the keys of earlier runs.
         """
-        settings = json.dumps([_chosen(self.topology), _chosen(self.recipe)], sort_keys=True)
+        settings = json.dumps([_chosen(self.topology), _chosen(self.recipe)], sort_keys=True, default=asdict)
         return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
     def seeded(self, seed: int) -> Cell:
@@ -110,6 +115,29 @@ def pareto(tier: Tier) -> list[Cell]:
     """C12 networks of increasing cost, trained with the same recipe."""
     recipe = Recipe(epochs=tier.pareto_epochs)
     return [Cell(name, topology, recipe) for name, topology in PARETO.items()]
+
+
+def choices(teacher: Path, *, patches: int, epochs: int, seeds: int) -> list[Cell]:
+    """The networks: the first with every setting of the releases, the others with one of them changed."""
+    teachers = ((teacher.stem, hashlib.sha256(teacher.read_bytes()).hexdigest()),)
+    taught = Distillation(views=(1,), teachers=teachers)
+    recipe = Recipe(epochs=epochs, patches=patches, refocus=1.0, shift_px=8, jpeg=0.5, distillation=taught)
+    dense = TOPOLOGIES["dense"]
+    first = Cell(CHOSEN, dense, recipe, (teacher,))
+    rows = [
+        first,
+        replace(first, name="dense-inner", topology=TOPOLOGIES["dense-inner"]),
+        replace(first, name="fast", topology=TOPOLOGIES["fast"]),
+        Cell("dense, labels alone", dense, replace(recipe, distillation=None)),
+        _with(first, "dense, four views", distillation=replace(taught, views=(1, 2, 3, 4))),
+        _with(first, "dense, neither shifts nor JPEG", shift_px=0, jpeg=0.0),
+        _with(first, f"dense, mixup {MIXUP:g}", mixup=MIXUP),
+    ]
+    return [row.seeded(seed) for row in rows for seed in range(seeds)]
+
+
+def _with(cell: Cell, name: str, **settings: Any) -> Cell:
+    return replace(cell, name=name, recipe=replace(cell.recipe, **settings))
 
 
 def table1(seeds: int, epochs: int) -> list[Cell]:

@@ -109,6 +109,26 @@ def table1(
 
 
 @study.command()
+@taking(Training)
+def choices(
+    options: Training,
+    teacher: Annotated[
+        Path, typer.Option(help="Artifact that teaches the networks.", exists=True, dir_okay=False, show_default=False)
+    ],
+    patches: Annotated[int, typer.Option(min=1, help="Training patches of each network, drawn by its seed.")] = 8000,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each network.")] = 2,
+    seeds: Annotated[int, typer.Option(min=1, help="Networks of each kind, each with another seed.")] = 3,
+) -> None:
+    """Compare shapes, teaching and augmentation with the small release's settings, on valid's choosing half."""
+    from training.study import cells
+    from training.study import choices as experiment
+
+    planned = cells.choices(teacher, patches=patches, epochs=epochs, seeds=seeds)
+    options.train(planned)
+    options.save("choices", experiment.run(planned, options.runs, options.data))
+
+
+@study.command()
 def ablation(
     run: RunFolder,
     data: Data,

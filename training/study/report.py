@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from training.study import ablation, anchors, consistency, cpus, plots, robustness
+from training.study import ablation, anchors, choices, consistency, cpus, plots, robustness
 from training.study.markdown import cell, table
 from training.study.results import Document, published_split, read
 
@@ -47,6 +47,7 @@ def write(results: Path, page: Path) -> list[Path]:
         "grid": ("The grid", grid_section),
         "efficiency": ("Data efficiency", efficiency_section),
         "pareto": ("Cost against accuracy", pareto_section),
+        "choices": ("Shape, teaching and augmentation", choices.section),
         "ablation": ("Quantization", ablation.section),
         "cpus": ("Equal bits on other CPUs", cpus.section),
         "robustness": ("Robustness", robustness.section),

@@ -92,6 +92,7 @@ def _complete(cell: Cell, runs: Path) -> float:
             folder,
             cell.topology,
             cell.recipe,
+            teachers=cell.teachers,
             enable_progress_bar=False,
             enable_model_summary=False,
             devices=1,

@@ -19,11 +19,11 @@ import pytest
 from typer.testing import CliRunner
 
 from model_zoo import classification
-from tests.conftest import ROOT
-from tests.training.tiny import synthetic_patches, tiny_topology, write_parquet
+from tests.conftest import ROOT, shipped_artifact
+from tests.training.tiny import synthetic_patches, tiny_dense, tiny_topology, write_parquet
 from training.mobilenetv2 import Topology
 from training.recipe import Recipe
-from training.study import cells, measure, plan, runner
+from training.study import cells, choices, measure, plan, runner
 from training.study.cells import Cell, Tier
 from training.study.commands import study
 from training.study.results import read
@@ -43,6 +43,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     topology = replace(tiny_topology("C4"), stem_channels=24, head_channels=48)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(TOPOLOGIES, "tiny", topology)
+        for name, shape in {
+            "dense": tiny_dense("C4"),
+            "dense-inner": tiny_dense("C4", "inner"),
+            "fast": topology,
+        }.items():
+            patch.setitem(TOPOLOGIES, name, shape)
         patch.setitem(cells.TIERS, "cpu", TIER)
         patch.setattr(cells, "EQUIVARIANT", GROUPS)
         patch.setattr(cells, "PARETO", {"narrow": replace(topology, group="C4", head_channels=24)})
@@ -126,6 +132,26 @@ def test_the_points_on_all_patches_are_the_grids_own(done: Path) -> None:
     assert [point["patches"] for point in points] == [16, 48]
     augmented = next(row for row in grid["rows"] if row["name"] == cells.AUGMENTED)
     assert points[-1]["rows"][cells.AUGMENTED]["int8"] == augmented["int8"]
+
+
+def test_choices_are_compared_with_the_chosen_settings(tiny: Path, tmp_path: Path) -> None:
+    teacher = shipped_artifact()
+    asked: list[str | Path] = ["--data", tiny, "--runs", tmp_path / "runs", "--out", tmp_path, "--jobs", "1"]
+    asked += ["--teacher", teacher, "--patches", "24", "--epochs", "1", "--seeds", "1"]
+    invoke("choices", *asked)
+    first, *others = document(tmp_path, "choices")["rows"]
+    assert first["name"] == cells.CHOSEN
+    assert "to_first" not in first
+    for row in others:
+        assert row["seeds"] == [0]
+        gained = row["to_first"]["auc"]
+        assert gained["value"] == pytest.approx(row["figures"]["auc"]["value"] - first["figures"]["auc"]["value"])
+        assert gained["low"] <= gained["value"] <= gained["high"]
+    shown = choices.section(document(tmp_path, "choices"))
+    assert [line.split(" | ")[0].strip("| ") for line in shown if line.startswith("| dense") or "fast" in line[:9]] == [
+        row["name"] for row in (first, *others)
+    ]
+    assert "0 to train" in invoke("choices", *asked)
 
 
 def test_finished_networks_are_not_trained_again(done: Path, tiny: Path, tmp_path: Path) -> None:
