@@ -10,12 +10,15 @@ from PIL import Image
 
 from model_zoo.artifact import ArtifactError, parse
 from model_zoo.manifest import MAX_BYTES, Manifest
+from model_zoo.opening import ModelError, artifact_file
 from model_zoo.proof import Report
 from model_zoo.summary import facts, metrics_table
 from model_zoo.synthetic import Kind, synthetic_patch
 from model_zoo.verify import verify
 
 models = typer.Typer(help="Inspect model artifacts.", no_args_is_help=True)
+
+_Files = Annotated[list[Path], typer.Argument(help="Files, or names of shipped artifacts.", metavar="FILE|NAME...")]
 
 
 @models.callback()
@@ -24,20 +27,16 @@ def _models() -> None:
 
 
 @models.command("verify")
-def verify_files(
-    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, metavar="FILE...")],
-) -> None:
+def verify_files(files: _Files) -> None:
     """Verify artifacts, from their format to the bits of their answers; exit with 1 if a check fails."""
-    reports = [_verify_file(path) for path in files]
+    reports = [_verify_file(path) for path in map(_named, files)]
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
 
 
 @models.command("show")
-def show_files(
-    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, metavar="FILE...")],
-) -> None:
+def show_files(files: _Files) -> None:
     """Print the manifests of artifacts and a table of their figures, in Markdown."""
-    manifests = {path.name: _manifest_of(path) for path in files}
+    manifests = {path.name: _manifest_of(path) for path in map(_named, files)}
     for name, manifest in manifests.items():
         typer.echo("\n".join([f"## {name}", "", *facts(manifest), ""]))
     typer.echo("\n".join(metrics_table(manifests)))
@@ -52,6 +51,15 @@ def demo_patch(
     if not out.parent.is_dir():
         raise typer.BadParameter(f"the folder {str(out.parent)!r} does not exist: create it first")
     Image.fromarray(synthetic_patch(kind, seed)).save(out, format="PNG")
+
+
+def _named(path: Path) -> Path:
+    try:
+        file = artifact_file(path)
+        with file.open("rb"):
+            return file
+    except (ModelError, OSError) as error:
+        raise typer.BadParameter(f"{path}: {error}") from error
 
 
 def _manifest_of(path: Path) -> Manifest:

@@ -18,15 +18,14 @@ class ModelError(ValueError):
     """A model that cannot serve; the message says why."""
 
 
-def read_artifact(path: Path) -> bytes:
-    """The bytes of an artifact's file.
+def artifact_file(path: Path) -> Path:
+    """The file that a person named.
 
     Args:
         path: a file; where there is none, the name of a shipped artifact, such as ``dense``.
 
     Raises:
-        OSError: if it cannot be read.
-        ModelError: if there is none, it is no file, or it is larger than an artifact may be.
+        ModelError: if there is neither.
     """
     shipped = _by_name()
     if not path.is_file():
@@ -35,6 +34,20 @@ def read_artifact(path: Path) -> bytes:
         raise ModelError(
             f"there is no such file: name a file NAME.int8.onnx, or a shipped artifact: {', '.join(shipped)}"
         )
+    return path
+
+
+def read_artifact(path: Path) -> bytes:
+    """The bytes of an artifact's file.
+
+    Args:
+        path: as :func:`artifact_file` takes it.
+
+    Raises:
+        OSError: if it cannot be read.
+        ModelError: if there is none, it is no file, or it is larger than an artifact may be.
+    """
+    path = artifact_file(path)
     if not stat.S_ISREG(path.stat().st_mode):
         raise ModelError("it is not a file: name a file NAME.int8.onnx")
     with path.open("rb") as stream:

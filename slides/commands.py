@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from importlib.util import find_spec
@@ -95,7 +93,7 @@ def score(
         rule = None if prevalence is None else Rule(prevalence=prevalence)
         if cluster_tls is not None and cluster is None:
             raise ValueError("--cluster-tls is for a cluster: give --cluster tls://HOST:PORT, too")
-    with _readable():
+    with readable_errors():
         opened_model = open_model(model)
         out.mkdir(parents=True, exist_ok=True)
     with readable_errors():
@@ -124,15 +122,15 @@ def cut(
 ) -> None:
     """Write the 96×96 patch of one cell, as the model sees it."""
     _check_installed()
-    with _readable():
+    with readable_errors():
         manifest = manifest_of(model)
-    with _readable(f"{slide_file}: "):
+    with readable_errors(f"{slide_file}: "):
         with open_slide(slide_file, manifest, mpp) as opened:
             patch = patch_of(opened, column, row)
             scale = opened.plan.microns_per_pixel
         if patch is None:
             raise ValueError(f"a part of the cell at column {column}, row {row} cannot be read: the file is damaged")
-    with _readable(f"the patch cannot be written to {output}: "):
+    with readable_errors(f"the patch cannot be written to {output}: "):
         write_patch(patch, scale, output)
     typer.echo(f"Wrote {output}")
 
@@ -151,7 +149,7 @@ def verify(
     Exits with 0 if all are equal, with 1 if one differs or nothing could be checked.
     """
     _check_installed()
-    with _readable():
+    with readable_errors():
         checked, differing = verify_run(run, cells, slide_file, model)
     for each in differing:
         typer.echo(f"column {each.column}, row {each.row}: {each.what}")
@@ -233,13 +231,3 @@ def _check_installed() -> None:
     if find_spec("openslide") is None:
         typer.echo(f"rosette: slides are read with the packages of the extra slides: {installing('slides')}", err=True)
         raise typer.Exit(2)
-
-
-@contextmanager
-def _readable(about: str = "") -> Iterator[None]:
-    """What a person can mend is said in a sentence, not in a stack trace."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        typer.echo(f"rosette: {about}{error}", err=True)
-        raise typer.Exit(1) from error

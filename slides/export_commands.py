@@ -157,8 +157,8 @@ def _deviation(deviation: Deviation) -> str:
 
 
 @contextmanager
-def readable_errors(code: int = 1) -> Iterator[None]:
-    """What a person can mend is said in a sentence; the command ends with ``code``."""
+def readable_errors(about: str = "", code: int = 1) -> Iterator[None]:
+    """What a person can mend is said in a sentence that begins with ``about``; the command ends with ``code``."""
     try:
         yield
     except ValidationError as error:
@@ -167,7 +167,7 @@ def readable_errors(code: int = 1) -> Iterator[None]:
         message = str(error)
     else:
         return
-    typer.echo(f"rosette: {message}", err=True)
+    typer.echo(f"rosette: {about}{message}", err=True)
     raise typer.Exit(code)
 
 

@@ -86,7 +86,8 @@ class NewRun(BaseModel):
         None,
         min_length=1,
         max_length=64,
-        description="Name or SHA-256 of a model of this release, or of the one that serves, which is the default.",
+        description="Name or SHA-256 of a model that was registered at the server's start, or of the one that serves, "
+        "which is the default.",
     )
 
 

@@ -173,7 +173,7 @@ STRINGS = FIGURE_STRINGS | {
     "result.scale.stated": "{stated} stated, {expected} expected",
     "result.scale.not_stated": "scale not stated, {expected} expected",
     "result.quality": "Quality of the patch",
-    "result.tissue": "Tissue in the disc",
+    "result.tissue": "Tissue in the patch's disc",
     "result.tissue.value": "{found} %, at least {bound} %",
     "result.sharpness": "Sharpness",
     "result.stain": "Distance of the stain",

@@ -121,7 +121,15 @@ def test_verify_fails_if_any_file_fails(artifact_path: Path, tmp_path: Path) -> 
 
 
 def test_verify_refuses_a_file_that_is_not_there(tmp_path: Path) -> None:
-    assert invoke("models", "verify", tmp_path / "absent.onnx").exit_code == 2
+    result = invoke("models", "verify", tmp_path / "absent.onnx")
+    assert result.exit_code == 2
+    assert "or a shipped artifact: accurate, balanced" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_a_shipped_artifact_is_taken_by_its_name(artifact_path: Path) -> None:
+    result = invoke("models", "show", "balanced")
+    assert result.exit_code == 0
+    assert f"## {artifact_path.name}\n" in result.output
 
 
 def test_verify_does_not_read_a_large_file_to_its_end(tmp_path: Path) -> None:
