@@ -56,7 +56,7 @@ nightly: .venv/.test ## Run the long tests, full form: 50 kills of each kind, 10
 	ROSETTE_TEST_NIGHTLY=1 $(PYTEST) $(CORES) --dist worksteal -m soak $(SOAKED)
 
 docker-test: .venv/.test ## Build and test the stack: kills, replicas, backups (needs Docker)
-	$(PYTEST) tests/docker
+	$(PYTEST) -m "not nightly" tests/docker
 
 lint: .venv/.test ## Check style and types
 	$(BIN)/ruff check

@@ -18,7 +18,7 @@ from tests.scale import scaled
 
 pytestmark = pytest.mark.soak
 
-STARTS = scaled(6, 32)
+STARTS = scaled(3, 32)
 CLIENTS = 8
 
 

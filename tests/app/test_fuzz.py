@@ -117,7 +117,7 @@ def check(case: Case[Any], url: str, key: str, session: requests.Session, seen: 
 @pytest.mark.parametrize(
     ("database_url", "role"),
     [
-        ("sqlite", "admin"),
+        pytest.param("sqlite", "admin", marks=pytest.mark.nightly),
         ("postgresql", "admin"),
         ("sqlite", "predict"),
         pytest.param("postgresql", "predict", marks=pytest.mark.nightly),  # to whom most routes are closed

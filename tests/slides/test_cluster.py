@@ -159,6 +159,7 @@ if Scorer.score.__name__ != "deadly":  # a preload may be executed twice
 
 
 @pytest.mark.soak
+@pytest.mark.nightly
 def test_a_chunk_that_kills_its_workers_is_a_hole(slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "deadly.py").write_text(DEADLY)
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")

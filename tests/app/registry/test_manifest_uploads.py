@@ -25,7 +25,7 @@ from tests.model_zoo.spoilt_manifests import Document, Spoilt, changed, first_le
 from tests.processes import KEY, serving
 from tests.scale import NIGHTLY, scaled
 
-REPLACED, CHANGED, RESTARTS = scaled(36, 1400), scaled(24, 650), scaled(2, 30)
+REPLACED, CHANGED, RESTARTS = scaled(18, 1400), scaled(12, 650), scaled(2, 30)
 PNG = {"Content-Type": "image/png"}
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 INSTEAD: list[object] = [
@@ -134,7 +134,7 @@ def test_whatever_a_manifest_says_a_good_model_serves(
     with capsys.disabled():
         print(f"\n[{dict(sorted(subject.seen.items()))}]")
     assert subject.seen["upload 422"] > REPLACED // 2
-    assert len(set(subject.good)) > (REPLACED + CHANGED) // 20
+    assert len(set(subject.good)) > max(2, (REPLACED + CHANGED) // 20)
     assert subject.seen["start, ready"] + subject.seen["start, degraded"] == RESTARTS
 
 
