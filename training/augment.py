@@ -117,21 +117,6 @@ def reencode(images: npt.NDArray[np.uint8], share: float, seed: int) -> npt.NDAr
     return encoded
 
 
-def mixed_up(images: Tensor, strength: float) -> tuple[Tensor, float, Tensor]:
-    """Each image mixed with another one of the batch (Zhang et al. 2018, *mixup: beyond empirical risk minimization*).
-
-    Args:
-        images: float [N, 3, H, H].
-        strength: α; the share of an image is drawn from Beta(α, α), once for the batch.
-
-    Returns:
-        The mixed images, the share of each image, and the index of the other one, [N].
-    """
-    share = float(torch.distributions.Beta(strength, strength).sample())
-    other = torch.randperm(len(images), device=images.device)
-    return share * images + (1 - share) * images[other], share, other
-
-
 def augmented(images: Tensor, recipe: Recipe) -> Tensor:
     """A batch of training patches as the recipe asks for it; with ``consistency``, all of them twice.
 

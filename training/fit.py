@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.utils.data import DataLoader, Dataset
 
-from training.augment import augmented, mixed_up
+from training.augment import augmented
 from training.batchnorm import adapt
 from training.checkpoints import LAST, PREVIOUS, latest_checkpoint, require_best
 from training.data import Patches, halves_of_valid, load_to_fit
@@ -90,15 +90,10 @@ class Classifier(L.LightningModule):
         x = augmented(images, recipe) if augment else images.permute(0, 3, 1, 2).float() / 255
         if twins:
             labels, soft = labels.repeat(2), soft.repeat(2)
-        answers = [(1.0, labels, soft)]
-        if augment and recipe.mixup:
-            x, share, other = mixed_up(x, recipe.mixup)
-            answers = [(share, labels, soft), (1 - share, labels[other], soft[other])]
         logits = self.network(x.contiguous(memory_format=torch.channels_last)).float()
-        loss = torch.zeros(())
-        for share, right, said in answers:
-            part = F.cross_entropy(logits, right)
-            loss = loss + share * (part if taught is None else taught.mixed(part, logits, said))
+        loss = F.cross_entropy(logits, labels)
+        if taught is not None:
+            loss = taught.mixed(loss, logits, soft)
         if twins:
             loss = loss + recipe.consistency * divergence(*(logits[:, 1] - logits[:, 0]).chunk(2))
         return loss, (logits.argmax(1) == labels).float().mean()

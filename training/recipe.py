@@ -79,7 +79,6 @@ class Recipe:
         consistency: weight of the divergence between the answers to a patch and to its twin, which is shifted
             and re-encoded, see :func:`training.augment.augmented`; 0 for none. A step then takes twice
             ``batch_size`` images.
-        mixup: strength of mixup, see :func:`training.augment.mixed_up`; 0 for none.
         norm_patches: training patches, as they are, on which the statistics of batch norm are estimated again after the
             last epoch, see :func:`training.batchnorm.adapt`; 0 keeps those of the augmented patches.
         precision: ``bf16-mixed``, ``32-true``, or ``auto`` for the faster one on this machine.
@@ -102,7 +101,6 @@ class Recipe:
     zoom: float = 0.0
     jpeg: float = 0.0
     consistency: float = 0.0
-    mixup: float = 0.0
     norm_patches: int = 0
     precision: Precision = "auto"
     distillation: Distillation | None = None

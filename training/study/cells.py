@@ -17,7 +17,6 @@ CONVENTIONAL = "conventional"
 AUGMENTED = "conventional, augmented"
 AVERAGED = "conventional, augmented, D4 average"
 CHOSEN = "dense"
-MIXUP = 0.2
 PAPER = "C12, the paper's own (crop 95)"
 EQUIVARIANT = ("C4", "C8", "C12", "D4", "D6")
 
@@ -131,7 +130,6 @@ def choices(teacher: Path, *, patches: int, epochs: int, seeds: int) -> list[Cel
         Cell("dense, labels alone", dense, replace(recipe, distillation=None)),
         _with(first, "dense, four views", distillation=replace(taught, views=(1, 2, 3, 4))),
         _with(first, "dense, neither shifts nor JPEG", shift_px=0, jpeg=0.0),
-        _with(first, f"dense, mixup {MIXUP:g}", mixup=MIXUP),
     ]
     return [row.seeded(seed) for row in rows for seed in range(seeds)]
 
