@@ -73,7 +73,7 @@ env: ## Write .env and the stack's secrets if missing; NAME=… is the host name
 	@docker/env.sh $(NAME)
 
 images: ## Build the stack's images
-	docker compose build
+	ROSETTE_HOSTNAME=$${ROSETTE_HOSTNAME:-localhost} docker compose build # any name does to build
 
 bundle: images ## Write rosette.tar, which installs the stack on a machine without a network
 	@docker/bundle.sh $(FILE)

@@ -15,7 +15,7 @@ images=$(docker compose config --images | sort -u)
 into=$work/rosette
 mkdir -p "$into/docker" "$into/sbom"
 for image in $images; do
-    docker image inspect "$image" > /dev/null
+    docker image inspect "$image" > /dev/null 2>&1 || docker pull --quiet "$image"
     bill=$(docker image inspect --format '{{index .Config.Labels "rosette.sbom"}}' "$image")
     [ -z "$bill" ] || docker run --rm --network none --entrypoint cat "$image" "$bill" > "$into/sbom/${image%%:*}.cdx.json"
 done

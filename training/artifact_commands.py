@@ -50,7 +50,7 @@ def publish(
         typer.Option("--hub-folder", help="Also write a model folder for the Hugging Face Hub; nothing is uploaded."),
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="The artifact in service; by default the shipped one.", exists=True)
+        Path | None, typer.Option(help="The artifact to compare with; by default the shipped accurate.", exists=True)
     ] = None,
 ) -> None:
     """Calibrate, measure, verify and write a quantized run's artifacts and model card; prints the figures."""

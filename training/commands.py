@@ -36,9 +36,11 @@ def train(
     free_filters: Annotated[bool, typer.Option(help="Nine-dimensional 3×3 filters, for groups within D4.")] = False,
     epochs: Annotated[int, typer.Option(min=1)] = 30,
     batch_size: Annotated[int, typer.Option(min=2, help="Patches per step and process.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = 1e-2,
+    learning_rate: Annotated[float, typer.Option(help="Peak of the schedule.")] = 1e-2,
     weight_decay: float = 0.05,
-    augment: Annotated[bool, typer.Option(help="Quarter turns, reflections, stain jitter, focus.")] = True,
+    augment: Annotated[
+        bool, typer.Option(help="Quarter turns, reflections and stain jitter, and what other options ask for.")
+    ] = True,
     stain_jitter: Annotated[float, typer.Option(min=0, help="Strength of the stain jitter.")] = 0.2,
     refocus: Annotated[float, typer.Option(min=0, help="Strength of random blur and sharpening.")] = 0.0,
     averaged: Annotated[float, typer.Option(min=0, max=1, help="Share of the steps for averaging weights.")] = 0.05,

@@ -56,7 +56,7 @@ def list_keys(as_json: AsJson = False) -> None:
 
 @keys.command("rotate")
 def rotate_key(
-    key_id: Annotated[str, typer.Argument(help="The 12 characters after rsk_.")],
+    key_id: Annotated[str, typer.Argument(help="The id in the list: of a key the 12 characters after rsk_.")],
     days: Annotated[int, typer.Option(min=1, max=MAX_DAYS, help="Days for which the old key is still valid.")] = 7,
 ) -> None:
     """Create a key that replaces another, and print it; the old one ends after some days."""
@@ -68,7 +68,9 @@ def rotate_key(
 
 
 @keys.command("revoke")
-def revoke_key(key_id: Annotated[str, typer.Argument(help="The 12 characters after rsk_.")]) -> None:
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(help="The id in the list: of a key the 12 characters after rsk_.")],
+) -> None:
     """Revoke a key, or disable a person; a server that has just seen it accepts it for up to 60 more seconds."""
     with readable_errors():
         _keys().revoke(key_id, shell_actor())

@@ -75,7 +75,8 @@ def predict(
         Path | None,
         typer.Option(
             metavar="FILE|NAME",
-            help="The artifact, or the name of a shipped one, such as balanced; by default accurate.",
+            help="The artifact, or the name of a shipped one, such as balanced; by default that of "
+            "ROSETTE_MODEL, else accurate.",
         ),
     ] = None,
     as_json: Annotated[
