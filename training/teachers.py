@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from os import cpu_count
+from os import cpu_count, getpid
 from pathlib import Path
 from time import monotonic
 
@@ -104,7 +104,7 @@ def labelled(teacher: Teacher, images: Images, number: int, seed: int, cache: Pa
         return kept
     answers = _answers(teacher, view(images, number, seed), number)
     cache.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part.npy")
+    part = file.with_suffix(f".{getpid()}.npy")  # networks of a study that are trained at once label the same patches
     np.save(part, answers)
     part.replace(file)
     return answers

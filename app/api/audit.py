@@ -37,8 +37,8 @@ class AuditEntry(BaseModel):
     number: int = Field(description="Counts from 1 without a gap.")
     at: str = Field(description="UTC, ISO 8601.")
     who: str = Field(
-        description="`NAME (ID)` of a key or person, `settings` for the key in the settings, `shell:USER` for a command, "
-        "`rosette` for the server itself; the identity provider's issuer for a person who is not known."
+        description="`NAME (ID)` of a key or person, `settings` for the key in the settings, `shell:USER` for a "
+        "command, `rosette` for the server itself; the identity provider's issuer for a person who is not known."
     )
     address: str = Field(description="Where the request came from; empty for a command.")
     action: str

@@ -119,8 +119,8 @@ def pareto(tier: Tier) -> list[Cell]:
 def choices(teacher: Path, *, patches: int, epochs: int, seeds: int) -> list[Cell]:
     """The networks: the first with every setting of the releases, the others with one of them changed."""
     teachers = ((teacher.stem, hashlib.sha256(teacher.read_bytes()).hexdigest()),)
-    taught = Distillation(views=(1,), teachers=teachers)
-    recipe = Recipe(epochs=epochs, patches=patches, refocus=1.0, shift_px=8, jpeg=0.5, distillation=taught)
+    one, four = (Distillation(views=views, teachers=teachers) for views in ((1,), (1, 2, 3, 4)))
+    recipe = Recipe(epochs=epochs, patches=patches, refocus=1.0, shift_px=8, jpeg=0.5, distillation=one)
     dense = TOPOLOGIES["dense"]
     first = Cell(CHOSEN, dense, recipe, (teacher,))
     rows = [
@@ -128,14 +128,9 @@ def choices(teacher: Path, *, patches: int, epochs: int, seeds: int) -> list[Cel
         replace(first, name="dense-inner", topology=TOPOLOGIES["dense-inner"]),
         replace(first, name="fast", topology=TOPOLOGIES["fast"]),
         Cell("dense, labels alone", dense, replace(recipe, distillation=None)),
-        _with(first, "dense, four views", distillation=replace(taught, views=(1, 2, 3, 4))),
-        _with(first, "dense, neither shifts nor JPEG", shift_px=0, jpeg=0.0),
+        replace(first, name="dense, four views", recipe=replace(recipe, distillation=four)),
     ]
     return [row.seeded(seed) for row in rows for seed in range(seeds)]
-
-
-def _with(cell: Cell, name: str, **settings: Any) -> Cell:
-    return replace(cell, name=name, recipe=replace(cell.recipe, **settings))
 
 
 def table1(seeds: int, epochs: int) -> list[Cell]:

@@ -1,4 +1,4 @@
-"""Choices of shape, teaching and augmentation, each against one network under one small budget, with several seeds."""
+"""Choices of shape and teaching, each against one network under one small budget, with several seeds."""
 
 from __future__ import annotations
 

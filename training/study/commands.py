@@ -115,11 +115,11 @@ def choices(
     teacher: Annotated[
         Path, typer.Option(help="Artifact that teaches the networks.", exists=True, dir_okay=False, show_default=False)
     ],
-    patches: Annotated[int, typer.Option(min=1, help="Training patches of each network, drawn by its seed.")] = 2000,
+    patches: Annotated[int, typer.Option(min=1, help="Training patches of each network, drawn by its seed.")] = 1500,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each network.")] = 4,
     seeds: Annotated[int, typer.Option(min=1, help="Networks of each kind, each with another seed.")] = 3,
 ) -> None:
-    """Compare shapes, teaching and augmentation with the small release's settings, on valid's choosing half."""
+    """Compare shapes and ways of teaching with the small release's, on valid's choosing half."""
     from training.study import cells
     from training.study import choices as experiment
 

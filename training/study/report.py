@@ -47,7 +47,7 @@ def write(results: Path, page: Path) -> list[Path]:
         "grid": ("The grid", grid_section),
         "efficiency": ("Data efficiency", efficiency_section),
         "pareto": ("Cost against accuracy", pareto_section),
-        "choices": ("Shape, teaching and augmentation", choices.section),
+        "choices": ("Shape and teaching", choices.section),
         "ablation": ("Quantization", ablation.section),
         "cpus": ("Equal bits on other CPUs", cpus.section),
         "robustness": ("Robustness", robustness.section),
