@@ -10,10 +10,12 @@ The patches are stored because ``exp`` and similar functions differ in the last 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from io import BytesIO
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +31,12 @@ class GoldenCaseError(ValueError):
     """A golden case is damaged, or a network's answer differs from the manifest's."""
 
 
-def golden_patches() -> dict[str, bytes]:
-    """The eight stored PNG files by name, in alphabetical order."""
+@cache
+def golden_patches() -> Mapping[str, bytes]:
+    """The eight stored PNG files by name, in alphabetical order; read once, as vetting gives up the right to files."""
     entries = sorted(files("model_zoo").joinpath("golden").iterdir(), key=lambda entry: entry.name)
-    return {entry.name.removesuffix(".png"): entry.read_bytes() for entry in entries if entry.name.endswith(".png")}
+    pngs = {entry.name.removesuffix(".png"): entry.read_bytes() for entry in entries if entry.name.endswith(".png")}
+    return MappingProxyType(pngs)
 
 
 def golden_cases(logits_of: Callable[[Patch], Logits]) -> tuple[GoldenCase, ...]:

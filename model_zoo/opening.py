@@ -22,7 +22,7 @@ def artifact_file(path: Path) -> Path:
     """The file that a person named.
 
     Args:
-        path: a file; where there is none, the name of a shipped artifact, such as ``dense``.
+        path: a file; where there is none, the name of a shipped artifact, such as ``fast``.
 
     Raises:
         ModelError: if there is neither.

@@ -21,7 +21,6 @@ SECTION = re.compile(r"(?<=<!-- results -->\n).*(?=<!-- /results -->)", re.DOTAL
 SHOWN = {
     "accurate": (("INT8", "orbit"), ("INT8", "single")),
     "balanced": (("INT8", "orbit"), ("float32", "orbit")),
-    "dense": (("INT8", "orbit"),),
     "fast": (("INT8", "orbit"),),
 }
 DECIDED = {"orbit": "mean over all turns", "single": "patch as given"}

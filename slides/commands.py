@@ -37,7 +37,8 @@ _Model = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE|NAME",
-        help="The artifact, or the name of a shipped one, such as dense, which is the fastest on slides.",
+        help="The artifact, or the name of a shipped one, such as fast, which is the fastest on slides; by default "
+        "that of ROSETTE_MODEL, else accurate.",
     ),
 ]
 _Mpp = Annotated[
@@ -63,7 +64,9 @@ def score(
     mpp: _Mpp = None,
     rotations: Annotated[
         SlideRotations,
-        typer.Option(help="Of which cells the turns are measured; auto: of doubtful and hot ones."),
+        typer.Option(
+            help="Of which cells the turns are measured; auto: of those with a probability in the review band or above."
+        ),
     ] = SlideRotations.AUTO,
     shifts: Annotated[
         SlideShifts, typer.Option(help="Of which cells eight shifts of 4 px are measured, likewise.")

@@ -63,7 +63,7 @@ def test_a_form_about_another_picture_stores_nothing(
     assert lived_in.client.get(f"/predictions/{case}/reviews").json() == before
 
 
-@pytest.mark.parametrize(("name", "disc"), [("balanced", True), ("dense", False)])
+@pytest.mark.parametrize(("name", "disc"), [("balanced", True), ("fast", False)])
 def test_the_disc_is_drawn_where_the_model_sees_nothing_else(tmp_path: Path, png: bytes, name: str, disc: bool) -> None:
     with RunningServer(tmp_path, shipped_artifact(name=name)) as running:
         answer = running.client.post("/predict", content=png, headers={"Content-Type": "image/png"}).json()
