@@ -10,9 +10,17 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, make_url, text
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A busy machine is no failure.
+settings.register_profile(
+    "patient", settings.get_profile("default"), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+if not os.environ.get("CI"):  # for which Hypothesis has a profile that is as patient
+    settings.load_profile("patient")
 
 
 def shipped_artifact(precision: str = "int8", name: str = "balanced") -> Path:
