@@ -62,7 +62,7 @@ def test_the_page_of_acceptance_tests_states_the_rule(lived_in: RunningServer, v
 
 def test_the_audit_page_filters(lived_in: RunningServer, visitor: Visit) -> None:
     admin = visitor()
-    only = admin.get("/audit?action=model.&who=a%20test").text
+    only = admin.get("/audit?action=model.&who=no%20such%20person").text
     assert "No row matches" in only
     models = admin.get("/audit?action=model.").text
     actions = set(re.findall(r'<code class="word">([^<]+)</code>', models))

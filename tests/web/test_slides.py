@@ -54,7 +54,7 @@ def offering(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator
 def scored(offering: RunningServer) -> str:
     """The id of a complete run with turns and shifts of doubtful and hot cells, which the server's admin started."""
     [slide] = [each for each in offering.client.get("/slides").json()["slides"] if each["name"] == NAME]
-    body = {"prevalence": 0.05, "rotations": "auto", "shifts": "auto"}
+    body = {"prevalence": 0.1, "rotations": "auto", "shifts": "auto"}
     started = offering.client.post(f"/slides/{slide['id']}/scores", json=body)
     assert started.status_code == 202, started.text
     run = str(started.json()["id"])
