@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -29,14 +30,16 @@ def _models() -> None:
 @models.command("verify")
 def verify_files(files: _Files) -> None:
     """Verify artifacts, from their format to the bits of their answers; exit with 1 if a check fails."""
-    reports = [_verify_file(path) for path in map(_named, files)]
+    reports = [_verify(path, data) for path, data in map(_read, files)]
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
 
 
 @models.command("show")
 def show_files(files: _Files) -> None:
     """Print the manifests of artifacts and a table of their figures, in Markdown."""
-    manifests = {path.name: _manifest_of(path) for path in map(_named, files)}
+    found = dict(map(_read, files))
+    names = Counter(path.name for path in found)
+    manifests = {path.name if names[path.name] == 1 else str(path): _manifest(path, found[path]) for path in found}
     for name, manifest in manifests.items():
         typer.echo("\n".join([f"## {name}", "", *facts(manifest), ""]))
     typer.echo("\n".join(metrics_table(manifests)))
@@ -53,26 +56,27 @@ def demo_patch(
     Image.fromarray(synthetic_patch(kind, seed)).save(out, format="PNG")
 
 
-def _named(path: Path) -> Path:
+def _read(named: Path) -> tuple[Path, bytes]:
+    """The file and its content, or as much as shows that it is too large."""
     try:
-        file = artifact_file(path)
-        with file.open("rb"):
-            return file
-    except (ModelError, OSError) as error:
-        raise typer.BadParameter(f"{path}: {error}") from error
-
-
-def _manifest_of(path: Path) -> Manifest:
-    try:
+        path = artifact_file(named)
         with path.open("rb") as file:
-            return parse(file.read(MAX_BYTES + 1))[1]
+            return path, file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise typer.BadParameter(f"{named} cannot be read: {error.strerror}") from error
+    except ModelError as error:
+        raise typer.BadParameter(f"{named}: {error}") from error
+
+
+def _manifest(path: Path, data: bytes) -> Manifest:
+    try:
+        return parse(data)[1]
     except ArtifactError as error:
         raise typer.BadParameter(f"{path} is not an artifact: {error}") from error
 
 
-def _verify_file(path: Path) -> Report:
-    with path.open("rb") as file:
-        report = verify(file.read(MAX_BYTES + 1))
+def _verify(path: Path, data: bytes) -> Report:
+    report = verify(data)
     typer.echo(path)
     for step in report.steps:
         mark = "ok    " if step.passed else "FAILED"

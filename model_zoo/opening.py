@@ -25,7 +25,8 @@ def artifact_file(path: Path) -> Path:
         path: a file; where there is none, the name of a shipped artifact, such as ``fast``.
 
     Raises:
-        ModelError: if there is neither.
+        OSError: if it cannot be looked up.
+        ModelError: if there is neither, or it is no regular file.
     """
     shipped = _by_name()
     if not path.is_file():
@@ -34,6 +35,8 @@ def artifact_file(path: Path) -> Path:
         raise ModelError(
             f"there is no such file: name a file NAME.int8.onnx, or a shipped artifact: {', '.join(shipped)}"
         )
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ModelError("it is not a file: name a file NAME.int8.onnx")
     return path
 
 
@@ -47,10 +50,7 @@ def read_artifact(path: Path) -> bytes:
         OSError: if it cannot be read.
         ModelError: if there is none, it is no file, or it is larger than an artifact may be.
     """
-    path = artifact_file(path)
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ModelError("it is not a file: name a file NAME.int8.onnx")
-    with path.open("rb") as stream:
+    with artifact_file(path).open("rb") as stream:
         data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise ModelError(f"it has more than {MAX_BYTES:,} bytes, so it is no artifact: name a file NAME.int8.onnx")

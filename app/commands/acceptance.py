@@ -55,7 +55,12 @@ def acceptance(
         int | None,
         typer.Option(min=1, max=MAX_DAYS, help=f"With --verdicts: of the last days; {DAYS} by default."),
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="The artifact; by default the active model's.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|NAME", help="The artifact, or the name of a shipped one; by default the active model's."
+        ),
+    ] = None,
     site: Annotated[str, typer.Option(help="The site's name, for the report.")] = "",
     mpp: Annotated[
         str | None,

@@ -232,7 +232,7 @@ STRINGS = FIGURE_STRINGS | {
     "slides.model": "Model",
     "slides.model.serving": "{name} {version}, which answers patches",
     "slides.model.other": "{name} {version}",
-    "slides.model.hint": "They differ in accuracy and in time: dense is the fastest on slides.",
+    "slides.model.hint": "They differ in accuracy and in time: of the shipped ones, fast scores a slide soonest.",
     "slides.turns": "Turns",
     "slides.turns.auto": "auto: of places in the review band or above",
     "slides.turns.full": "full: of every place, slow",

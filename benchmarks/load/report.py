@@ -58,7 +58,8 @@ def _introduction(about: Row) -> list[str]:
         f"Versions: {names}. Other servers: {peers}; with the same onnxruntime, numpy and pillow. All requests "
         f"send one synthetic patch: {sizes} (JPEG at quality 75). If no format is named, it is the JPEG."
         + (f" Artifacts: {', '.join(files)}." if (files := about.get("artifacts", {}).values()) else "")
-        + " Where no version is named, `accurate` is 0.3.1, a network as `balanced` is now, and `fast` is 0.3.1.",
+        + " Where no version is named, `accurate` is 0.3.1, a network as `balanced` is now, and `fast` is 0.3.1, of "
+        "the topology `fast`, unlike the artifact that is shipped now.",
         "",
         f"A measurement takes {pace['seconds']} s after {pace['warm_up']} s of warm-up. The contenders are measured "
         f"in turn in {pace['rounds']} rounds, every other round in reverse order, so that a drift of the machine's "

@@ -161,6 +161,25 @@ def test_show_prints_the_figures_side_by_side(artifact_path: Path, float_artifac
         assert f"| {metric.n} | {metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}] |" in result.output
 
 
+def test_two_files_of_one_name_are_both_shown(artifact_path: Path, float_artifact_path: Path, tmp_path: Path) -> None:
+    files = [tmp_path / folder / "model.onnx" for folder in ("old", "new")]
+    for file, source in zip(files, (artifact_path, float_artifact_path), strict=True):
+        file.parent.mkdir()
+        file.write_bytes(source.read_bytes())
+    result = invoke("models", "show", *files)
+    assert result.exit_code == 0
+    assert [line for line in result.output.splitlines() if line.startswith("## ")] == [f"## {file}" for file in files]
+
+
+@pytest.mark.parametrize("command", ["verify", "show"])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, command: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        result = invoke("models", command, path)
+        assert result.exit_code == 2
+        assert "it is not a file" in " ".join(result.output.replace("│", " ").split())
+
+
 def test_show_refuses_what_is_no_artifact(tmp_path: Path) -> None:
     junk = tmp_path / "junk.onnx"
     junk.write_bytes(b"junk")
