@@ -145,7 +145,12 @@ def verify(
     slide_file: Annotated[
         Path | None, typer.Option("--slide", metavar="FILE", help="The slide, if it has moved.")
     ] = None,
-    model: _Model = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|NAME", help="The run's artifact, unless it is that of ROSETTE_MODEL or a shipped one."
+        ),
+    ] = None,
 ) -> None:
     """Read random cells of a run again, and compare states, logits and probabilities bit for bit.
 

@@ -24,7 +24,7 @@ Answer = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
 def score(answer: Answer, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Logits, float32 [N, 2], of patches, uint8 [N, 96, 96, 3], in chunks, with one thread per core."""
+    """Answers such as logits, float32 [N, …], to patches, uint8 [N, 96, 96, 3], in chunks, with one thread per core."""
     chunks = [np.ascontiguousarray(patches[i : i + CHUNK]) for i in range(0, len(patches), CHUNK)]
     with ThreadPoolExecutor(cpu_count()) as pool:
         return np.concatenate(list(pool.map(answer, chunks)))

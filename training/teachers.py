@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from os import cpu_count, getpid
+from os import getpid
 from pathlib import Path
 from time import monotonic
 
@@ -17,11 +16,11 @@ from torch import nn
 
 from model_zoo.network import Network
 from model_zoo.symmetry import Group
-from model_zoo.turns import turn
 from training.batchnorm import adapt
 from training.denormals import without_denormals
 from training.densenet import load_expanded
 from training.messages import duration, say
+from training.score import score, turned
 from training.views import view
 
 CHUNK = 32
@@ -86,13 +85,11 @@ def _orbit_difference(network: Network, images: Images) -> Floats:
     def answer(chunk: Images) -> Floats:
         total = np.zeros(len(chunk), np.float32)
         for element, share in shares.items():
-            logits = network.logits(np.stack([turn(image, group, element) for image in chunk]))
+            logits = network.logits(turned(chunk, group, element))
             total += (logits[:, 1] - logits[:, 0]) * np.float32(share)
         return total
 
-    # A session runs on one thread, so the processors are shared out by chunks.
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        return np.concatenate(list(pool.map(answer, (images[i : i + CHUNK] for i in range(0, len(images), CHUNK)))))
+    return score(answer, images)
 
 
 def labelled(teacher: Teacher, images: Images, number: int, seed: int, cache: Path, data_sha256: str) -> Floats:

@@ -202,7 +202,7 @@ class SlideService:
             model: name or SHA-256 of one of :meth:`models`, of which the first of that name counts; empty: the one
                 that serves.
             prevalence: share of the slide's cells that hold metastasis where it is used.
-            rotations: of which cells the turns are measured: ``none``, ``auto`` (of doubtful and hot ones), ``full``.
+            rotations: of which cells the turns are measured: ``none``, ``auto`` (from the review band up), ``full``.
             shifts: of which cells the shifts are measured: ``none``, ``auto``, ``report``.
 
         Raises:

@@ -115,7 +115,7 @@ def choices(
     teacher: Annotated[
         Path, typer.Option(help="Artifact that teaches the networks.", exists=True, dir_okay=False, show_default=False)
     ],
-    patches: Annotated[int, typer.Option(min=1, help="Training patches of each network, drawn by its seed.")] = 1500,
+    patches: Annotated[int, typer.Option(min=1, help="Training patches of each network, drawn by its seed.")] = 1000,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each network.")] = 4,
     seeds: Annotated[int, typer.Option(min=1, help="Networks of each kind, each with another seed.")] = 3,
 ) -> None:
